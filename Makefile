@@ -1,0 +1,50 @@
+# `make demo` and `make test` set up everything they need in .venv; nothing else is touched.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo-out
+
+.PHONY: demo test test-all lint types format soak clean
+
+demo: $(VENV)/run.stamp
+	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO)
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -m "not slow" --durations=10
+
+test-all: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest --durations=20
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+soak: $(VENV)/dev.stamp
+	$(BIN)/python bench/soak.py
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 to 3.14 is needed, this is " + sys.version.split()[0] if not (3, 11) <= sys.version_info[:2] <= (3, 14) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+# What the program needs at work: no torch.
+$(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[cpu]"
+	touch $@
+
+# torch first and alone: its exact version decides which build is taken.
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,export,cluster]" --group dev
+	touch $@
