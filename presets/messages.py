@@ -1,0 +1,150 @@
+"""What is wrong with a preset, in an engineer's words: `rock.yaml:8:16: ...ratio: must be ...`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from .effects import BUILT_IN, Parallel, Plugin
+from .strict_yaml import Document, Mark, Path
+
+MAX_MESSAGES = 20
+
+_PLAIN = {
+    "missing": "is missing; every parameter is named in a preset",
+    "finite_number": "must be a finite number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "string_type": "must be text; put it in quotes",
+    "bool_type": "must be true or false",
+    "dict_type": "must be a mapping of `key: value` lines",
+    "model_type": "must be a mapping of `key: value` lines ({} for all defaults)",
+    "model_attributes_type": "must be a mapping of `key: value` lines ({} for all defaults)",
+    "tuple_type": "must be a list, each item after a dash",
+    "string_too_short": "must not be empty",
+    "union_tag_not_found": "needs one of the keys effect, plugin or parallel",
+}
+_LIMITS = {
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("above", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("below", "lt"),
+}
+_WITHOUT_VALUE = {"missing", "union_tag_not_found", "model_type", "dict_type", "value_error"}
+
+
+def describe_errors(error: ValidationError, document: Document, model: type[BaseModel]) -> str:
+    """One line for each error, in the order of the file."""
+    found = sorted(
+        (_described(detail, document, model) for detail in error.errors(include_url=False)),
+        key=lambda item: (item[0].file, item[0].line, item[0].column),
+    )
+    lines = list(dict.fromkeys(f"{mark}: {text}" for mark, text in found))
+    if len(lines) > MAX_MESSAGES:
+        lines[MAX_MESSAGES:] = [f"... and {len(lines) - MAX_MESSAGES} more"]
+    return "\n".join(lines)
+
+
+def dotted(path: Path) -> str:
+    """`stems.drums.chain[0].ratio`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.lstrip(".")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'ratio'?)`, or nothing when no known word is near."""
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean '{by_lower[near[0]]}'?)" if near else ""
+
+
+def _described(
+    detail: ErrorDetails, document: Document, model: type[BaseModel]
+) -> tuple[Mark, str]:
+    path = _path_in_document(detail, document.data)
+    wrong_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
+    mark = document.key_mark(path) if wrong_key else document.value_mark(path)
+    where = f"{dotted(path)}: " if path else ""
+    return mark, where + _sentence(detail, path, document.data, model)
+
+
+def _path_in_document(detail: ErrorDetails, data: Any) -> Path:  # noqa: ANN401
+    """pydantic's location without the union tags that it mixes in."""
+    path: list[str | int] = []
+    last = len(detail["loc"]) - 1
+    for position, part in enumerate(detail["loc"]):
+        inside = (isinstance(data, Mapping) and part in data) or (
+            isinstance(data, tuple) and isinstance(part, int) and part < len(data)
+        )
+        if inside:
+            path.append(part)
+            data = data[part]
+        elif detail["type"] == "missing" and position == last:
+            path.append(part)
+    return (*path, "effect") if detail["type"] == "union_tag_invalid" else tuple(path)
+
+
+def _sentence(detail: ErrorDetails, path: Path, data: Any, model: type[BaseModel]) -> str:  # noqa: ANN401
+    kind, context = detail["type"], detail.get("ctx", {})
+    got = "" if kind in _WITHOUT_VALUE else f", got {_shown(detail['input'])}"
+    if kind == "extra_forbidden":
+        known = _keys_at(path[:-1], data, model)
+        return "no such key" + (suggestion(str(path[-1]), known) or f" among {', '.join(known)}")
+    if detail["loc"][-1:] and detail["loc"][-1] in ("bool", "float", "str"):
+        return f"must be a number, text, true or false{got}"
+    if kind in _LIMITS:
+        word, name = _LIMITS[kind]
+        return f"must be {word} {context[name]:g}{got}"
+    if kind == "union_tag_invalid":
+        return f"no effect {context['tag']!r}" + suggestion(str(context["tag"]), BUILT_IN)
+    if kind == "union_tag_not_found":
+        near = [suggestion(str(key), ("effect", "plugin", "parallel")) for key in _keys(detail)]
+        return _PLAIN[kind] + max(near, key=len, default="")
+    if kind == "literal_error":
+        expected = str(context["expected"]).replace(" or ", ", ")
+        words = [word.strip(" '") for word in expected.split(",")]
+        hint = suggestion(str(detail["input"]), words)
+        return f"must be one of {', '.join(words)}{got}{hint}"
+    if kind in ("string_pattern_mismatch", "string_pattern"):
+        return "must be a plain name of letters, digits, - and _, beginning with a letter" + got
+    if kind in ("too_long", "too_short"):
+        return "must " + detail["msg"].split(" should ")[-1].replace(" after validation", "")
+    if kind == "value_error":
+        return str(context["error"])
+    return _PLAIN.get(kind, detail["msg"]) + got
+
+
+def _keys(detail: ErrorDetails) -> list[Any]:
+    return list(detail["input"]) if isinstance(detail["input"], Mapping) else []
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    if value is None:
+        text = "nothing"
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_at(path: Path, data: Any, model: type[BaseModel]) -> list[str]:  # noqa: ANN401
+    """The keys that the schema knows at a path."""
+    current: Any = model
+    for part in path:
+        data = data[part]
+        if get_origin(current) is dict:
+            current = get_args(current)[-1]
+        else:
+            field = getattr(current, "model_fields", {}).get(part)
+            current = field.annotation if field else None
+        if isinstance(data, Mapping) and "effect" in data:
+            current = BUILT_IN.get(str(data["effect"]))
+        elif isinstance(data, Mapping) and "plugin" in data:
+            current = Plugin
+        elif isinstance(data, Mapping) and "parallel" in data:
+            current = Parallel
+    return list(getattr(current, "model_fields", {}))

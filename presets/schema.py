@@ -1,0 +1,207 @@
+"""The preset: one frozen class tree that says what a genre wants done to a mix."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from .effects import Chain, Convolution, Effect, Parallel, Plugin
+from .search import SearchSettings
+
+RESIDUAL = "residual"
+NAME_FIELDS = ("title", "stem", "artist", "isrc", "rate", "depth", "preset", "rev")
+NAME_FORMS = ("initials", "short", "k")
+StemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class StemSpec(_Section):
+    """One stem: which prior finds it, and what its wet file goes through."""
+
+    prior: str = Field(default="", description="prior bundle; the stem's own name if left out")
+    gain_db: float = Field(default=0, ge=-60, le=24, description="fader after the chain, wet only")
+    when_absent: Literal["silent", "omit"] = Field(
+        default="silent", description="an instrument that does not play: silent file or no file"
+    )
+    chain: Chain = Field(default=(), description="what the wet file goes through")
+
+
+class ResidualSpec(_Section):
+    """What no prior claims. It is a stem of its own, or part of one of the others."""
+
+    into: StemName | None = Field(default=None, description="stem that takes up the residual")
+    gain_db: float = Field(default=0, ge=-60, le=24, description="fader after the chain, wet only")
+    chain: Chain = Field(default=(), description="what its wet file goes through")
+
+
+class LoudnessSettings(_Section):
+    """One gain for the whole wet set, from the loudness and true peak of its sum."""
+
+    target_lufs: float | None = Field(
+        default=None, ge=-50, le=-5, description="integrated loudness of the wet sum"
+    )
+    true_peak_ceiling_dbtp: float | None = Field(
+        default=None, ge=-20, le=0, description="that no wet file nor their sum goes above"
+    )
+
+
+class Naming(_Section):
+    """How the files are called."""
+
+    template: str = Field(
+        default="{title}_{stem}",
+        max_length=120,
+        description="made of " + " ".join("{%s}" % name for name in NAME_FIELDS),  # noqa: UP031
+    )
+    ascii: bool = Field(default=False, description="plain letters, digits, - and _ only")
+    revision: int = Field(default=1, ge=0, le=9999, description="what {rev} stands for")
+
+    @field_validator("template")
+    @classmethod
+    def _fields_are_known(cls, template: str) -> str:
+        try:
+            pieces = list(Formatter().parse(template))
+        except ValueError as error:
+            raise ValueError(f"is no template: {error}") from None
+        for text, name, form, conversion in pieces:
+            if re.search(r'[/\\:*?"<>|\x00-\x1f]', text):
+                raise ValueError("names a file, so it has no folders and no special characters")
+            if name is not None and (name not in NAME_FIELDS or conversion):
+                raise ValueError(f"has {{{name}}}, but the fields are {', '.join(NAME_FIELDS)}")
+            if form and form not in NAME_FORMS:
+                raise ValueError(f"has ':{form}', but the forms are {', '.join(NAME_FORMS)}")
+        if "stem" not in {name for _, name, _, _ in pieces}:
+            raise ValueError("needs {stem}, or all stems would have the same name")
+        return template
+
+
+class OutputSettings(_Section):
+    """Container and depth of what is written; `source` is as the mix was."""
+
+    format: Literal["source", "wav", "aiff", "flac"] = Field(
+        default="source", description="container; lossy mixes become WAV"
+    )
+    depth: Literal["source", 8, 16, 24, 32, "float32", "float64"] = Field(
+        default="source", description="bits; 24 for lossy mixes"
+    )
+    dither: Literal["tpdf", "none"] = Field(
+        default="none", description="for wet files with fewer bits than the processing has"
+    )
+
+    @model_validator(mode="after")
+    def _container_holds_depth(self) -> OutputSettings:
+        if self.format == "flac" and self.depth not in ("source", 8, 16, 24):
+            raise ValueError(f"flac holds 8, 16 or 24 bits, not {self.depth}; use wav")
+        return self
+
+
+class Preset(_Section):
+    """A genre: stems and their chains, the search, and how the result is written."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="the file's name if left out"
+    )
+    title: str = Field(default="", description="for people")
+    description: str = Field(default="", description="for people, too")
+    stems: dict[StemName, StemSpec] = Field(min_length=1, max_length=32)
+    residual: ResidualSpec = ResidualSpec()
+    search: SearchSettings = SearchSettings()
+    sum_chain: Chain = Field(
+        default=(), description="prints a further file: the wet sum through this chain"
+    )
+    tail_seconds: float = Field(
+        default=0, ge=0, le=60, description="room for reverb and echo after the mix has ended"
+    )
+    loudness: LoudnessSettings = LoudnessSettings()
+    overflow: Literal["float32", "common-gain", "fail"] = Field(
+        default="float32", description="what to do when a stem goes above 0 dBFS"
+    )
+    on_plugin_error: Literal["fail", "bypass"] = Field(
+        default="fail", description="a plug-in that fails: fail the mix, or render without it"
+    )
+    plugin_timeout_s: float = Field(
+        default=30, ge=0.5, le=600, description="longest silence of a plug-in before it is ended"
+    )
+    naming: Naming = Naming()
+    output: OutputSettings = OutputSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prior_is_named_like_its_stem(cls, data: Any) -> Any:  # noqa: ANN401
+        stems = data.get("stems") if isinstance(data, dict) else None
+        if not isinstance(stems, dict):
+            return data
+        named = {
+            key: {"prior": key, **spec} if isinstance(spec, dict) else spec
+            for key, spec in stems.items()
+        }
+        return {**data, "stems": named}
+
+    @model_validator(mode="after")
+    def _residual_has_a_place(self) -> Preset:
+        if RESIDUAL in self.stems:
+            raise ValueError("'residual' is the remainder's own name; call the stem otherwise")
+        if self.residual.into is not None and self.residual.into not in self.stems:
+            known = ", ".join(self.stems)
+            raise ValueError(f"residual.into: no stem '{self.residual.into}' among {known}")
+        return self
+
+    @property
+    def has_wet(self) -> bool:
+        """Whether anything makes the wet files differ from the dry ones."""
+        specs: list[StemSpec | ResidualSpec] = [*self.stems.values(), self.residual]
+        changed = any(spec.chain or spec.gain_db for spec in specs)
+        loudness = self.loudness
+        asked = loudness.target_lufs is not None or loudness.true_peak_ceiling_dbtp is not None
+        return bool(changed or self.sum_chain or asked)
+
+    def chains(self) -> dict[str, Chain]:
+        """Every chain by the path at which it stands in the preset."""
+        stems = {f"stems.{name}.chain": spec.chain for name, spec in self.stems.items()}
+        return {**stems, "residual.chain": self.residual.chain, "sum_chain": self.sum_chain}
+
+    def steps(self) -> Iterator[tuple[str, Effect]]:
+        """Every step of every chain with its path, those inside `parallel` too."""
+        for path, chain in self.chains().items():
+            yield from _walk(path, chain)
+
+    def digest(self) -> str:
+        """sha256 of everything that can change a sample or a name of the result.
+
+        Files that the preset names count by their contents, so that the digest is the same
+        on every machine; title and description do not count.
+        """
+        canonical = self.model_dump(mode="json", exclude={"title", "description"})
+        text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
+        for file in sorted({file for _, step in self.steps() for file in files_of(step)}):
+            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            text = text.replace(json.dumps(file), json.dumps(content))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def files_of(step: Effect) -> tuple[str, ...]:
+    """The files that a step reads: impulse responses and plug-in states."""
+    if isinstance(step, Convolution):
+        return (step.impulse_response_filename,)
+    if isinstance(step, Plugin) and step.state:
+        return (step.state,)
+    return ()
+
+
+def _walk(path: str, chain: Chain) -> Iterator[tuple[str, Effect]]:
+    for index, step in enumerate(chain):
+        here = f"{path}[{index}]"
+        yield here, step
+        if isinstance(step, Parallel):
+            for branch, inner in enumerate(step.parallel):
+                yield from _walk(f"{here}.parallel[{branch}]", inner)

@@ -1,0 +1,59 @@
+"""How hard and in which way the latents are searched: the `search:` section of a preset."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Tier = Literal["draft", "standard", "best"]
+
+# Everything a tier fixes. Results depend on these numbers and never on the clock.
+TIERS: dict[str, dict[str, Any]] = {
+    "draft": {"steps": 0, "learning_rate": 0.03, "flow_weight": 0.0},
+    "standard": {"steps": 50, "learning_rate": 0.03, "flow_weight": 0.3},
+    "best": {"steps": 150, "learning_rate": 0.02, "flow_weight": 0.3},
+}
+DEFAULTS: dict[str, Any] = {
+    "start": "zero",
+    "prior_weight": 0.0,
+    "exact_gradient": False,
+    "output": "masks",
+    "mask_power": 1.0,
+}
+
+
+class SearchSettings(BaseModel):
+    """One search; every field left out takes the value of its tier."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    tier: Tier = "standard"
+    method: Literal["gradient", "finite-difference"] = Field(
+        default="gradient",
+        description="finite-difference needs no gradient graph, is slow, and is marked degraded",
+    )
+    start: Literal["zero", "estimate"] | None = Field(
+        default=None, description="z = 0 (the paper's start) or the latents of a first estimate"
+    )
+    steps: int | None = Field(default=None, ge=0, le=2000, description="Adam steps per segment")
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    prior_weight: float | None = Field(
+        default=None, ge=0, le=10, description="weight of |z|^2/2: 0 is MLE, above 0 is MAP"
+    )
+    exact_gradient: bool | None = Field(
+        default=None, description="the other stems of this step, not of the last; a third slower"
+    )
+    output: Literal["masks", "raw"] | None = Field(
+        default=None, description="masks on the mix, or the flows' own magnitudes (the paper)"
+    )
+    mask_power: float | None = Field(default=None, ge=0.1, le=4)
+    flow_weight: float | None = Field(
+        default=None, ge=0, le=1, description="share of the flows in the masks; 0 is estimate only"
+    )
+
+    def resolved(self, tier: str | None = None) -> dict[str, Any]:
+        """Every value of the search: what is stated here, else the tier's, else the default."""
+        stated = self.model_dump(exclude_none=True)
+        stated["tier"] = tier or self.tier
+        return DEFAULTS | TIERS[stated["tier"]] | stated

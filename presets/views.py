@@ -1,0 +1,84 @@
+"""A preset to look at: in words, as resolved YAML, and the JSON Schema that editors use."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .effects import Effect, Parallel
+from .schema import Preset
+
+
+def explain(preset: Preset) -> str:
+    """What a preset does, one line for each step."""
+    head = [f"{preset.name}: {preset.title}".rstrip(": "), preset.description.strip()]
+    lines = [*filter(None, head), ""]
+    for name, spec in preset.stems.items():
+        lines += [f"{name} (prior {spec.prior})", *_chain_lines(spec.chain)]
+        lines += [f"  fader {spec.gain_db:+g} dB"] if spec.gain_db else []
+    into = preset.residual.into
+    lines.append(f"residual: part of {into}" if into else "residual: a stem of its own")
+    lines += _chain_lines(preset.residual.chain)
+    if preset.sum_chain:
+        lines += ["sum of the wet stems, one more file", *_chain_lines(preset.sum_chain)]
+    return "\n".join([*lines, "", *_settings(preset)]) + "\n"
+
+
+def show(preset: Preset) -> str:
+    """The whole preset as YAML, with every default and everything inherited written out."""
+    import yaml
+
+    return yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a preset file; a file may also name the preset that it extends.
+
+    What is inherited may be left out, so nothing is required at the outer levels of a file.
+    """
+    schema = Preset.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Stemwright preset"
+    schema["properties"] = {
+        "extends": {"type": "string", "description": "name or path of another preset"},
+        **schema["properties"],
+    }
+    del schema["required"]
+    stems = schema["properties"]["stems"]
+    del stems["minProperties"]
+    for pattern, stem in stems["patternProperties"].items():
+        stems["patternProperties"][pattern] = {"anyOf": [stem, {"type": "null"}]}
+    stems["additionalProperties"] = False
+    return schema
+
+
+def _chain_lines(chain: tuple[Effect, ...], indent: str = "  ") -> list[str]:
+    lines = []
+    for step in chain:
+        lines.append(f"{indent}{step.label}{_values(step)}")
+        if isinstance(step, Parallel):
+            for number, branch in enumerate(step.parallel, 1):
+                inner = _chain_lines(branch, indent + "    ") or [f"{indent}    (untouched)"]
+                lines += [f"{indent}  branch {number}", *inner]
+    return lines
+
+
+def _values(step: Effect) -> str:
+    values = step.model_dump(exclude={"effect", "plugin", "plugin_name", "parallel"})
+    values |= values.pop("parameters", {})
+    text = ", ".join(f"{key} {value}" for key, value in values.items() if value is not None)
+    return f": {text}" if text else ""
+
+
+def _settings(preset: Preset) -> list[str]:
+    loudness = preset.loudness
+    target, ceiling = loudness.target_lufs, loudness.true_peak_ceiling_dbtp
+    tail = f"{preset.tail_seconds:g} s" if preset.tail_seconds else "none, the mix's length"
+    return [
+        f"search: {preset.search.tier}",
+        f"tail: {tail}",
+        "loudness: " + ("as it comes" if target is None else f"{target:g} LUFS"),
+        "true peak: " + ("as it comes" if ceiling is None else f"at most {ceiling:g} dBTP"),
+        f"above 0 dBFS: {preset.overflow}",
+        f"a plug-in that fails: {preset.on_plugin_error}",
+        f"files: {preset.naming.template}, {preset.output.format}, depth {preset.output.depth}",
+    ]
