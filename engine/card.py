@@ -1,0 +1,62 @@
+"""The model card: what a prior was made for, from what, and how to check it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .bands import BandPlan
+from .spectrogram import FrontEnd
+
+CARD_SCHEMA = 1
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FrontEndCard(_Section):
+    """The view of the mix that the prior knows."""
+
+    sample_rate: int = Field(ge=8000, le=192000)
+    hop: int = Field(ge=16, le=65536)
+    edges_hz: tuple[float, ...] = Field(min_length=3, max_length=4097)
+
+    def front_end(self) -> FrontEnd:
+        """The transform itself."""
+        return FrontEnd(self.sample_rate, self.hop, BandPlan(self.edges_hz))
+
+
+class Source(_Section):
+    """One body of training recordings."""
+
+    name: str
+    origin: str = "unknown"
+    licence: str = "unknown"
+    credit: str = ""
+    files: int = Field(ge=0)
+    minutes: float = Field(ge=0)
+
+
+class ModelCard(_Section):
+    """Everything about a prior that is not its weights."""
+
+    schema_version: int = CARD_SCHEMA
+    stem: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    description: str = ""
+    licence: str = "unknown"
+    front_end: FrontEndCard
+    compression: float = Field(gt=0, le=1)
+    flow: dict[str, int]
+    parameters: int = Field(gt=0)
+    training: dict[str, Any]
+    sources: tuple[Source, ...]
+    validation: dict[str, Any]
+    percentiles: tuple[float, ...] = ()
+    encoder_sha256: str | None = Field(
+        default=None, description="the encoder whose features `head.onnx` reads"
+    )
+    made_with: dict[str, str]
+    files: dict[str, str] = Field(description="sha256 of every other file in the bundle")
+    tolerance: float = Field(gt=0, description="largest relative error of the self-test")

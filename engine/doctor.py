@@ -1,0 +1,108 @@
+"""What this installation can do: packages, the device a session really gets, folders, space."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from . import ENGINE_VERSION
+from .prior import list_priors, prior_folders
+from .providers import Device, physical_cores
+
+_PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "pedalboard", "soundfile", "soxr"),
+    *("PyYAML", "watchdog", "pydantic", "click", "rich", "torch", "onnx"),
+)
+
+
+def examine(device: str, output: Path) -> dict[str, Any]:
+    """Look at everything; keys are what `stemwright doctor` prints.
+
+    `problems` lists what will not work, each with the next step.
+    """
+    packages = {name: _version(name) for name in _PACKAGES}
+    priors = list_priors()
+    problems = _package_problems(packages)
+    got = None
+    if not problems:
+        got, trouble = _device(device, priors)
+        problems += trouble
+    return {
+        "stemwright": ENGINE_VERSION,
+        "python": f"{platform.python_version()} ({sys.prefix})",
+        "system": platform.platform(),
+        "packages": packages,
+        "device": {"asked": device, "got": got, "compiled_in": _compiled_in(packages)},
+        "threads": {"cores": physical_cores(), "sessions_run_on": 1},
+        "priors": {name: str(path) for name, path in priors.items()},
+        "prior_folders": [str(folder) for folder in prior_folders()],
+        "plugin_folders": [str(folder) for folder in _plugin_folders() if folder.is_dir()],
+        "output": {"folder": str(output), "free_bytes": _free(output)},
+        "problems": problems,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _package_problems(packages: dict[str, str | None]) -> list[str]:
+    """The two runtimes overwrite each other's files; having both or none cannot work."""
+    cpu, gpu = packages["onnxruntime"], packages["onnxruntime-gpu"]
+    if cpu and gpu:
+        return [
+            "onnxruntime and onnxruntime-gpu are both installed and share their files: uninstall "
+            "both, then install one extra, stemwright[cpu] or stemwright[gpu]"
+        ]
+    if not cpu and not gpu:
+        return ["no ONNX Runtime: install the extra stemwright[cpu] or stemwright[gpu]"]
+    return []
+
+
+def _compiled_in(packages: dict[str, str | None]) -> list[str]:
+    if not (packages["onnxruntime"] or packages["onnxruntime-gpu"]):
+        return []
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _device(asked: str, priors: dict[str, Path]) -> tuple[str | None, list[str]]:
+    """Open a real session of a shipped prior and ask it where it runs."""
+    from .prior import Prior
+
+    if not priors:
+        return None, ["no prior bundle found: reinstall, or set STEMWRIGHT_PRIORS"]
+    device = Device.parse(asked)
+    prior = Prior(next(iter(priors.values())), device)
+    prior.verify()
+    if device.name not in ("auto", prior.got):
+        return prior.got, [f"device {device.name} was asked for, sessions run on {prior.got}"]
+    return prior.got, []
+
+
+def _plugin_folders() -> list[Path]:
+    """Where VST3 and Audio Unit plug-ins are installed on this system."""
+    home = Path.home()
+    if sys.platform == "darwin":
+        roots = [Path("/Library/Audio/Plug-Ins"), home / "Library/Audio/Plug-Ins"]
+        return [root / kind for root in roots for kind in ("VST3", "Components")]
+    if sys.platform == "win32":
+        return [
+            Path(os.environ.get("COMMONPROGRAMFILES", "C:/Program Files/Common Files"), "VST3")
+        ]
+    return [home / ".vst3", Path("/usr/lib/vst3"), Path("/usr/local/lib/vst3")]
+
+
+def _free(folder: Path) -> int | None:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free if folder.exists() else None

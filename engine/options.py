@@ -1,0 +1,43 @@
+"""How a render is asked for, and how it tells where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a render is: decoding, searching, writing, processing or publishing.
+
+    `left_s` is what this render has measured of itself so far, carried on to its end.
+    """
+
+    stage: str
+    segment: int = 0
+    segments: int = 0
+    left_s: float | None = None
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How to render; nothing here but `seed`, `tier`, the priors and a deadline that cuts the
+    search changes the result.
+
+    `deadline_s` counts from the start of each mix. The search ends early to keep it, and the
+    manifest then says so in `degraded`; reading and writing are never cut.
+    `workspace` is a folder for checkpoints: a render that was interrupted and is called again
+    with the same workspace goes on at its segment and ends with the same bytes.
+    """
+
+    device: str = "auto"
+    strict_device: bool = False
+    seed: int = 0
+    tier: str | None = None
+    threads: int = 0
+    prior_folders: tuple[Path, ...] = ()
+    workspace: Path | None = None
+    deadline_s: float | None = None
+    progress: Callable[[Progress], None] | None = None
+    should_stop: Callable[[], bool] | None = None

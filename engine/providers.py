@@ -1,0 +1,130 @@
+"""ONNX Runtime sessions: which device was asked for, and which one a session really got.
+
+`onnxruntime.get_available_providers()` lists what was compiled in, not what works; a session
+that cannot use the GPU falls back to the CPU with a log line. So the truth is read from
+`session.get_providers()` after the session is made, and a fallback is reported or refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from presets import StemwrightError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "directml": "DmlExecutionProvider",
+}
+_NAMES = {provider: name for name, provider in _PROVIDERS.items()}
+
+
+@dataclass(frozen=True)
+class Device:
+    """What was asked for: `auto`, `cpu`, `cuda`, `cuda:1`, `coreml` or `directml`."""
+
+    name: str
+    index: int = 0
+    strict: bool = False
+
+    @classmethod
+    def parse(cls, text: str, *, strict: bool = False) -> Device:
+        """Read the --device option."""
+        name, _, index = text.partition(":")
+        if name not in ("auto", *_PROVIDERS) or (
+            index and not (name == "cuda" and index.isdigit())
+        ):
+            raise StemwrightError(
+                "device-unknown",
+                f"device {text!r}: expected auto, cpu, cuda, cuda:N, coreml or directml.",
+            )
+        return cls(name, int(index or 0), strict)
+
+    def providers(self) -> list[Any]:
+        """What to ask ONNX Runtime for, best first."""
+        import onnxruntime
+
+        available = onnxruntime.get_available_providers()
+        wanted = list(_PROVIDERS) if self.name == "auto" else [self.name]
+        wanted = [name for name in ("cuda", "coreml", "directml") if name in wanted]
+        chosen: list[Any] = [
+            # TensorFloat-32 has 10 bits of mantissa: the bundles' self-tests would fail
+            (_PROVIDERS[name], {"device_id": str(self.index), "use_tf32": "0"})
+            if name == "cuda"
+            else _PROVIDERS[name]
+            for name in wanted
+            if _PROVIDERS[name] in available
+        ]
+        return [*chosen, _PROVIDERS["cpu"]]
+
+    def check(self, got: str) -> None:
+        """Refuse a session on another device than the one named, when strict."""
+        if self.strict and self.name not in ("auto", got):
+            raise StemwrightError(
+                "device-unavailable",
+                f"device {self.name} was asked for, ONNX Runtime gave {got}. Install the 'gpu' "
+                "extra in place of 'cpu', check the driver, or leave --strict-device out.",
+            )
+
+
+def physical_cores() -> int:
+    """Cores this process may use; hyper-threads count, containers' limits are kept."""
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+
+
+def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSession, str]:
+    """Make a session and return it with the short name of the device it runs on.
+
+    One thread each: sessions of several priors run side by side, and a result that does not
+    depend on the number of threads is worth more than the last per cent of one session.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = device.providers()
+    if len(providers) > 1 and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # finds CUDA inside the nvidia wheels
+    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    got = _NAMES.get(session.get_providers()[0], session.get_providers()[0])
+    device.check(got)
+    return session, got
+
+
+class BoundSession:
+    """A session whose inputs and outputs stay in the memory of its device (IOBinding)."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, device: Device) -> None:
+        self._session, self.device = session, device
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    def put(self, values: NDArray[np.float32] | float) -> Any:  # noqa: ANN401 - OrtValue
+        """Copy an array or a number to the device."""
+        import onnxruntime
+
+        array = np.ascontiguousarray(values, np.float32).reshape(np.shape(values))
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device.name, self.device.index)
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Run on values of the device; the results, by name, are there too."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            binding.bind_output(name, self.device.name, self.device.index)
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self._outputs, binding.get_outputs(), strict=True))

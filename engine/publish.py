@@ -1,0 +1,84 @@
+"""Atomic publish: a whole set becomes visible by one rename of its folder, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from presets import StemwrightError
+
+_LONGEST_NAME = 150  # characters of the destination's name that the hidden name keeps
+
+# What may go away by itself: full disks, busy files, shares that are gone for a while.
+TRANSIENT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EBUSY, errno.EIO, errno.EAGAIN, errno.ETXTBSY),
+    *(errno.ESTALE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ETIMEDOUT),
+}
+
+
+@contextlib.contextmanager
+def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
+    """Give a hidden folder beside `destination` to write into; rename it at the end.
+
+    The hidden folder is on the destination's file system, so the rename cannot become a copy.
+    When anything fails it is removed. An existing destination is never touched.
+    """
+    partial = partial_path(destination, token or secrets.token_hex(4))
+    try:
+        if destination.exists():
+            raise StemwrightError(
+                "destination-exists",
+                f"{destination} exists already. Choose another output folder, or move it away.",
+            )
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        yield partial
+        sync_tree(partial)
+        if destination.exists():
+            raise StemwrightError(
+                "destination-exists", f"{destination} appeared while this set was being made."
+            )
+        partial.rename(destination)
+        sync(destination.parent)
+    except OSError as error:
+        raise _told(destination, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def partial_path(destination: Path, token: str) -> Path:
+    """The hidden name under which a set is written."""
+    return destination.parent / f".{destination.name[:_LONGEST_NAME]}.partial-{token}"
+
+
+def sync_tree(folder: Path) -> None:
+    """Bring every file and folder below `folder` to the disk, folders after their content."""
+    for path, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            sync(Path(path, name))
+        sync(Path(path))
+
+
+def sync(path: Path) -> None:
+    """fsync one file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _told(destination: Path, error: OSError) -> StemwrightError:
+    code = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "output-unwritable"
+    return StemwrightError(
+        code,
+        f"{error.filename or destination}: cannot write: {error.strerror}. Free space, change "
+        "its permissions, or choose another output folder.",
+        transient=error.errno in TRANSIENT,
+    )

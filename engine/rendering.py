@@ -1,0 +1,355 @@
+"""One mix to a published set of stems: the road that every way into the program takes.
+
+Verify the mix, search over the priors, apply the masks, write dry stems whose sum is the mix,
+run the preset's chains for the wet ones, measure, write the manifest, and make the whole set
+visible by one rename.
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from presets import StemwrightError
+
+from . import ENGINE_VERSION
+from .audio import MixFacts, probe, verify_mix
+from .chain import check_chains
+from .estimate import Estimate
+from .layout import channel_groups
+from .manifest import MANIFEST_NAME, Input, Manifest, Written, finite
+from .masks import MaskPlan
+from .metadata import naming_fields
+from .names import Naming, render_name
+from .options import Progress, RenderOptions
+from .pace import Pace
+from .plugin_rack import PluginRack
+from .prior import Prior, find_prior, read_bundle
+from .providers import Device, physical_cores
+from .publish import publishing
+from .scratch import StemScratch
+from .search import SearchPlan
+from .separator import Interrupted, Plan, SearchReport, Separator, Watch
+from .stemset import OutputFormat, SetReport, write_set
+from .wet import WetReport, process_set
+
+if TYPE_CHECKING:
+    from presets import Preset
+
+Float = NDArray[np.float32]
+
+ABSENT_DB = -40.0  # an instrument this far below the mix does not play
+
+__all__ = ["Interrupted", "Progress", "RenderOptions", "Renderer", "prior_hashes", "render"]
+
+
+def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
+    """sha256 of the bundle of every stem, without opening a session."""
+    return {
+        stem: read_bundle(find_prior(spec.prior, options.prior_folders))[2]
+        for stem, spec in preset.stems.items()
+    }
+
+
+def render(mix: Path, destination: Path, preset: Preset, options: RenderOptions) -> Manifest:
+    """Separate one mix; `destination` is the folder that appears when all is done.
+
+    Raises StemwrightError for what the user can mend, Interrupted when `should_stop` said so.
+    """
+    return Renderer(preset, options).render(mix, destination)
+
+
+class Renderer:
+    """Holds a preset's open priors, so that many mixes pay for the sessions once."""
+
+    def __init__(self, preset: Preset, options: RenderOptions) -> None:
+        self.preset, self.options = preset, options
+        self.settings = preset.search.resolved(options.tier)
+        device = Device.parse(options.device, strict=options.strict_device)
+        self.priors = {
+            stem: Prior(find_prior(spec.prior, options.prior_folders), device)
+            for stem, spec in preset.stems.items()
+        }
+        self.threads = options.threads or physical_cores()
+        self.plan = _plan(self.settings, options.seed)
+        self.estimate = (
+            Estimate(list(self.priors.values()), options.prior_folders, device)
+            if self.plan.start == "estimate" or self.plan.mask.flow_weight < 1
+            else None
+        )
+
+    def render_into(
+        self, mix: Path, output: Path, progress: Callable[[Progress], None]
+    ) -> tuple[Path, Manifest]:
+        """Separate one mix into `output/<title>`, or `<title>-2` where that exists already."""
+        probe(mix)
+        title = render_name("{title}", naming_fields(mix))
+        destination, number = output / title, 1
+        while destination.exists():
+            number += 1
+            destination = output / f"{title}-{number}"
+        self.options = replace(self.options, progress=progress)
+        return destination, self.render(mix, destination)
+
+    def render(self, mix: Path, destination: Path) -> Manifest:
+        """Separate one mix (see `render`)."""
+        self._pace = pace = Pace(wet=self.preset.has_wet)
+        self._tell("decoding")
+        facts = verify_mix(mix)
+        pace.lap("decoding")
+        kept = self.options.workspace
+        with (
+            publishing(destination, kept.parent.name if kept else None) as folder,
+            _workspace(kept, destination.parent) as workspace,
+        ):
+            separated = self._separate(mix, facts, workspace, pace)
+            naming = self._naming(mix)
+            stems = self._delivered(separated)
+            report = self._write(mix, stems, facts.info.channels, workspace, folder, naming)
+            pace.lap("writing")
+            wet = self._process(report, folder, naming, workspace)
+            pace.lap("processing")
+            manifest = self._manifest(mix, facts, separated, report, wet, pace.laps)
+            (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+            self._tell("publishing")
+        return manifest
+
+    def _tell(self, stage: str, segment: int = 0, segments: int = 0) -> None:
+        if self.options.progress:
+            left_s = self._pace.left_s(stage, segment, segments)
+            self.options.progress(Progress(stage, segment, segments, left_s))
+
+    def _separate(self, mix: Path, facts: MixFacts, workspace: Path, pace: Pace) -> _Separated:
+        """Search, then leave every stem's samples in the workspace."""
+        info = facts.info
+        groups = channel_groups(info.channels, info.channel_mask)
+        if not groups.groups:
+            raise StemwrightError(
+                "mix-layout",
+                f"{mix.name}: {info.channels} channels without a known loudspeaker layout; "
+                "expected mono, stereo, 3.0 to 7.1, or a file with a channel mask.",
+            )
+        if self.preset.has_wet:
+            with PluginRack(timeout_s=self.preset.plugin_timeout_s) as rack:
+                check_chains(self.preset, info.sample_rate, info.channels, rack)
+        separator = Separator(self.priors, self.plan, self.threads, self.estimate)
+        watch = Watch(
+            lambda done, total: self._tell("searching", done, total),
+            self.options.should_stop or (lambda: False),
+            self._search_deadline(pace),
+        )
+        report = separator.search(mix, info, groups, workspace, watch)
+        pace.lap("searching")
+        self._tell("writing")
+        levels = _Levels()
+        with StemScratch(workspace / "stems", separator.stems, info.channels) as scratch:
+            scratch.truncate(0)  # an interrupted second pass is cheap to repeat
+
+            def take(stems: dict[str, Float]) -> None:
+                scratch.append(stems)
+                levels.add(stems)
+
+            separator.write(mix, info, groups, workspace, take)
+        return _Separated(report, levels.absent())
+
+    def _search_deadline(self, pace: Pace) -> float | None:
+        """When the search must end, so that writing ends with the deadline."""
+        if self.options.deadline_s is None:
+            return None
+        return pace.started + self.options.deadline_s - pace.after_search_s()
+
+    def _write(
+        self,
+        mix: Path,
+        stems: list[str],
+        channels: int,
+        workspace: Path,
+        folder: Path,
+        naming: Naming,
+    ) -> SetReport:
+        """The dry stems and the remainder, whose sum is the mix."""
+        preset = self.preset
+        with StemScratch(workspace / "stems", stems, channels) as scratch:
+            return write_set(
+                mix,
+                scratch,
+                folder / "dry",
+                naming,
+                OutputFormat(preset.output.format, preset.output.depth),
+                preset.overflow,
+                residual_into=preset.residual.into,
+                seed=self.options.seed,
+                program=f"Stemwright {ENGINE_VERSION}",
+                tick=self._writing,
+                threads=self.threads,
+            )
+
+    def _process(
+        self, report: SetReport, folder: Path, naming: Naming, workspace: Path
+    ) -> WetReport | None:
+        """The wet files: every dry one through its chain."""
+        if not self.preset.has_wet:
+            return None
+        self._tell("processing")
+        dry = {file.stem: folder / "dry" / file.name for file in report.files}
+        with PluginRack(timeout_s=self.preset.plugin_timeout_s) as rack:
+            return process_set(
+                dry,
+                folder / "wet",
+                self.preset,
+                naming,
+                rack=rack,
+                workspace=workspace,
+                seed=self.options.seed,
+                tick=self._stop_if_asked,
+            )
+
+    def _writing(self, done: int, total: int) -> None:
+        self._stop_if_asked()
+        self._tell("writing", done, total)
+
+    def _delivered(self, separated: _Separated) -> list[str]:
+        """Stems that get a file; absent ones may be left to the residual (`omit`)."""
+        specs = self.preset.stems
+        return [
+            stem
+            for stem in self.priors
+            if not (stem in separated.absent and specs[stem].when_absent == "omit")
+        ]
+
+    def _stop_if_asked(self) -> None:
+        if self.options.should_stop and self.options.should_stop():
+            raise Interrupted
+
+    def _naming(self, mix: Path) -> Naming:
+        naming = self.preset.naming
+        fields = naming_fields(mix) | {
+            "preset": self.preset.name,
+            "rev": str(naming.revision),
+        }
+        return Naming(naming.template, fields, naming.ascii)
+
+    def _manifest(
+        self,
+        mix: Path,
+        facts: MixFacts,
+        separated: _Separated,
+        report: SetReport,
+        wet: WetReport | None,
+        seconds: dict[str, float],
+    ) -> Manifest:
+        return Manifest(
+            title=naming_fields(mix)["title"],
+            program={"name": "stemwright", "version": ENGINE_VERSION} | _versions(),
+            input=Input.of(mix.name, facts),
+            preset=self.preset.model_dump(mode="json"),
+            preset_sha256=self.preset.digest(),
+            priors={
+                stem: {"file": prior.path.name, "sha256": prior.sha256}
+                for stem, prior in self.priors.items()
+            },
+            search=self.settings,
+            seed=self.options.seed,
+            degraded=self._degraded(separated.search),
+            provider={
+                "asked": self.options.device,
+                "got": ", ".join(sorted({prior.got for prior in self.priors.values()})),
+            },
+            files=tuple(
+                [Written.of("dry", file) for file in report.files]
+                + [Written.of("wet", file) for file in (wet.files if wet else ())]
+            ),
+            null_dbfs=finite(report.null_dbfs),
+            source_null_dbfs=finite(report.source_null_dbfs),
+            gain_db=report.gain_db,
+            undo_db=report.undo_db,
+            overflow_db=report.overflow,
+            metadata_dropped=report.metadata_dropped,
+            wet_gain_db=wet.gain_db if wet else 0.0,
+            chains=wet.chains if wet else {},
+            absent=separated.absent,
+            divergence={
+                "before": separated.search.first_loss,
+                "after": separated.search.last_loss,
+            },
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+
+    def _degraded(self, searched: SearchReport) -> tuple[str, ...]:
+        """What makes this result less than the method can give."""
+        words = []
+        if self.settings["method"] == "finite-difference":
+            words.append("finite-difference search: far from converged for priors of useful size")
+        planned = self.plan.search.steps
+        if searched.steps < planned:
+            words.append(
+                f"deadline: {searched.steps:.1f} of {planned} steps per segment on average"
+            )
+        return tuple(words)
+
+
+@dataclass(frozen=True)
+class _Separated:
+    """What is known when the stems lie in the workspace."""
+
+    search: SearchReport
+    absent: tuple[str, ...]
+
+
+class _Levels:
+    """Energy of every stem, to tell an instrument that does not play."""
+
+    def __init__(self) -> None:
+        self._energy: dict[str, float] = {}
+
+    def add(self, stems: dict[str, Float]) -> None:
+        """Count the next samples."""
+        for stem, audio in stems.items():
+            energy = float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))
+            self._energy[stem] = self._energy.get(stem, 0.0) + energy
+
+    def absent(self) -> tuple[str, ...]:
+        """Stems more than ABSENT_DB below the sum of all."""
+        floor = sum(self._energy.values()) * 10 ** (ABSENT_DB / 10)
+        return tuple(stem for stem, energy in self._energy.items() if energy <= floor)
+
+
+@contextmanager
+def _workspace(given: Path | None, beside: Path) -> Iterator[Path]:
+    """The given checkpoint folder, or a temporary one on the destination's file system."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix=".stemwright-", dir=beside) as folder:
+        yield Path(folder)
+
+
+def _versions() -> dict[str, str]:
+    """Versions that the samples depend on."""
+    return {"python": platform.python_version(), "numpy": version("numpy")}
+
+
+def _plan(settings: dict[str, Any], seed: int) -> Plan:
+    """The search of a preset, fully stated."""
+    return Plan(
+        SearchPlan(
+            settings["method"],
+            settings["steps"],
+            settings["learning_rate"],
+            settings["prior_weight"],
+            settings["exact_gradient"],
+        ),
+        MaskPlan(settings["output"], settings["mask_power"], settings["flow_weight"]),
+        settings["start"],
+        seed,
+    )

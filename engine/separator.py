@@ -1,0 +1,335 @@
+"""A set of priors and a search: a whole mix to named stems, segment by segment.
+
+Two passes over the mix, each in bounded memory. The first searches and leaves the masks of
+every batch of segments in the workspace, which is also the checkpoint: a run that was stopped
+goes on at its next batch and ends with the same bytes. The second applies the masks to the
+complex spectrogram and overlap-adds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from presets import StemwrightError
+
+from .audio import MixReader, SourceInfo
+from .frames import Synthesis, stream_frames
+from .layout import ChannelGroups
+from .masks import Estimator, MaskPlan, combine, level
+from .prior import Prior
+from .search import SearchPlan, SearchResult, divergence, search
+from .spectrogram import FrontEnd, Stft
+
+Float = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+CORE = 256  # frames of a segment that are its own: 5.9 s
+FADE = 32  # frames of context on each side, cross-faded with the neighbours
+WINDOW = CORE + 2 * FADE
+BATCH = 4  # segments searched together
+_SILENCE = 1e-7  # level below which a segment needs no search
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
+    """The caller asked to stop; everything searched so far is in the workspace."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a result depends on besides mix and priors."""
+
+    search: SearchPlan
+    mask: MaskPlan
+    start: str = "zero"  # or "estimate"
+    seed: int = 0
+
+
+@dataclass
+class Watch:
+    """How the caller looks in: (segments done, all) after each batch, and whether to stop.
+
+    `deadline` on `clock` ends the search early, every segment with its share of the time.
+    """
+
+    progress: Callable[[int, int], None] = lambda done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def patience(self, segments: int, left: int) -> Callable[[], bool]:
+        """Whether there is time for one more step of a batch: it has the share of its
+        `segments` in the `left` ones."""
+        if self.deadline is None:
+            return lambda: True
+        now = self.clock()
+        end = now + (self.deadline - now) * segments / left
+        return lambda: self.clock() < end
+
+
+@dataclass
+class SearchReport:
+    """How the search went over the whole mix: divergence before and after and the steps that
+    were taken, means over segments."""
+
+    segments: int = 0
+    first_loss: float = 0.0
+    last_loss: float = 0.0
+    steps: float = 0.0
+
+    def add(self, batch: Batch, segments: int) -> None:
+        """Take a batch of `segments` segments into the means."""
+        self.segments += segments
+        share = segments / self.segments
+        self.first_loss += share * (batch.first_loss - self.first_loss)
+        self.last_loss += share * (batch.last_loss - self.last_loss)
+        self.steps += share * (batch.steps - self.steps)
+
+
+class Separator:
+    """Separates mixes with the same priors; holds their sessions."""
+
+    def __init__(
+        self,
+        priors: Mapping[str, Prior],
+        plan: Plan,
+        threads: int,
+        estimator: Estimator | None = None,
+    ) -> None:
+        self.stems, self.priors = list(priors), list(priors.values())
+        self.plan, self.threads, self.estimator = plan, threads, estimator
+        self.front_end = _common_front_end(priors)
+
+    def search(
+        self, mix: Path, info: SourceInfo, groups: ChannelGroups, workspace: Path, watch: Watch
+    ) -> SearchReport:
+        """First pass: leave the masks of every batch of segments in the workspace.
+
+        Raises Interrupted when `watch.should_stop` says so between two batches.
+        """
+        stft = self.front_end.stft(info.sample_rate)
+        segments, total = _segments(stft, info), stft.frames(info.frames)
+        report = SearchReport()
+        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+            windows = self._windows(reader, info, groups, stft)
+            for first in range(0, segments, BATCH):
+                count = min(BATCH, segments - first)
+                batch = np.stack([next(windows) for _ in range(count)], axis=1)
+                path = _batch_path(workspace, first)
+                if not path.exists():
+                    if watch.should_stop():
+                        raise Interrupted
+                    go_on = watch.patience(count, segments - first)
+                    self._search_batch(batch, first, total, pool, go_on).save(path)
+                report.add(Batch.load(path), count)
+                watch.progress(first + count, segments)
+        return report
+
+    def _windows(
+        self, reader: MixReader, info: SourceInfo, groups: ChannelGroups, stft: Stft
+    ) -> Iterator[Float]:
+        """Yield the magnitudes of every segment with its context, (groups, WINDOW, bands);
+        zeros stand before the start and behind the end."""
+        bands = self.front_end.plan.bands
+        held = np.zeros((len(groups.groups), FADE, bands), np.float32)
+        blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
+        for _ in range(_segments(stft, info)):
+            while (missing := WINDOW - held.shape[1]) > 0:
+                block = next(blocks, None)
+                if block is None:
+                    new = np.zeros((len(held), missing, bands), np.float32)
+                else:
+                    new = np.stack([self._view(block[list(g)], info) for g in groups.groups])
+                held = np.concatenate([held, new], axis=1)
+            yield held[:, :WINDOW]
+            held = held[:, CORE:]
+
+    def _view(self, spectrogram: Complex, info: SourceInfo) -> Float:
+        """Band magnitudes of one group; its channels' mean power, so mono and stereo agree."""
+        magnitudes = self.front_end.band_magnitudes(spectrogram, info.sample_rate)
+        return magnitudes / np.float32(np.sqrt(len(spectrogram)))
+
+    def _search_batch(
+        self,
+        windows: Float,
+        first: int,
+        total: int,
+        pool: Executor,
+        go_on: Callable[[], bool],
+    ) -> Batch:
+        """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`."""
+        groups, segments, _, bands = windows.shape
+        frame = np.arange(WINDOW) - FADE + CORE * (first + np.arange(segments))[:, None]
+        inside = ((frame >= 0) & (frame < total)).astype(np.float32)
+        weight = np.broadcast_to(inside[None, :, :, None], windows.shape)
+        flat = windows.reshape(-1, WINDOW, bands)
+        loud = level(flat)
+        mix = np.asarray(flat / np.maximum(loud, _SILENCE), np.float32)
+        weight = np.ascontiguousarray(weight.reshape(mix.shape))
+        estimate = self.estimator.magnitudes(mix) if self.estimator else None
+        result = self._search_latents(mix, weight, estimate, self.plan.seed + first, pool, go_on)
+        masks = combine(result.magnitudes, estimate, mix, self._mask_plan(result.steps))
+        return Batch(
+            masks.reshape(len(self.stems), groups, segments, WINDOW, bands),
+            result.first_loss,
+            result.last_loss,
+            result.steps,
+        )
+
+    def _search_latents(
+        self,
+        mix: Float,
+        weight: Float,
+        estimate: Float | None,
+        seed: int,
+        pool: Executor,
+        go_on: Callable[[], bool],
+    ) -> SearchResult:
+        if estimate is not None and self._flows_are_silent:
+            loss = divergence(mix, estimate.sum(axis=0), weight)
+            return SearchResult(estimate, loss, loss, 0)
+        start = estimate if self.plan.start == "estimate" else None
+        return search(self.priors, mix, weight, start, self.plan.search, seed, pool, go_on)
+
+    @property
+    def _flows_are_silent(self) -> bool:
+        """Whether no flow has a say in the masks, so that none needs to be asked."""
+        return self.plan.mask.flow_weight == 0 and self.plan.mask.output == "masks"
+
+    def _mask_plan(self, steps: int) -> MaskPlan:
+        """The plan's, less of the flows when the clock cut their search: at their start they
+        know nothing of the mix."""
+        planned = self.plan.search.steps
+        if steps == planned:
+            return self.plan.mask
+        return replace(self.plan.mask, flow_weight=self.plan.mask.flow_weight * steps / planned)
+
+    def write(
+        self,
+        mix: Path,
+        info: SourceInfo,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Float]], None],
+    ) -> None:
+        """Second pass: apply the masks and give the stems to `sink`, block by block.
+
+        Each call has every stem as float32 (channels, n). Channels outside all groups (LFE)
+        are silent: they are left to the residual.
+        """
+        stft = self.front_end.stft(info.sample_rate)
+        band = self.front_end.band_of_bin(info.sample_rate)
+        syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
+        total, done = stft.frames(info.frames), 0
+
+        def apply(masks: Float, block: Complex, synthesis: Synthesis, last: bool) -> Float:
+            spectrogram = np.zeros_like(block)
+            for mask, group in zip(masks, groups.groups, strict=True):
+                full = mask[: block.shape[1], band]  # (frames, bins)
+                for channel in group:
+                    np.multiply(full, block[channel], out=spectrogram[channel])
+            return synthesis.add(spectrogram, last=last)
+
+        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+            cores = self._masks(workspace, _segments(stft, info))
+            for block in stream_frames(reader, stft, info.channels, info.frames, CORE):
+                done += block.shape[1]
+                audio = pool.map(
+                    apply, next(cores), repeat(block), syntheses, repeat(done == total)
+                )
+                sink(dict(zip(self.stems, audio, strict=True)))
+
+    def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:
+        """Yield the masks of every segment's core, (stems, groups, CORE, bands), the edges
+        cross-faded with the neighbours: sums of one stay sums of one."""
+        rise = ((np.arange(2 * FADE) + 0.5) / (2 * FADE)).astype(np.float32)[:, None]
+        previous: Float | None = None
+        for segment, following in _pairs(self._windows_on_disk(workspace, segments)):
+            core = segment[:, :, FADE : FADE + CORE].copy()
+            if previous is not None:
+                share = rise[FADE:]
+                core[:, :, :FADE] *= share
+                core[:, :, :FADE] += (1 - share) * previous[:, :, -FADE:]
+            if following is not None:
+                share = rise[:FADE]
+                core[:, :, -FADE:] *= 1 - share
+                core[:, :, -FADE:] += share * following[:, :, :FADE]
+            yield core
+            previous = segment
+
+    def _windows_on_disk(self, workspace: Path, segments: int) -> Iterator[Float]:
+        for first in range(0, segments, BATCH):
+            masks = Batch.load(_batch_path(workspace, first)).masks
+            if self.plan.mask.output == "masks":  # half precision on disk: sum to one again
+                masks /= masks.sum(axis=0)
+            for index in range(masks.shape[2]):
+                yield masks[:, :, index]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The masks of some segments, (stems, groups, segments, WINDOW, bands), and how the search
+    went."""
+
+    masks: Float
+    first_loss: float
+    last_loss: float
+    steps: int
+
+    def save(self, path: Path) -> None:
+        """Write aside and rename: a killed run leaves no half batch."""
+        aside = path.with_suffix(".part.npz")
+        with aside.open("wb") as file:
+            np.savez(
+                file,
+                masks=self.masks.astype(np.float16),
+                losses=np.array([self.first_loss, self.last_loss]),
+                steps=np.array(self.steps),
+            )
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Batch:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as kept:
+            first, last = kept["losses"]
+            masks = kept["masks"].astype(np.float32)
+            return cls(masks, float(first), float(last), int(kept["steps"]))
+
+
+def _batch_path(workspace: Path, first: int) -> Path:
+    return workspace / f"masks-{first:06d}.npz"
+
+
+def _segments(stft: Stft, info: SourceInfo) -> int:
+    return -(-stft.frames(info.frames) // CORE)
+
+
+def _pairs(items: Iterator[Float]) -> Iterator[tuple[Float, Float | None]]:
+    """Each item with its successor, None behind the last."""
+    current = next(items, None)
+    while current is not None:
+        following = next(items, None)
+        yield current, following
+        current = following
+
+
+def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:
+    """The view that all priors share; they must agree, or their magnitudes cannot be added."""
+    views = {stem: prior.card.front_end.front_end() for stem, prior in priors.items()}
+    first, *others = views
+    for other in others:
+        if views[other] != views[first]:
+            raise StemwrightError(
+                "priors-differ",
+                f"the priors of {first} and {other} were made for different spectrograms; "
+                "a preset's priors must share one. Export them with the same front end.",
+            )
+    return views[first]

@@ -1,0 +1,29 @@
+"""What was measured about a prior after it was exported, written into its bundle's card."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from .prior import read_bundle
+
+JUDGED = "judged"  # key of the card's `validation`
+_DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
+
+
+def store_row(path: Path, row: dict[str, Any]) -> None:
+    """Put a row of the cross-likelihood table into the card; graphs and hashes stay as they are.
+
+    The bundle's own sha256 changes, and with it the manifests of later renders.
+    """
+    card, files, _ = read_bundle(path)
+    about = card.model_dump(mode="json")
+    about["validation"][JUDGED] = row
+    files["card.json"] = json.dumps(about, indent=1, sort_keys=True).encode()
+    aside = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as bundle:
+        for name, blob in files.items():
+            bundle.writestr(zipfile.ZipInfo(name, _DATE), blob)
+    aside.replace(path)
