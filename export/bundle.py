@@ -1,0 +1,178 @@
+"""From a training run to a prior bundle: graphs, parity with torch, card, one zip file."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from engine import Device, FrontEndCard, ModelCard, Source, make_session
+from presets import StemwrightError
+
+from .estimator import TrainedHead
+from .flow import Flow
+from .graph import LEAST_SUM, emit_graphs
+from .train import Features, Run
+
+Float = NDArray[np.float32]
+
+TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
+_SHAPE = (1, 12)  # self-test vectors: batch, frames
+
+
+def torch_reference(flow: Flow, features: Features, vectors: dict[str, Float]) -> dict[str, Float]:
+    """What torch, with its own autograd, says about magnitudes, z and others (shapes as in
+    the graphs; prior weight 0.5, all points counting)."""
+    x = features.apply(vectors["magnitudes"])
+    latents, log_det = flow(x)
+    frames = vectors["magnitudes"].shape[1]
+    log_det = log_det - frames * float(np.log(features.std.astype(np.float64)).sum())
+    z = torch.from_numpy(vectors["z"]).requires_grad_()
+    u = flow.inverse(z.transpose(1, 2)).transpose(1, 2)
+    u = u * torch.from_numpy(features.std) + torch.from_numpy(features.mean)
+    power = 1 / features.compression
+    own = u if power == 1 else torch.relu(u) ** power
+    mix = torch.from_numpy(vectors["magnitudes"])
+    total = (own + torch.from_numpy(vectors["others"])).abs() + LEAST_SUM
+    point = mix * torch.log((mix + LEAST_SUM) / total) - mix + total
+    loss = point.mean(dim=(1, 2)) + 0.25 * (z**2).mean(dim=(1, 2))
+    loss.sum().backward()  # type: ignore[no-untyped-call]
+    assert z.grad is not None
+    results = {
+        "latents": latents.transpose(1, 2),
+        "log_det": log_det,
+        "inverse": own,
+        "loss": loss,
+        "gradient": z.grad,
+    }
+    return {name: value.detach().numpy().astype(np.float32) for name, value in results.items()}
+
+
+def self_test_vectors(flow: Flow, features: Features, seed: int) -> dict[str, Float]:
+    """Random inputs and torch's answers, for the bundle."""
+    rng = np.random.default_rng([seed, 11])
+    batch, frames = _SHAPE
+    bands = flow.config.bands
+    x = rng.standard_normal((batch, frames, bands))
+    compressed = np.maximum(x * features.std + features.mean, 0.05)
+    vectors = {
+        "magnitudes": (compressed ** (1 / features.compression)).astype(np.float32),
+        "z": rng.standard_normal((batch, frames // 2, 2 * bands)).astype(np.float32),
+        "others": rng.random((batch, frames, bands)).astype(np.float32),
+    }
+    return vectors | torch_reference(flow, features, vectors)
+
+
+def parity(graphs: dict[str, bytes], vectors: dict[str, Float]) -> dict[str, float]:
+    """Largest relative difference of every result between ONNX Runtime and torch."""
+    run = {name: make_session(model, Device("cpu"))[0].run for name, model in graphs.items()}
+    latents, log_det = run["forward"](
+        ["latents", "log_det"], {"magnitudes": vectors["magnitudes"]}
+    )
+    (inverse,) = run["inverse"](["magnitudes"], {"latents": vectors["z"]})
+    loss, own, gradient = run["gradient"](
+        ["loss", "own", "gradient"],
+        {
+            "latents": vectors["z"],
+            "mix": vectors["magnitudes"],
+            "others": vectors["others"],
+            "weight": np.ones_like(vectors["others"]),
+            "prior_weight": np.array(0.5, np.float32),
+        },
+    )
+    pairs = {
+        "latents": (latents, "latents"),
+        "log_det": (log_det, "log_det"),
+        "inverse": (inverse, "inverse"),
+        "own": (own, "inverse"),
+        "loss": (loss, "loss"),
+        "gradient": (gradient, "gradient"),
+    }
+    return {
+        name: float(np.abs(got - vectors[key]).max() / max(np.abs(vectors[key]).max(), 1e-12))
+        for name, (got, key) in pairs.items()
+    }
+
+
+def write_bundle(
+    run: Run,
+    out: Path,
+    *,
+    stem: str,
+    front_end: FrontEndCard,
+    sources: tuple[Source, ...],
+    validation: dict[str, Any],
+    training: dict[str, Any],
+    percentiles: tuple[float, ...] = (),
+    head: TrainedHead | None = None,
+    description: str = "",
+    licence: str = "unknown",
+) -> ModelCard:
+    """Emit, compare with torch, and write the bundle; nothing is written when parity fails."""
+    graphs = {
+        name: _serialise(model) for name, model in emit_graphs(run.flow, run.features).items()
+    }
+    vectors = self_test_vectors(run.flow, run.features, run.settings.seed)
+    errors = parity(graphs, vectors)
+    worst = max(errors, key=errors.__getitem__)
+    if not errors[worst] < TOLERANCE:
+        raise StemwrightError(
+            "export-parity",
+            f"{stem}: {worst} differs from torch by {errors[worst]:.1e} (allowed {TOLERANCE}); "
+            "train longer or with a smaller learning rate: the flow is badly conditioned.",
+        )
+    files = {f"{name}.onnx": model for name, model in graphs.items()}
+    if head is not None:
+        files["head.onnx"] = _serialise(head.graph)
+        vectors |= head.vectors
+    files["selftest.npz"] = _npz(vectors)
+    card = ModelCard(
+        stem=stem,
+        description=description,
+        licence=licence,
+        front_end=front_end,
+        compression=run.features.compression,
+        flow=run.config.to_dict(),
+        parameters=sum(p.numel() for p in run.flow.parameters()),
+        training=training,
+        sources=sources,
+        validation=validation | {"parity": errors},
+        percentiles=percentiles,
+        encoder_sha256=head.encoder_sha256 if head else None,
+        made_with={
+            name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")
+        },
+        files={name: hashlib.sha256(blob).hexdigest() for name, blob in sorted(files.items())},
+        tolerance=10 * TOLERANCE,  # other processors round differently
+    )
+    about = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
+    _write_zip(out, {"card.json": about.encode(), **files})
+    return card
+
+
+def _serialise(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _npz(arrays: dict[str, Float]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _write_zip(out: Path, files: dict[str, bytes]) -> None:
+    """Stored, with a fixed date: the same run gives the same bytes."""
+    aside = out.with_name(f".{out.name}.part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as bundle:
+        for name, blob in files.items():
+            bundle.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), blob)
+    aside.replace(out)

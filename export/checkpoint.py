@@ -1,0 +1,69 @@
+"""Checkpoints of a training run: one `.npz` without pickle, from which a run resumes exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+_MODEL, _ADAM = "model/", "adam/"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: weights, the optimiser's moments, further arrays, and facts."""
+
+    model: dict[str, Tensor]
+    moments: dict[int, dict[str, Tensor]]
+    arrays: dict[str, NDArray[np.float32]]
+    about: dict[str, Any]
+
+    def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Put weights and moments back."""
+        model.load_state_dict(self.model)
+        state = optimiser.state_dict()
+        state["state"] = self.moments
+        optimiser.load_state_dict(state)
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    about: Mapping[str, Any],
+    **arrays: NDArray[np.float32],
+) -> None:
+    """Write aside and rename: a killed run keeps the last one."""
+    stored: dict[str, Any] = {**arrays, "about": np.array(json.dumps(about))}
+    stored |= {
+        f"{_MODEL}{name}": value.detach().numpy() for name, value in model.state_dict().items()
+    }
+    for index, moments in optimiser.state_dict()["state"].items():
+        stored |= {f"{_ADAM}{index}/{name}": value.numpy() for name, value in moments.items()}
+    aside = path.with_suffix(".part.npz")
+    np.savez(aside, **stored)
+    aside.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read what `save_checkpoint` wrote."""
+    with np.load(path, allow_pickle=False) as stored:
+        about = json.loads(str(stored["about"]))
+        arrays = {name: np.array(stored[name]) for name in stored.files if name != "about"}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name in [name for name in arrays if name.startswith(_ADAM)]:
+        _, index, key = name.split("/")
+        moments.setdefault(int(index), {})[key] = torch.from_numpy(arrays.pop(name))
+    model = {
+        name.removeprefix(_MODEL): torch.from_numpy(arrays.pop(name))
+        for name in list(arrays)
+        if name.startswith(_MODEL)
+    }
+    return Checkpoint(model, moments, arrays, about)

@@ -1,0 +1,268 @@
+"""Training data: checked recordings of one stem as band magnitudes, augmented as they are drawn.
+
+A `Corpus` holds one stem and never mixes; only `Interference` adds recordings up, and only the
+contrastive term asks it. The likelihood term therefore never sees two stems.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from engine import Source
+from presets import StemwrightError
+
+from .recordings import Origin, Origins, Recording, Refusal, find_recordings, read_recording
+
+if TYPE_CHECKING:
+    from engine import FrontEnd
+
+Float = NDArray[np.float32]
+Half = NDArray[np.float16]
+Rng = np.random.Generator
+
+SPEEDS_SEMITONES = (-5.0, -2.0, 0.0, 2.0, 5.0)
+GAIN_DB = (-12.0, 3.0)
+EQ_DB = 6.0
+SILENCE_SHARE = 0.05
+LONGEST_GAP_FRAMES = 30
+PAUSE_DB = -60.0  # below the loudest frame: nothing is played
+PAUSE_MARGIN_FRAMES = 12  # shorter gaps belong to the playing and stay
+ACTIVE_DB = -30.0  # below the loudest block: not counted in a recording's level
+LEVEL_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording at one speed: magnitudes of its active and its silent frames.
+
+    Shape: both (frames, bands), with the level of the playing normalised to RMS 1.
+    """
+
+    song: str
+    source: str
+    active: Half
+    pauses: Half
+
+
+class Corpus:
+    """The recordings of one stem, ready to draw batches from.
+
+    `weights` multiplies how often a source is drawn, which otherwise grows with the root of
+    its length: a large source must not drown the other timbres of a small one.
+    """
+
+    def __init__(
+        self,
+        stem: str,
+        clips: Sequence[Clip],
+        sources: Sequence[Source] = (),
+        refused: Sequence[Refusal] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        if not clips:
+            reasons = "".join(f" {r.path.name}: {r.reason}." for r in refused[:3])
+            raise StemwrightError(
+                "no-recordings",
+                f"No recording of {stem} can be used.{reasons} Give it some minutes of audio "
+                "that hold this instrument alone.",
+            )
+        self.stem, self.clips = stem, tuple(clips)
+        self.sources, self.refused = tuple(sources), tuple(refused)
+        self.weights = dict(weights or {})
+        self._groups: dict[str, list[Clip]] = {}
+        for clip in self.clips:
+            self._groups.setdefault(clip.source, []).append(clip)
+        frames = {n: np.array([len(c.active) for c in g]) for n, g in self._groups.items()}
+        share = np.array([self.weights.get(n, 1.0) * np.sqrt(f.sum()) for n, f in frames.items()])
+        self._share = share / share.sum()
+        self._chances = {name: f / f.sum() for name, f in frames.items()}
+        self._pauses = [clip.pauses for clip in self.clips if len(clip.pauses)]
+
+    @property
+    def bands(self) -> int:
+        """Bands of every frame."""
+        return int(self.clips[0].active.shape[1])
+
+    def split(self, validation: float = 0.1) -> tuple[Corpus, Corpus]:
+        """Training and validation songs, chosen by a hash of the song's name.
+
+        A song falls on the same side in every stem's corpus. Where that leaves a side empty
+        (few recordings), the last part of every recording is held out instead.
+        """
+        held = [_held_out(clip.song, validation) for clip in self.clips]
+        if all(held) or not any(held):
+            cuts = [round(len(clip.active) * (1 - validation)) for clip in self.clips]
+            train = [
+                replace(c, active=c.active[:n]) for c, n in zip(self.clips, cuts, strict=True)
+            ]
+            valid = [
+                replace(c, active=c.active[n:]) for c, n in zip(self.clips, cuts, strict=True)
+            ]
+        else:
+            train = [c for c, out in zip(self.clips, held, strict=True) if not out]
+            valid = [c for c, out in zip(self.clips, held, strict=True) if out]
+        return self._with(train), self._with([c for c in valid if len(c.active)])
+
+    def sample(self, rng: Rng, batch: int, frames: int) -> Float:
+        """Draw augmented excerpts, shape (batch, frames, bands)."""
+        out = np.zeros((batch, frames, self.bands), np.float32)
+        for row in out:
+            if rng.random() < SILENCE_SHARE:
+                self._fill_with_pause(rng, row)
+            else:
+                self._fill_with_playing(rng, row)
+                row *= 10 ** (rng.uniform(*GAIN_DB) / 20) * random_eq(rng, self.bands)
+        return out
+
+    def _fill_with_playing(self, rng: Rng, row: Float) -> None:
+        """Frames of one source; short recordings follow each other with gaps between."""
+        name = list(self._groups)[rng.choice(len(self._share), p=self._share)]
+        clips, chances = self._groups[name], self._chances[name]
+        at = 0
+        while at < len(row):
+            at += _copy_piece(rng, clips[rng.choice(len(clips), p=chances)].active, row[at:])
+            at += int(rng.integers(0, LONGEST_GAP_FRAMES))
+
+    def _fill_with_pause(self, rng: Rng, row: Float) -> None:
+        """Leave digital silence, or half of the time what the recordings' pauses sound like."""
+        if self._pauses and rng.random() < 0.5:
+            _copy_piece(rng, self._pauses[rng.integers(len(self._pauses))], row)
+
+    def _with(self, clips: Sequence[Clip]) -> Corpus:
+        return Corpus(self.stem, clips, self.sources, self.refused, self.weights)
+
+
+class Interference:
+    """Random sums of one to three *other* stems' excerpts, for the contrastive term alone."""
+
+    def __init__(self, own: str, others: Sequence[Corpus]) -> None:
+        stems = [corpus.stem for corpus in others]
+        if own in stems or not others:
+            raise ValueError(f"interference for {own} needs other stems' corpora, got {stems}")
+        self._others = tuple(others)
+
+    def __call__(self, rng: Rng, batch: int, frames: int) -> Float:
+        """Draw leaks of shape (batch, frames, bands): powers add, as of unrelated signals."""
+        power = np.zeros((batch, frames, self._others[0].bands), np.float32)
+        for row in power:
+            count = rng.integers(1, min(3, len(self._others)) + 1)
+            for index in rng.permutation(len(self._others))[:count]:
+                row += self._others[index].sample(rng, 1, frames)[0] ** 2
+        return np.sqrt(power)
+
+
+def load_corpus(
+    stem: str,
+    places: Sequence[Path],
+    front_end: FrontEnd,
+    *,
+    speeds: Sequence[float] = SPEEDS_SEMITONES,
+    catalogue: Path | None = None,
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Corpus:
+    """Read files and folders of one stem; every file also at other `speeds` (in semitones).
+
+    `catalogue` is a `SOURCES.yaml` for folders that have none. Magnitudes are kept in `cache`
+    by content and front end, so that a second run starts at once.
+    """
+    paths = find_recordings(places)
+    origins = Origins(catalogue)
+    clips: list[Clip] = []
+    refused: list[Refusal] = []
+    used: list[tuple[Origin, float]] = []
+    for done, path in enumerate(paths, 1):
+        found = read_recording(path, stem, origins)
+        if isinstance(found, Refusal):
+            refused.append(found)
+        else:
+            clips += [_clip(found, front_end, speed, cache) for speed in speeds]
+            used.append((found.origin, found.minutes))
+        if progress is not None:
+            progress(done, len(paths))
+    weights = {origin.name: origin.weight for origin, _ in used}
+    return Corpus(stem, clips, _sources(used), refused, weights)
+
+
+def random_eq(rng: Rng, bands: int) -> Float:
+    """A smooth gain curve (bands,): a tilt and one bell or dip, each up to EQ_DB."""
+    position = np.linspace(-1, 1, bands)
+    curve_db = rng.uniform(-EQ_DB, EQ_DB) * position
+    centre, width = rng.uniform(-1, 1), rng.uniform(0.1, 0.5)
+    curve_db += rng.uniform(-EQ_DB, EQ_DB) * np.exp(-(((position - centre) / width) ** 2))
+    return (10 ** (curve_db / 20)).astype(np.float32)
+
+
+def _clip(recording: Recording, front_end: FrontEnd, speed: float, cache: Path | None) -> Clip:
+    """Magnitudes of a recording at one speed, from the cache where it has them."""
+    if cache is None:
+        magnitudes = _magnitudes(recording, front_end, speed)
+    else:
+        key = hashlib.sha256(recording.audio.tobytes())
+        key.update(f"{recording.sample_rate}/{front_end.digest()}/{speed}".encode())
+        stored = cache / f"{key.hexdigest()}.npy"
+        if not stored.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            aside = stored.with_suffix(".part.npy")
+            np.save(aside, _magnitudes(recording, front_end, speed))
+            aside.replace(stored)
+        magnitudes = np.load(stored, allow_pickle=False)
+    playing = _playing(magnitudes)
+    return Clip(recording.song, recording.origin.name, magnitudes[playing], magnitudes[~playing])
+
+
+def _magnitudes(recording: Recording, front_end: FrontEnd, speed: float) -> Half:
+    """Band magnitudes (frames, bands) as if played faster or slower: pitch and tempo move."""
+    audio = recording.audio / _active_rms(recording.audio)
+    if speed:
+        audio = soxr.resample(audio, 2 ** (speed / 12), 1.0)
+    view: Float = front_end.magnitudes(audio[None].astype(np.float32), recording.sample_rate)
+    return view.astype(np.float16)
+
+
+def _active_rms(audio: Float) -> float:
+    """Level of the blocks within ACTIVE_DB of the loudest one."""
+    size = min(LEVEL_BLOCK, audio.size)
+    power = (audio[: audio.size // size * size].reshape(-1, size) ** 2).mean(axis=1)
+    return float(np.sqrt(power[power >= power.max() * 10 ** (ACTIVE_DB / 10)].mean()))
+
+
+def _playing(magnitudes: Half) -> NDArray[np.bool_]:
+    """Frames that hold playing or lie between frames that do, shape (frames,)."""
+    power = (magnitudes.astype(np.float32) ** 2).sum(axis=1)
+    loud = (power > power.max() * 10 ** (PAUSE_DB / 10)).astype(np.float32)
+    spread = np.ones(2 * PAUSE_MARGIN_FRAMES + 1, np.float32)
+    # "full" and a cut, because "same" returns the longer of the two
+    near = np.convolve(loud, spread)[PAUSE_MARGIN_FRAMES : PAUSE_MARGIN_FRAMES + loud.size]
+    return near > 0.5
+
+
+def _copy_piece(rng: Rng, clip: Half, row: Float) -> int:
+    """Copy a random piece of `clip` to the beginning of `row`; returns its frames."""
+    start = int(rng.integers(0, max(0, len(clip) - len(row)) + 1))
+    piece = clip[start : start + len(row)]
+    row[: len(piece)] = piece
+    return len(piece)
+
+
+def _held_out(song: str, validation: float) -> bool:
+    digest = hashlib.sha256(song.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < validation * 2**64
+
+
+def _sources(used: Sequence[tuple[Origin, float]]) -> tuple[Source, ...]:
+    """The data card's rows: files and minutes per origin."""
+    rows = []
+    for origin in dict.fromkeys(origin for origin, _ in used):
+        minutes = [m for o, m in used if o == origin]
+        about = origin.model_dump(exclude={"weight"})
+        rows.append(Source(**about, files=len(minutes), minutes=round(sum(minutes), 2)))
+    return tuple(rows)

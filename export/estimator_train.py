@@ -1,0 +1,202 @@
+"""Training of the first estimate on random sums of isolated recordings.
+
+Every batch draws each part from its own corpus, leaves parts out at random, and adds them with
+random phases. The heads minimise the power of what they get wrong relative to the sum's power
+(what SDR measures) plus the same in the compressed domain (what the ear hears in the quiet).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .dataset import Corpus
+from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+
+Float = NDArray[np.float32]
+Rng = np.random.Generator
+
+_ABSENT = 0.25  # how often a part does not play
+_LEAST = 1e-5
+
+CHECKPOINT = "estimator.npz"
+
+
+@dataclass(frozen=True)
+class EstimatorSettings:
+    """One run; `compressed_weight` is the share of the compressed-domain error."""
+
+    steps: int = 5000
+    batch: int = 16
+    frames: int = 128
+    learning_rate: float = 1e-3
+    warm_up: int = 100
+    clip_norm: float = 4.0
+    compressed_weight: float = 0.5
+    seed: int = 0
+
+
+class RandomMixes:
+    """Sums of excerpts of different parts, and what each head should find in them.
+
+    `heads` names the parts that each head stands for: other = guitar + piano + the rest.
+    `bins` is the number of STFT bins in each band: wide bands average their cross terms away.
+    """
+
+    def __init__(
+        self,
+        parts: Mapping[str, Corpus],
+        heads: Mapping[str, Sequence[str]],
+        bins: NDArray[np.float64],
+    ) -> None:
+        self.parts, self.heads = dict(parts), {k: tuple(v) for k, v in heads.items()}
+        self._cross = (1 / np.sqrt(bins)).astype(np.float32)
+
+    def sample(self, rng: Rng, batch: int, frames: int) -> tuple[Float, dict[str, Float]]:
+        """Return the sum, scaled to mean square 1, and every head's target on that scale.
+
+        Shape: all (batch, frames, bands).
+        """
+        drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
+        for magnitudes in drawn.values():
+            magnitudes[rng.random(batch) < _ABSENT] = 0
+        power = sum((m**2 for m in drawn.values()), np.float32(0))
+        total = np.zeros_like(next(iter(drawn.values())), np.complex64)
+        for magnitudes in drawn.values():
+            phase = rng.random(magnitudes.shape, np.float32) * np.float32(2 * np.pi)
+            total += magnitudes * np.exp(1j * phase)
+        crossed = power + (np.abs(total) ** 2 - power) * self._cross
+        mix = np.sqrt(np.maximum(crossed, 1e-12))
+        scale = 1 / np.sqrt((mix**2).mean(axis=(1, 2), keepdims=True) + 1e-12)
+        targets = {
+            head: np.asarray(np.sqrt(sum(drawn[part] ** 2 for part in parts)) * scale, np.float32)
+            for head, parts in self.heads.items()
+        }
+        return np.asarray(mix * scale, np.float32), targets
+
+
+@dataclass(frozen=True)
+class EstimatorProgress:
+    """Loss on training mixes and, per head, on held-out songs."""
+
+    step: int
+    train_loss: float
+    valid_loss: dict[str, float]
+    seconds: float
+
+
+class EstimatorTrainer:
+    """A run that trains encoder and heads together, resumable from its folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: EstimatorConfig,
+        settings: EstimatorSettings,
+        train: RandomMixes,
+        valid: RandomMixes,
+    ) -> None:
+        self.folder, self.config, self.settings = folder, config, settings
+        self.train_mixes, self.valid_mixes = train, valid
+        torch.manual_seed(settings.seed)
+        self.encoder = Encoder(config)
+        self.heads = nn.ModuleDict({name: Head(config) for name in train.heads})
+        self.modules = nn.ModuleDict({"encoder": self.encoder, "heads": self.heads})
+        self.optimiser = torch.optim.Adam(self.modules.parameters(), lr=settings.learning_rate)
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CHECKPOINT).exists():
+            self._resume()
+
+    def run(self, every: int = 100) -> Iterator[EstimatorProgress]:
+        """Train to the end, reporting and saving every `every` steps."""
+        started, losses = time.monotonic(), []
+        while self.step < self.settings.steps:
+            losses.append(self._train_step())
+            self.step += 1
+            if self.step % every == 0 or self.step == self.settings.steps:
+                self.save()
+                seconds = time.monotonic() - started
+                yield EstimatorProgress(
+                    self.step, float(np.mean(losses)), self.validate(), seconds
+                )
+                losses.clear()
+
+    def _train_step(self) -> float:
+        s = self.settings
+        rng = np.random.default_rng([s.seed, 4, self.step])
+        warm = min((self.step + 1) / s.warm_up, 1.0)
+        rate = s.learning_rate * warm * (0.505 + 0.495 * math.cos(math.pi * self.step / s.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        losses = self._losses(*self.train_mixes.sample(rng, s.batch, s.frames))
+        loss = torch.stack(list(losses.values())).sum()
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.modules.parameters(), s.clip_norm)
+        self.optimiser.step()
+        return float(loss.detach())
+
+    def _losses(self, mix: Float, targets: dict[str, Float]) -> dict[str, Tensor]:
+        x = _channels_first(mix)
+        power, c = self.config.compression, self.settings.compressed_weight
+        features = self.encoder(x**power)
+        losses: dict[str, Tensor] = {}
+        for name, target in targets.items():
+            t, e = _channels_first(target), self.heads[name](features) * x
+            wrong = ((e - t) ** 2).sum(dim=(1, 2)) / (x**2).sum(dim=(1, 2))
+            compressed = ((e + _LEAST) ** power - (t + _LEAST) ** power) ** 2
+            losses[name] = wrong.mean() + c * compressed.mean()
+        return losses
+
+    @torch.no_grad()
+    def validate(self, batches: int = 4) -> dict[str, float]:
+        """Mean loss of each head on held-out songs."""
+        rng = np.random.default_rng([self.settings.seed, 6])
+        runs = [
+            self._losses(*self.valid_mixes.sample(rng, self.settings.batch, self.settings.frames))
+            for _ in range(batches)
+        ]
+        return {name: float(np.mean([float(run[name]) for run in runs])) for name in runs[0]}
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        about = {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "settings": asdict(self.settings),
+            "heads": list(self.heads),
+        }
+        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, about)
+
+    def _resume(self) -> None:
+        checkpoint = load_checkpoint(self.folder / CHECKPOINT)
+        checkpoint.restore(self.modules, self.optimiser)
+        self.step = int(checkpoint.about["step"])
+
+
+def load_estimator(folder: Path) -> TrainedEstimator:
+    """Read the last checkpoint of an estimator run."""
+    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    about = checkpoint.about
+    config = EstimatorConfig(
+        **about["config"] | {"dilations": tuple(about["config"]["dilations"])}
+    )
+    encoder = Encoder(config)
+    heads = {name: Head(config) for name in about["heads"]}
+    modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
+    modules.load_state_dict(checkpoint.model)
+    return TrainedEstimator(config, encoder.eval(), heads)
+
+
+def _channels_first(magnitudes: Float) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(magnitudes.transpose(0, 2, 1)))
