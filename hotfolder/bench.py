@@ -1,0 +1,41 @@
+"""A bench in the workshop: one job, the child process that does it, and the mix it began with."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .clock import Instant
+from .failures import Failure
+from .inventory import content_identity
+from .job import Job
+from .worker import Worker
+
+
+@dataclass
+class Bench:
+    """A job in work: the child that does it, and what its mix looked like at the start."""
+
+    job: Job
+    worker: Worker
+    mix: Path
+    identity: str
+    started: Instant
+    ended: bool = False
+    failure: Failure | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def has_changed(self) -> bool:
+        """True when the mix is not the file any more that the work began with."""
+        try:
+            return content_identity(os.lstat(self.mix)) != self.identity
+        except OSError:
+            return True
+
+    def crash(self, exit_code: int) -> Failure:
+        """What to say of a worker that ended without a word."""
+        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        log = self.worker.last_words()
+        return Failure("worker-crash", f"its worker ended with {how}", log=log)

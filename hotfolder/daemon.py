@@ -1,0 +1,369 @@
+"""The daemon of a hot folder: scans, settles, claims, tends, and tells how it does.
+
+`loop(now)` does one round and never waits, so that a day can pass in a test in no time. `run`
+calls it until a signal says stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+from presets import StemwrightError
+
+from . import service
+from .atomic import write_whole
+from .clock import Instant
+from .depot import HotFolderDepot
+from .endpoint import Endpoint
+from .health import Vitals, free_bytes, health_of
+from .intake import Intake
+from .job import FINAL, State
+from .logs import tell
+from .orders import over_high_water
+from .presence import Presence
+from .recovery import Adopter, move_journal_aside, open_journal, sweep, tidy
+from .root import Root, insist_on_local
+from .settings import HotFolderSettings, load_settings
+from .watcher import Watcher
+from .workshop import LEASE_S, Workshop
+
+HOUSEKEEPING_S = 10.0
+HEALTH_S = 1.0
+BUSY_ROUND_S = 0.25
+DAY_S = 86_400.0
+
+
+class Daemon:
+    """One process that looks after one hot folder. Several may, on the same or other machines."""
+
+    def __init__(
+        self,
+        root: Path,
+        state: Path,
+        settings: HotFolderSettings,
+        *,
+        settings_file: Path | None = None,
+        adopt: bool = False,
+        backend: str = "engine",
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.root = Root(root.absolute())
+        self.state = state
+        self.settings = settings
+        self.lost: str | None = None
+        self._settings_file = settings_file
+        self._settings_stamp = _stamp(settings_file)
+        self._settings_trouble: str | None = None
+        self._backend = backend
+        self._lease_s = lease_s
+        self._wake = threading.Event()
+        self._scan_soon = threading.Event()
+        self._stops = 0
+        self._draining = False
+        self._housekept_s = float("-inf")
+        self._health_s = float("-inf")
+        self._paused: str | None = None
+        insist_on_local(state)
+        self.root.prepare(state, adopt=adopt)
+        self._number = self.root.number() or ""
+        self._presence = Presence(state, socket.gethostname())
+        self._open(Instant.now())
+
+    def _open(self, now: Instant) -> None:
+        self._started = now
+        self.journal = open_journal(self.state / "journal.db", self.root, now)
+        self.depot = HotFolderDepot(self.root, self._number)
+        self.workshop = self._new_workshop()
+        self.intake = Intake(self.root.inbox, self.journal, self.settings)
+        self._adopter = Adopter(self._lease_s)
+        self._watcher = Watcher(self.root.inbox, self._ring)
+        self._endpoint: Endpoint | None = None
+        self._vitals = self._take_vitals(now)
+        self._apply_watching()
+        tell("started", root=str(self.root.path), state_folder=str(self.state),
+             owner=self._presence.owner, settings=self.settings.model_dump(
+                 mode="json", exclude={"http": {"token"}}))  # fmt: skip
+
+    def _new_workshop(self) -> Workshop:
+        return Workshop(
+            self.journal,
+            self.depot,
+            self.settings,
+            self._presence,
+            backend=self._backend,
+            lease_s=self._lease_s,
+            on_message=self._wake.set,
+        )
+
+    # -- running -----------------------------------------------------------------------------
+
+    def run(self, *, once: bool = False) -> int:
+        """Works until told to stop, or with `once` until nothing is left to do.
+
+        Returns the exit code: 1 when a run with `once` had to put files aside, else 0.
+        """
+        self._catch_signals()
+        ready = False
+        while True:
+            wait_s = self._safe_loop(Instant.now())
+            if not ready and self.intake.scanned is not None:
+                ready = service.notify("READY=1", f"MAINPID={os.getpid()}")
+            service.notify("WATCHDOG=1", f"STATUS={self._status_line()}")
+            if self._is_over(once):
+                break
+            self._wake.wait(wait_s)
+            self._wake.clear()
+        service.notify("STOPPING=1")
+        return int(once and self.journal.failures_since(self._started.wall_s, final=True) > 0)
+
+    def stop(self) -> None:
+        """Asks to drain; asked a second time, to stop at once. Safe in a signal handler."""
+        self._stops += 1
+        self._wake.set()
+
+    def loop(self, now: Instant) -> float:
+        """One round; returns for how many seconds nothing needs to be done."""
+        self._reload_settings()
+        self._obey_stop(now)
+        self._look_for_root()
+        if self.lost is None:
+            self._scan(now)
+            self._keep_house(now)
+        self.workshop.tend(now)
+        if self.lost is None and not self._draining:
+            self._paused = self._why_paused()
+            if self._paused is None:
+                self.workshop.start_more(now)
+        self._tell_health(now)
+        if self.workshop.benches:
+            return BUSY_ROUND_S
+        return min(self.intake.next_scan_in(now), HEALTH_S)
+
+    def is_idle(self, now: Instant) -> bool:
+        """True when nothing is in work, nothing is ready and no file is still settling."""
+        if self.workshop.benches or self.intake.scanned is None or self.intake.is_settling(now):
+            return False
+        return not self.journal.claimable(now, self._lease_s, self.settings.retry.longest_s)
+
+    def health(self) -> dict[str, Any]:
+        """The health document, as of now."""
+        return health_of(self._vitals, Instant.now())
+
+    @property
+    def http_url(self) -> str | None:
+        """Where the endpoint listens, if there is one."""
+        return None if self._endpoint is None else self._endpoint.url
+
+    def close(self) -> None:
+        """Lets go of everything; children still at work are ended."""
+        self.workshop.abandon(Instant.now())
+        self._watcher.stop()
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self.journal.close()
+        self._presence.close()
+
+    # -- one round ---------------------------------------------------------------------------
+
+    def _safe_loop(self, now: Instant) -> float:
+        """A round that outlives a journal which is damaged or on a full disk."""
+        try:
+            return self.loop(now)
+        except sqlite3.OperationalError as error:
+            tell("journal-trouble", level=logging.ERROR, reason=str(error))
+            return HEALTH_S
+        except sqlite3.DatabaseError as error:
+            tell("journal-damaged", level=logging.ERROR, reason=str(error))
+            self._replace_journal(now)
+            return 0.0
+
+    def _replace_journal(self, now: Instant) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self.workshop.abandon(now)
+        self.journal.close()
+        move_journal_aside(self.journal.path, now)
+        self._watcher.stop()
+        if self._endpoint is not None:
+            self._endpoint.close()
+        self._open(now)
+
+    def _look_for_root(self) -> None:
+        lost = self.root.why_lost(self._number)
+        if lost and not self.lost:
+            tell("root-lost", level=logging.ERROR, reason=lost)
+        elif self.lost and not lost:
+            tell("root-back")
+            self._scan_soon.set()
+        self.lost = lost
+
+    def _scan(self, now: Instant) -> None:
+        asked = self._scan_soon.is_set()
+        if not self.intake.is_due(now, asked=asked):
+            return
+        self._scan_soon.clear()
+        try:
+            folders = self.intake.scan(now)
+        except OSError as error:
+            self.lost = f"{self.root.inbox}: cannot be read: {error.strerror}"
+            tell("root-lost", level=logging.ERROR, reason=self.lost)
+            return
+        if self.settings.watch == "events":
+            self._watcher.check(folders, now)
+
+    def _keep_house(self, now: Instant) -> None:
+        if now.steady_s - self._housekept_s < min(HOUSEKEEPING_S, self._lease_s):
+            return
+        first, self._housekept_s = self._housekept_s == float("-inf"), now.steady_s
+        self.workshop.free_the_dead(now)
+        try:
+            tidy(self.journal, self.depot)
+            self._adopter.adopt(self.journal, self.root, now)
+            if first:
+                sweep(self.journal, self.root)
+        except OSError as error:
+            tell("housekeeping-failed", level=logging.WARNING, reason=str(error))
+        self._presence.sweep({job.owner for job in self.journal.running() if job.owner})
+
+    def _why_paused(self) -> str | None:
+        reason = self.journal.setting("paused")
+        try:
+            reason = reason or over_high_water(
+                self.depot.disks(), self.settings.high_water_percent
+            )
+        except OSError as error:
+            reason = f"free space cannot be asked: {error.strerror}"
+        if reason != self._paused:
+            tell("paused" if reason else "resumed", level=logging.WARNING, reason=reason)
+        return reason
+
+    def _obey_stop(self, now: Instant) -> None:
+        if self._stops >= 2:
+            self.workshop.abandon(now)
+        elif self._stops == 1 and not self._draining:
+            tell("draining", in_work=len(self.workshop.benches))
+            self._draining = True
+            self.workshop.drain()
+
+    def _is_over(self, once: bool) -> bool:
+        if self._stops:
+            return not self.workshop.benches
+        return once and self.is_idle(Instant.now())
+
+    # -- settings ----------------------------------------------------------------------------
+
+    def _reload_settings(self) -> None:
+        stamp = _stamp(self._settings_file)
+        if self._settings_file is None or stamp == self._settings_stamp:
+            return
+        self._settings_stamp = stamp
+        try:
+            settings = load_settings(self._settings_file)
+        except StemwrightError as error:
+            self._settings_trouble = f"the old settings stay: {error}"
+            tell("settings-refused", level=logging.ERROR, reason=str(error))
+            return
+        self._settings_trouble = None
+        self.settings = self.workshop.settings = settings
+        self.intake.use(settings)
+        self._apply_watching()
+        tell("settings-loaded", settings=settings.model_dump(
+            mode="json", exclude={"http": {"token"}}))  # fmt: skip
+
+    def _apply_watching(self) -> None:
+        self._watcher.stop()
+        if self.settings.watch == "events":
+            self._watcher.start()
+        if self._endpoint is not None:
+            self._endpoint.close()
+            self._endpoint = None
+        if self.settings.http is not None:
+            try:
+                self._endpoint = Endpoint(self.settings.http, self.health)
+            except OSError as error:
+                self._settings_trouble = f"http: {error.strerror}"
+            else:
+                tell("listening", url=self._endpoint.url)
+
+    # -- telling -----------------------------------------------------------------------------
+
+    def _tell_health(self, now: Instant) -> None:
+        if now.steady_s - self._health_s < HEALTH_S:
+            return
+        self._health_s = now.steady_s
+        self._vitals = self._take_vitals(now)
+        document = health_of(self._vitals, now)
+        with contextlib.suppress(OSError):
+            write_whole(self.state / "health.json", _json(document))
+
+    def _take_vitals(self, now: Instant) -> Vitals:
+        counts = self.journal.counts()
+        waiting = {name: n for name, n in counts.items() if name not in FINAL}
+        oldest = self.journal.oldest_unfinished() if any(waiting.values()) else None
+        events = self.settings.watch == "events"
+        return Vitals(
+            pid=os.getpid(),
+            owner=self._presence.owner,
+            started_wall_s=self._started.wall_s,
+            scanned=self.intake.scanned,
+            scan_interval_s=self.intake.interval_s,
+            scan_took_s=self.intake.took_s,
+            watcher_trouble=self._watcher.trouble if events else None,
+            watching=self.settings.watch,
+            lost=self.lost,
+            paused=self._paused,
+            settings_trouble=self._settings_trouble,
+            queue=counts,
+            oldest_wait_since_s=oldest,
+            in_flight=tuple(sorted(self.workshop.benches)),
+            failures_24h=self.journal.failures_since(now.wall_s - DAY_S),
+            free_bytes=free_bytes({"outbox": self.root.outbox, "work": self.root.work}),
+            provider=self.workshop.provider,
+        )
+
+    def _status_line(self) -> str:
+        queue = self._vitals.queue
+        if self.lost:
+            return f"root lost: {self.lost}"[:200]
+        return f"{len(self.workshop.benches)} in work, {queue[State.SETTLED]} queued"
+
+    def _ring(self) -> None:
+        self._scan_soon.set()
+        self._wake.set()
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: self.stop())
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, lambda *_: self._forget_stamp())
+
+    def _forget_stamp(self) -> None:
+        self._settings_stamp = None
+        self._wake.set()
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    """Changes when a settings file is edited or replaced."""
+    if path is None:
+        return None
+    try:
+        facts = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _json(document: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(document, indent=2) + "\n"

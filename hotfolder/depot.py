@@ -1,0 +1,266 @@
+"""Where a hot folder's files lie at each step: in the inbox, in work, in done or failed.
+
+The journal says what is to be so; this module makes it so, and may be asked again after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+from .atomic import move_new, sync_folder, write_whole
+from .clock import Instant, date_folder, iso_time
+from .filenames import (
+    MAX_NAME_BYTES,
+    READY_SUFFIX,
+    is_text,
+    numbered,
+    safe_name,
+    same_name_key,
+    shortened,
+    shown,
+)
+from .inventory import identity_of
+from .job import Job, State
+from .root import Root
+
+TICKET = "job.json"
+PARTIAL = re.compile(r"\..*\.partial-(?P<job>[0-9A-Za-z]+)")
+ABANDONED_S = 600.0
+
+
+class GoneError(Exception):
+    """The file was taken away before it could be claimed."""
+
+
+class ChangedError(Exception):
+    """The file is not the one that settled."""
+
+
+class RootLostError(Exception):
+    """The hot folder itself is not there at the moment."""
+
+
+class Depot(Protocol):
+    """What a workshop needs to know about places."""
+
+    def bring_in(self, job: Job) -> Path:
+        """Makes the mix safe from its sender and says where to read it."""
+
+    def workspace(self, job: Job) -> Path:
+        """A folder for the job's checkpoints; its name is the job's, as in partial sets."""
+
+    def destination(self, job: Job, number: int) -> Path:
+        """Where the so many-th version of the job's set belongs."""
+
+    def disks(self) -> list[Path]:
+        """Folders on the disks that work fills."""
+
+    def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
+        """Where the original goes at the end."""
+
+    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+        """Puts the original there, with the reason if it failed, and clears the workplace."""
+
+
+class HotFolderDepot:
+    """A depot that moves: inbox -> work/<job> -> done/<date> or failed/<date>."""
+
+    def __init__(self, root: Root, number: str) -> None:
+        self.root = root
+        self._number = number
+
+    def bring_in(self, job: Job) -> Path:
+        """Renames the mix into its work folder: whoever succeeds has it."""
+        mix = self._claimed(job)
+        if mix.exists():
+            return mix
+        if job.filed is not None and job.filed.exists():
+            return self._bring_back(job, job.filed, mix)
+        arrived = self.root.inbox / job.source
+        try:
+            facts = arrived.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._insist_on_root()
+            raise GoneError(job.id) from None
+        if not stat.S_ISREG(facts.st_mode) or identity_of(facts) != job.identity:
+            raise ChangedError(job.id)
+        self._write_ticket(job)
+        try:
+            _move(arrived, mix)
+        except FileNotFoundError:
+            raise GoneError(job.id) from None
+        with contextlib.suppress(OSError):
+            arrived.with_name(arrived.name + READY_SUFFIX).unlink()
+        return mix
+
+    def workspace(self, job: Job) -> Path:
+        """Checkpoints lie beside the claimed mix and go with it."""
+        return self.work_folder(job)
+
+    def destination(self, job: Job, number: int) -> Path:
+        """`outbox/<sub-folders>/<name>`, numbered from the second version on."""
+        folder = self.root.outbox.joinpath(*map(safe_name, job.source.parts[:-1]))
+        return folder / numbered(safe_name(job.source.stem), number)
+
+    def disks(self) -> list[Path]:
+        """Stems go to the outbox, checkpoints to work."""
+        return [self.root.outbox, self.root.work]
+
+    def filing_place(self, job: Job, state: State, now: Instant) -> Path:
+        """`done/<date>/<path>` or `failed/<date>/<path>`; a taken name gets the job's number."""
+        folder = self.root.done if state == State.DONE else self.root.failed
+        place = folder / date_folder(now.wall_s) / job.source
+        if not _taken(place) and len(os.fsencode(place.name)) <= MAX_NAME_BYTES + 60:
+            return place
+        stem = shortened(place.stem, MAX_NAME_BYTES)
+        return place.with_name(f"{stem}~{job.id}{place.suffix[:20]}")
+
+    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+        """Moves the original to `job.filed`; harmless when that has happened already."""
+        assert job.filed is not None
+        mix = self._claimed(job)
+        if job.state == State.QUARANTINED:
+            job.filed.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(reason_path(job.filed), reason_text(job, history))
+        if mix.exists():
+            move_new(mix, job.filed)
+        self.clear(job)
+
+    def clear(self, job: Job) -> None:
+        """Removes the work folder, once the mix has left it."""
+        shutil.rmtree(self.work_folder(job), ignore_errors=True)
+
+    def work_folder(self, job: Job) -> Path:
+        """`work/<job>`."""
+        return self.root.work / job.id
+
+    def touch(self, job_ids: list[str]) -> None:
+        """Shows daemons on other machines that these work folders are looked after."""
+        for job_id in job_ids:
+            with contextlib.suppress(OSError):
+                os.utime(self.root.work / job_id / TICKET)
+
+    def _claimed(self, job: Job) -> Path:
+        """The mix in its work folder. A name that is no text gets one for that time."""
+        name = job.source.name
+        return self.work_folder(job) / (name if is_text(name) else safe_name(name))
+
+    def _bring_back(self, job: Job, filed: Path, mix: Path) -> Path:
+        """Takes a quarantined original up again, for another try."""
+        self._write_ticket(job)
+        move_new(filed, mix)
+        reason_path(filed).unlink(missing_ok=True)
+        return mix
+
+    def _insist_on_root(self) -> None:
+        if lost := self.root.why_lost(self._number):
+            raise RootLostError(lost)
+
+    def _write_ticket(self, job: Job) -> None:
+        folder = self.work_folder(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        ticket = {
+            "source": os.fsencode(job.source).hex(),
+            "name": shown(job.source),
+            "preset": job.preset,
+            "size": job.size,
+        }
+        write_whole(folder / TICKET, json.dumps(ticket, indent=2) + "\n")
+        sync_folder(self.root.work)
+
+
+def reason_path(filed: Path) -> Path:
+    """`<name>.reason.json` beside a quarantined file."""
+    name = filed.name
+    if len(os.fsencode(name)) > MAX_NAME_BYTES + 60:
+        name = shortened(name, MAX_NAME_BYTES)
+    return filed.with_name(f"{name}.reason.json")
+
+
+def reason_text(job: Job, history: list[dict[str, Any]]) -> str:
+    """Code, sentence, attempts, what happened, and how to try again."""
+    reason = {
+        "file": shown(job.source),
+        "source": os.fsencode(job.source).hex(),
+        "code": job.code,
+        "reason": job.reason,
+        "preset": job.preset,
+        "sha256": job.sha256,
+        "attempts": job.attempts,
+        "worker_kills": job.kills,
+        "job": job.id,
+        "retry": f"stemwright retry '{shown(job.filed or job.id)}', or put it into the inbox",
+        "history": [{**entry, "at": iso_time(entry["at"])} for entry in history],
+    }
+    return json.dumps(reason, indent=2) + "\n"
+
+
+def exists_alike(destination: Path) -> bool:
+    """True when a name is taken, or one that some file system would take for the same."""
+    wanted = same_name_key(destination.name)
+    try:
+        names = [path.name for path in destination.parent.iterdir()]
+    except FileNotFoundError:
+        return False
+    return any(same_name_key(name) == wanted for name in names)
+
+
+def published_sha256(destination: Path) -> str | None:
+    """The input's hash in the manifest of a published set, if one is there."""
+    try:
+        manifest = json.loads((destination / "manifest.json").read_text("utf-8"))
+        return str(manifest["input"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Path]:
+    """Removes half-written sets that no job is writing; returns them.
+
+    Those of jobs that this journal does not know may belong to another machine: they go only
+    when nothing in them has changed for ten minutes.
+    """
+    swept = []
+    for parent, names, _ in os.walk(folder):
+        for name in [name for name in names if name.startswith(".")]:
+            names.remove(name)
+            match = PARTIAL.fullmatch(name)
+            partial = Path(parent) / name
+            if match is None or match["job"] in in_work:
+                continue
+            if match["job"] in known or _is_abandoned(partial):
+                shutil.rmtree(partial, ignore_errors=True)
+                swept.append(partial)
+    return swept
+
+
+def _is_abandoned(partial: Path) -> bool:
+    newest = 0.0
+    for parent, _, files in os.walk(partial):
+        for path in (Path(parent), *(Path(parent) / name for name in files)):
+            with contextlib.suppress(OSError):
+                newest = max(newest, path.stat().st_mtime)
+    return time.time() - newest > ABANDONED_S
+
+
+def _move(arrived: Path, mix: Path) -> None:
+    try:
+        arrived.rename(mix)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        move_new(arrived, mix)
+    sync_folder(mix.parent)
+
+
+def _taken(place: Path) -> bool:
+    return os.path.lexists(place)

@@ -1,0 +1,105 @@
+"""Names are data: which files are mixes, which are someone's temporary files, what names may be.
+
+The names of dropped files are never changed, compared by NFC and case only where two outputs
+would meet, and never joined to a path unless they are plain names.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+MIX_SUFFIXES = (
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".flac", ".mp3",
+    ".ogg", ".oga", ".opus", ".caf", ".au", ".snd",
+)  # fmt: skip
+READY_SUFFIX = ".ready"
+
+# Half-written files of browsers, rsync, Syncthing, Dropbox, FTP clients, editors and recorders,
+# and what systems leave lying about. Everything that begins with a dot is ignored anyway.
+TEMPORARY = (
+    "~*", "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.download",
+    "*.filepart", "*.!sync", "*.!ut", "*.bts", "*.upload", "*.incomplete", "*.opdownload",
+    "*.sb-????????-??????", "*.swp", "*.lock", "thumbs.db", "desktop.ini", "ehthumbs.db",
+    "icon\r", "*.reason.json", "*.lnk",
+)  # fmt: skip
+IGNORED_FOLDERS = (
+    "@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found",
+    "network trash folder", "temporary items",
+)  # fmt: skip
+
+MAX_NAME_BYTES = 180  # of the 255 a file system has: `.name.partial-<job>` must fit as well
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.I)
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
+
+
+@dataclass(frozen=True)
+class NameRules:
+    """Which names in an inbox are mixes."""
+
+    suffixes: tuple[str, ...] = MIX_SUFFIXES
+    ignore: tuple[str, ...] = ()
+
+    def why_ignored(self, name: str) -> str | None:
+        """Why a file of this name is left alone, or nothing when it may be a mix."""
+        lower = unicodedata.normalize("NFC", name).lower()
+        if lower.startswith("."):
+            return "hidden"
+        for pattern in (*TEMPORARY, *(pattern.lower() for pattern in self.ignore)):
+            if fnmatchcase(lower, pattern):
+                return f"a temporary or system name ({pattern})"
+        if lower.endswith(READY_SUFFIX):
+            return "a ready marker"
+        if not lower.endswith(self.suffixes):
+            ending = Path(lower).suffix
+            return f"{ending} is not an audio file's ending" if ending else "no file name ending"
+        return None
+
+    def why_folder_ignored(self, name: str) -> str | None:
+        """Why a folder of this name is not entered, or nothing when it is."""
+        lower = unicodedata.normalize("NFC", name).lower()
+        if lower.startswith(".") or lower in IGNORED_FOLDERS:
+            return "a hidden or system folder"
+        for pattern in self.ignore:
+            if fnmatchcase(lower, pattern.lower()):
+                return f"ignored by {pattern}"
+        return None
+
+
+def safe_name(name: str) -> str:
+    """A folder name for every file system: no reserved word, control character or surrogate."""
+    plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ").lstrip(" ")
+    plain = re.sub(r"^\.+", "_", plain) or "_"
+    if _RESERVED.fullmatch(plain):
+        plain = f"_{plain}"
+    return shortened(plain, MAX_NAME_BYTES)
+
+
+def is_text(name: str) -> bool:
+    """False for a name with bytes that are no UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def shortened(name: str, max_bytes: int) -> str:
+    """The name cut to so many bytes of UTF-8, never inside a character."""
+    raw = name.encode("utf-8", "surrogateescape")[:max_bytes]
+    return raw.decode("utf-8", "ignore").rstrip(". ") or "_"
+
+
+def same_name_key(name: str) -> str:
+    """Equal for names that some file system would take for the same: NFC/NFD and case twins."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def numbered(name: str, number: int) -> str:
+    """`song`, `song-2`, `song-3`: the same name in its so many-th version."""
+    return name if number == 1 else f"{name}-{number}"
+
+
+def shown(path: Path | str) -> str:
+    """A name for a log line or a sentence: control characters and bad bytes are escaped."""
+    text = str(path)
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,122 @@
+"""The intake: turns what lies in the inbox into jobs that may be claimed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from .clock import Instant
+from .filenames import READY_SUFFIX
+from .inventory import Inventory, Sighting, take_inventory
+from .job import Job, State
+from .journal import Journal
+from .logs import tell
+from .readiness import Unready, why_unready
+from .settings import HotFolderSettings, known_folders, preset_of
+from .settle import SettleTracker
+
+SOONEST_S = 0.2  # between two scans, however many events ring
+FULL_LOOK_S = 60.0
+SCAN_SHARE = 10  # a scan may take a tenth of the time
+
+
+class Intake:
+    """Scans the inbox and keeps the journal's waiting rows true."""
+
+    def __init__(self, inbox: Path, journal: Journal, settings: HotFolderSettings) -> None:
+        self._inbox = inbox
+        self._journal = journal
+        self._tracker = SettleTracker(settings.settle_s)
+        self.scanned: Instant | None = None
+        self.took_s = 0.0
+        self._full_look_s = float("-inf")
+        self.use(settings)
+
+    def use(self, settings: HotFolderSettings) -> None:
+        """Takes other settings from now on."""
+        self._settings = settings
+        self._known = known_folders(settings)
+        self._tracker.settle_s = settings.settle_s
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two scans; more when a scan of a huge inbox takes long."""
+        return max(self._settings.scan_s, SCAN_SHARE * self.took_s)
+
+    def next_scan_in(self, now: Instant) -> float:
+        """Seconds until the next scan: the interval, or sooner when a file may be quiet then."""
+        if self.scanned is None:
+            return 0.0
+        since = now.steady_s - self.scanned.steady_s
+        waits = [self.interval_s - since]
+        if (quiet_in := self._tracker.next_quiet_in(now)) is not None:
+            waits.append(max(quiet_in, SOONEST_S - since))
+        return max(0.0, min(waits))
+
+    def is_due(self, now: Instant, *, asked: bool) -> bool:
+        """Whether to scan in this round; `asked` when an event rang."""
+        if self.next_scan_in(now) <= 0 or self.scanned is None:
+            return True
+        return asked and now.steady_s - self.scanned.steady_s >= SOONEST_S
+
+    def is_settling(self, now: Instant) -> bool:
+        """Whether some file has not been quiet for long enough yet."""
+        return self._tracker.next_quiet_in(now) is not None
+
+    def scan(self, now: Instant) -> int:
+        """Looks at the inbox once; returns how many folders it has."""
+        began_s = time.monotonic()
+        found = take_inventory(self._inbox, self._settings.name_rules, self._settings.max_depth)
+        look = self._tracker.look(found.files, now)
+        self._note_seen(look.changed, now)
+        self._note_gone(look.gone, found, now)
+        self._settle(look.quiet, now)
+        self.scanned, self.took_s = now, time.monotonic() - began_s
+        return found.folders
+
+    def _note_seen(self, changed: Iterable[Sighting], now: Instant) -> None:
+        rows = [(file.path, file.identity, file.size, self._preset(file.path)) for file in changed]
+        if rows:
+            for job in self._journal.note_seen(rows, now):
+                tell("seen", job, bytes=job.size)
+
+    def _note_gone(self, gone: list[Path], found: Inventory, now: Instant) -> None:
+        if now.steady_s - self._full_look_s >= FULL_LOOK_S:  # also what left while nobody looked
+            self._full_look_s = now.steady_s
+            here = {file.path for file in found.files}
+            gone = [job.source for job in self._journal.waiting() if job.source not in here]
+        for job in self._journal.note_gone(gone, now):
+            tell("withdrawn", job)
+
+    def _settle(self, quiet: list[Sighting], now: Instant) -> None:
+        seen = {job.source: job for job in self._journal.in_state(State.SEEN)}
+        ready = []
+        for file in quiet:
+            job = seen.get(file.path)
+            if job is None or self._was_just_refused(job, now):
+                continue
+            trouble = self._why_not(file, job, now)
+            if trouble is None:
+                ready.append(file.path)
+            elif self._journal.note_reason(file.path, trouble.code, trouble.reason, now):
+                tell("waiting", job, code=trouble.code, reason=trouble.reason)
+        for job in self._journal.note_settled(ready, now):
+            tell("settled", job)
+
+    def _why_not(self, file: Sighting, job: Job, now: Instant) -> Unready | None:
+        if self._settings.ready_marker and not file.marked:
+            return Unready("no-marker", f"{file.path.name}{READY_SUFFIX} is not there yet", False)
+        trouble = why_unready(self._inbox / file.path)
+        if trouble and trouble.lasting:
+            left_s = job.changed_at + self._settings.incomplete_after_s - now.wall_s
+            if left_s <= 0:  # nobody is completing it: let the worker say what is wrong
+                return None
+        return trouble
+
+    def _was_just_refused(self, job: Job, now: Instant) -> bool:
+        pause_s = max(self._settings.settle_s, self._settings.scan_s)
+        return job.code == "busy" and 0 <= now.wall_s - job.updated_at < pause_s
+
+    def _preset(self, source: Path) -> str:
+        return preset_of(source, self._settings, self._known)

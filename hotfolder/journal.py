@@ -1,0 +1,399 @@
+"""The journal: a SQLite file that remembers every job, shared by all processes of one machine.
+
+A claim marks a row and never deletes it, so that a killed process loses nothing. Whoever holds
+a job renews its lease; a job whose lease ran out may be taken over, and its former holder
+finds out at its next transition (`LeaseLostError`) and lets go.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from presets import StemwrightError
+
+from .clock import Instant
+from .filenames import same_name_key
+from .job import FINAL, RUNNING, WAITING, Job, State
+from .schema import migrate
+
+_PATHS = ("source", "destination", "filed")
+_COLUMNS = ", ".join(field.name for field in fields(Job))
+_RUNNING = ", ".join(f"'{state}'" for state in RUNNING)
+_WAITING = ", ".join(f"'{state}'" for state in WAITING)
+# A due time or a lease further ahead than anyone can have set it comes from a clock that jumped
+# or from before a reboot; it counts as over.
+_CLAIMABLE = f"""state NOT IN ('seen', 'done', 'quarantined') AND (
+    state = 'settled'
+    OR (state = 'retry-at' AND (due_at <= :wall OR due_at > :wall + :longest))
+    OR (state IN ({_RUNNING})
+        AND (owner IS NULL OR lease_until < :steady OR lease_until > :steady + :lease)))"""
+
+
+class LeaseLostError(Exception):
+    """Another process has taken the job over, or it was forgotten."""
+
+
+class Journal:
+    """All jobs of one hot folder or one catalogue."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        try:
+            self._configure()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _configure(self) -> None:
+        mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StemwrightError(
+                "journal-not-local",
+                f"{self.path}: this file system cannot hold the journal (SQLite's WAL mode is "
+                "refused). Give --state a folder on a local disk.",
+            )
+        # FULL: a transition that was logged is still there after a power cut.
+        self._db.execute("PRAGMA synchronous = FULL")
+        migrate(self._db, self.path)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._db.close()
+
+    def is_sound(self) -> bool:
+        """Whether the file's pages fit together."""
+        return bool(self._db.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+
+    # -- files that wait ---------------------------------------------------------------------
+
+    def note_seen(self, files: Iterable[tuple[Path, str, int, str]], now: Instant) -> list[Job]:
+        """Writes down files (source, identity, size, preset); returns new and changed ones."""
+        with self._transaction():
+            noted = [self._note_one(*file, now) for file in files]
+        return [job for job in noted if job]
+
+    def _note_one(
+        self, source: Path, identity: str, size: int, preset: str, now: Instant
+    ) -> Job | None:
+        waiting = self._one(f"source = ? AND state IN ({_WAITING})", os.fsencode(source))
+        if waiting is None and not self._is_being_claimed(source, identity):
+            job = uuid.uuid4().hex[:12]
+            self._db.execute(
+                "INSERT INTO jobs (id, source, identity, size, preset, state, created_at,"
+                " changed_at, updated_at) VALUES (?, ?, ?, ?, ?, 'seen', ?, ?, ?)",
+                (job, os.fsencode(source), identity, size, preset, *[now.wall_s] * 3),
+            )
+            self._log(job, State.SEEN, now, None)
+            return self.get(job)
+        if waiting and (waiting.identity != identity or waiting.preset != preset):
+            values: dict[str, Any] = {"identity": identity, "size": size, "preset": preset}
+            values |= {"changed_at": now.wall_s, "code": None, "reason": None}
+            return self.advance(waiting, State.SEEN, now, **values)
+        return None
+
+    def _is_being_claimed(self, source: Path, identity: str) -> bool:
+        """True for the very file that somebody is about to move out of the inbox."""
+        where = f"source = ? AND identity = ? AND state IN ({_RUNNING})"
+        return self._one(where, os.fsencode(source), identity) is not None
+
+    def note_settled(self, sources: Iterable[Path], now: Instant) -> list[Job]:
+        """Makes seen files ready to be claimed; returns those that were not ready before."""
+        with self._transaction():
+            found = [self._one("source = ? AND state = 'seen'", os.fsencode(s)) for s in sources]
+            return [
+                self.advance(job, State.SETTLED, now, code=None, reason=None)
+                for job in found
+                if job
+            ]
+
+    def note_gone(self, sources: Iterable[Path], now: Instant) -> list[Job]:
+        """Drops waiting rows whose file was taken away before anyone claimed it."""
+        with self._transaction():
+            rows = [
+                self._one(f"source = ? AND state IN ({_WAITING})", os.fsencode(source))
+                for source in sources
+            ]
+            gone = [job for job in rows if job]
+            for job in gone:
+                self._delete(job)
+        return gone
+
+    def note_reason(self, source: Path, code: str, reason: str, now: Instant) -> bool:
+        """Says why a seen file waits; true when that is news."""
+        reason = _storable("reason", reason)
+        changed = self._db.execute(
+            "UPDATE jobs SET code = ?, reason = ?, updated_at = ?"
+            " WHERE source = ? AND state = 'seen' AND (code IS NOT ? OR reason IS NOT ?)",
+            (code, reason, now.wall_s, os.fsencode(source), code, reason),
+        )
+        return changed.rowcount > 0
+
+    def waiting(self) -> list[Job]:
+        """Every job whose file still lies where it arrived."""
+        return self._many(f"state IN ({_WAITING}) ORDER BY created_at, rowid")
+
+    # -- claiming ----------------------------------------------------------------------------
+
+    def claim(self, owner: str, now: Instant, lease_s: float, longest_s: float) -> Job | None:
+        """Takes the next job: settled, due again, or left behind by a holder that is gone.
+
+        `longest_s` is the longest wait that anyone may have asked for.
+        """
+        with self._transaction():
+            found = self._db.execute(
+                # left to itself, SQLite sorts every waiting row: 60 ms at 100,000 of them
+                f"SELECT {_COLUMNS} FROM jobs INDEXED BY claimable WHERE {_CLAIMABLE}"
+                " ORDER BY priority DESC, created_at, rowid LIMIT 1",
+                _clock(now, lease_s, longest_s),
+            ).fetchone()
+            if found is None:
+                return None
+            job = _job(found)
+            lost = f"taken over from {job.owner}" if job.owner else None
+            values = {"owner": owner, "lease_until": now.steady_s + lease_s}
+            fresh = {"key": None, "code": None, "reason": None, "attempts": job.attempts + 1}
+            return self.advance(job, State.CLAIMED, now, detail=lost, **values, **fresh)
+
+    def claimable(self, now: Instant, lease_s: float, longest_s: float) -> int:
+        """How many jobs could be claimed at this instant."""
+        query = f"SELECT count(*) FROM jobs WHERE {_CLAIMABLE}"
+        return int(self._db.execute(query, _clock(now, lease_s, longest_s)).fetchone()[0])
+
+    def queued_before(self, job: Job) -> int:
+        """How many settled jobs will be claimed before this one."""
+        query = (
+            "SELECT count(*) FROM jobs WHERE state = 'settled' AND id != ? AND (priority > ? OR"
+            " (priority = ? AND (created_at, rowid) <"
+            " (?, (SELECT rowid FROM jobs WHERE id = ?))))"
+        )
+        values = (job.id, job.priority, job.priority, job.created_at, job.id)
+        return int(self._db.execute(query, values).fetchone()[0])
+
+    def renew(self, owner: str, now: Instant, lease_s: float) -> set[str]:
+        """The heartbeat: renews every lease of an owner; returns the jobs that are still its."""
+        self._db.execute(
+            f"UPDATE jobs SET lease_until = ? WHERE owner = ? AND state IN ({_RUNNING})",
+            (now.steady_s + lease_s, owner),
+        )
+        rows = self._db.execute("SELECT id FROM jobs WHERE owner = ?", (owner,))
+        return {row["id"] for row in rows}
+
+    def advance(
+        self,
+        job: Job,
+        state: State,
+        now: Instant,
+        *,
+        detail: str | None = None,
+        **changes: Any,  # noqa: ANN401
+    ) -> Job:
+        """Moves a job on, if it is still held by the owner that `job` names."""
+        changes |= {"state": state, "updated_at": now.wall_s}
+        if "destination" in changes:
+            changes["destination_key"] = _destination_key(changes["destination"])
+        stored = {name: _storable(name, value) for name, value in changes.items()}
+        assignments = ", ".join(f"{name} = ?" for name in stored)
+        row = self._db.execute(
+            f"UPDATE jobs SET {assignments} WHERE id = ? AND owner IS ? RETURNING {_COLUMNS}",
+            (*stored.values(), job.id, job.owner),
+        ).fetchone()
+        if row is None:
+            raise LeaseLostError(job.id)
+        if state != job.state or detail:
+            self._log(job.id, state, now, detail or changes.get("reason"))
+        return _job(row)
+
+    def take_key(self, job: Job, key: str, now: Instant, sha256: str, facts: str) -> Job | None:
+        """Marks the work as this job's; nothing when another job is doing the same work."""
+        try:
+            return self.advance(job, State.DECODED, now, key=key, sha256=sha256, facts=facts)
+        except sqlite3.IntegrityError:
+            return None
+
+    def take_destination(self, job: Job, destination: Path, now: Instant) -> Job | None:
+        """Reserves a place to publish; nothing when another job has reserved it."""
+        try:
+            return self.advance(job, job.state, now, destination=destination)
+        except sqlite3.IntegrityError:
+            return None
+
+    # -- looking and keeping -----------------------------------------------------------------
+
+    def get(self, job_id: str) -> Job | None:
+        """One job by its id."""
+        return self._one("id = ?", job_id)
+
+    def find(self, path: Path) -> list[Job]:
+        """Jobs that have this path as source, filed original or destination, newest last."""
+        raw = os.fsencode(path)
+        query = "source = ? OR filed = ? OR destination = ? ORDER BY created_at, rowid"
+        return self._many(query, raw, raw, raw)
+
+    def done_with(self, key: str) -> list[Job]:
+        """Finished jobs that did the same work."""
+        return self._many("key = ? AND state = 'done' ORDER BY updated_at", key)
+
+    def in_state(self, *states: State) -> list[Job]:
+        """Every job in one of these states, oldest first."""
+        marks = ", ".join("?" for _ in states)
+        return self._many(f"state IN ({marks}) ORDER BY priority DESC, created_at, rowid", *states)
+
+    def running(self) -> list[Job]:
+        """Every job that is in work, or was when its holder died."""
+        return self.in_state(*RUNNING)
+
+    def all_jobs(self) -> Iterator[Job]:
+        """Every job, catalogue rows in their order, then by arrival."""
+        query = f"SELECT {_COLUMNS} FROM jobs ORDER BY row IS NULL, row, created_at, rowid"
+        return (_job(row) for row in self._db.execute(query))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state; all states are named."""
+        found = dict.fromkeys((str(state) for state in State), 0)
+        for row in self._db.execute("SELECT state, count(*) AS n FROM jobs GROUP BY state"):
+            found[row["state"]] = row["n"]
+        return found
+
+    def unfinished(self) -> int:
+        """How many jobs are neither done nor quarantined."""
+        query = "SELECT count(*) FROM jobs WHERE state NOT IN ('done', 'quarantined')"
+        return int(self._db.execute(query).fetchone()[0])
+
+    def oldest_unfinished(self) -> float | None:
+        """When the oldest job arrived that is neither done nor quarantined."""
+        query = "SELECT min(created_at) FROM jobs WHERE state NOT IN ('done', 'quarantined')"
+        found = self._db.execute(query).fetchone()[0]
+        return None if found is None else float(found)
+
+    def failures_since(self, wall_s: float, *, final: bool = False) -> int:
+        """How many times a job was quarantined or (unless `final`) put back since then."""
+        query = "SELECT count(*) FROM transitions WHERE state IN (?, ?) AND at >= ?"
+        states = (State.QUARANTINED, State.QUARANTINED if final else State.RETRY_AT)
+        return int(self._db.execute(query, (*states, wall_s)).fetchone()[0])
+
+    def history(self, job_id: str) -> list[dict[str, Any]]:
+        """Every transition of a job, oldest first: `at`, `state`, `detail`."""
+        query = "SELECT at, state, detail FROM transitions WHERE job = ? ORDER BY rowid"
+        return [dict(row) for row in self._db.execute(query, (job_id,))]
+
+    def enter(
+        self,
+        fresh: Iterable[dict[str, Any]],
+        changes: Iterable[tuple[Job, dict[str, Any]]],
+        gone: Iterable[Job],
+        now: Instant,
+    ) -> None:
+        """Takes a catalogue over in one transaction. Rows that somebody holds keep their state."""
+        with self._transaction():
+            self._insert(fresh, now)
+            for job, values in changes:
+                with contextlib.suppress(LeaseLostError):
+                    self.advance(job, values.pop("state", job.state), now, **values)
+            for job in gone:
+                if job.state in FINAL:
+                    self.advance(job, job.state, now, row=None)
+                elif job.owner is None:
+                    self._delete(job)
+
+    def insert(self, jobs: Iterable[dict[str, Any]], now: Instant) -> None:
+        """Adds rows that come from elsewhere: folders, after a lost journal."""
+        with self._transaction():
+            self._insert(jobs, now)
+
+    def _insert(self, jobs: Iterable[dict[str, Any]], now: Instant) -> None:
+        for values in jobs:
+            given = {"created_at": now.wall_s, "changed_at": now.wall_s, **values}
+            given["updated_at"] = now.wall_s
+            given["destination_key"] = _destination_key(given.get("destination"))
+            stored = {name: _storable(name, value) for name, value in given.items()}
+            names, marks = ", ".join(stored), ", ".join("?" for _ in stored)
+            self._db.execute(
+                f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(stored.values())
+            )
+            self._log(given["id"], given["state"], now, given.get("reason"))
+
+    def drop(self, job: Job) -> None:
+        """Deletes a row whose file is no longer there."""
+        with self._transaction():
+            self._delete(job)
+
+    def setting(self, name: str) -> str | None:
+        """A word that the command line left for the daemons."""
+        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row["value"])
+
+    def set_setting(self, name: str, value: str | None) -> None:
+        """Leaves a word for the daemons, or takes it away."""
+        if value is None:
+            self._db.execute("DELETE FROM settings WHERE name = ?", (name,))
+        else:
+            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    # -- below -------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def _one(self, where: str, *values: object) -> Job | None:
+        found = self._many(f"{where} LIMIT 1", *values)
+        return found[0] if found else None
+
+    def _many(self, where: str, *values: object) -> list[Job]:
+        rows = self._db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values)
+        return [_job(row) for row in rows]
+
+    def _delete(self, job: Job) -> None:
+        self._db.execute("DELETE FROM jobs WHERE id = ? AND owner IS ?", (job.id, job.owner))
+        self._db.execute("DELETE FROM transitions WHERE job = ?", (job.id,))
+
+    def _log(self, job: str, state: State, now: Instant, detail: str | None) -> None:
+        values = (job, now.wall_s, state, _storable("detail", detail))
+        self._db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", values)
+
+
+def _clock(now: Instant, lease_s: float, longest_s: float) -> dict[str, float]:
+    return {
+        "wall": now.wall_s,
+        "steady": now.steady_s,
+        "lease": lease_s + 1,
+        "longest": longest_s + 1,
+    }
+
+
+def _storable(name: str, value: Any) -> Any:  # noqa: ANN401
+    """Paths as bytes; other text with anything that is no character escaped."""
+    if name in _PATHS and value is not None:
+        return os.fsencode(value)
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return value
+
+
+def _destination_key(destination: Path | None) -> str | None:
+    return None if destination is None else same_name_key(str(destination))
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    for name in _PATHS:
+        if values[name] is not None:
+            values[name] = Path(os.fsdecode(values[name]))
+    values["state"] = State(values["state"])
+    return Job(**values)

@@ -1,0 +1,139 @@
+"""The hot folder on disk: inbox, work, done, failed, outbox, and how to tell that it is still it.
+
+Each folder carries a marker with the hot folder's number. A share that drops away leaves an
+empty mount point behind: without the markers, that would look like an inbox in which everything
+was deleted. With them it is "lost", and nothing is concluded from it until it is back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from presets import StemwrightError
+
+MARKER = ".stemwright-folder"
+FOLDERS = ("inbox", "work", "done", "failed", "outbox")
+
+NETWORK_KINDS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "ceph")
+
+
+@dataclass(frozen=True)
+class Root:
+    """The five folders below one path."""
+
+    path: Path
+
+    @property
+    def inbox(self) -> Path:
+        """Where mixes are dropped."""
+        return self.path / "inbox"
+
+    @property
+    def work(self) -> Path:
+        """Where a claimed mix lies while it is worked on."""
+        return self.path / "work"
+
+    @property
+    def done(self) -> Path:
+        """Where originals go whose stems are published."""
+        return self.path / "done"
+
+    @property
+    def failed(self) -> Path:
+        """Where originals go that cannot be separated, with the reason beside them."""
+        return self.path / "failed"
+
+    @property
+    def outbox(self) -> Path:
+        """Where sets of stems appear."""
+        return self.path / "outbox"
+
+    def prepare(self, state: Path, *, adopt: bool) -> None:
+        """Makes the folders on the first start; later, insists that they are the same ones.
+
+        `state` remembers the number. `adopt` accepts folders whose markers are missing or
+        different, after somebody has looked.
+        """
+        memory = state / "root-id"
+        known = memory.read_text("utf-8").strip() if memory.exists() else None
+        here = self._marker("inbox")
+        if known and here != known and not adopt:
+            raise StemwrightError("root-lost", self._lost_sentence(here, known), transient=True)
+        number = (known if not adopt else None) or here or uuid.uuid4().hex
+        for name in FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+            (self.path / name / MARKER).write_text(number + "\n", "utf-8")
+        state.mkdir(parents=True, exist_ok=True)
+        memory.write_text(number + "\n", "utf-8")
+
+    def why_lost(self, number: str) -> str | None:
+        """A sentence when a folder is missing or another one; nothing when all is well."""
+        for name in FOLDERS:
+            here = self._marker(name)
+            if here != number:
+                return self._lost_sentence(here, number, name)
+        return None
+
+    def number(self) -> str | None:
+        """The hot folder's number, as its inbox tells it."""
+        return self._marker("inbox")
+
+    def _marker(self, name: str) -> str | None:
+        try:
+            return (self.path / name / MARKER).read_text("utf-8").strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _lost_sentence(self, here: str | None, known: str, name: str = "inbox") -> str:
+        what = "has no marker" if here is None else "is another hot folder's"
+        return (
+            f"{self.path / name}: this folder {what} ({MARKER} should say {known[:8]}...). Is the "
+            "disk or share mounted? If it was replaced on purpose, start once with --adopt."
+        )
+
+
+def find_root(path: Path) -> Path:
+    """The hot folder that a path belongs to: itself, or the nearest folder above that is one."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        if (folder / "inbox" / MARKER).exists():
+            return folder
+    raise StemwrightError(
+        "no-hot-folder", f"{path}: not inside a hot folder. Name the hot folder with --root."
+    )
+
+
+def state_folder(root: Path, given: Path | None = None) -> Path:
+    """Where a hot folder's journal lives: on a local disk, never on the share itself."""
+    if given is not None:
+        return given
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
+    return _state_home() / f"{root.name or 'root'}-{name}"
+
+
+def insist_on_local(state: Path, mounts: Path = Path("/proc/mounts")) -> None:
+    """Refuses a state folder on a share: SQLite's WAL seems to work there, and then loses rows."""
+    if not mounts.exists():
+        return
+    place, kind = max(
+        (fields[1], fields[2])
+        for fields in map(str.split, mounts.read_text("utf-8", "replace").splitlines())
+        if state.absolute().is_relative_to(fields[1].replace("\\040", " "))
+    )
+    if kind in NETWORK_KINDS:
+        raise StemwrightError(
+            "state-not-local",
+            f"{state}: lies on a share ({kind} at {place}), where a journal is not safe. Give "
+            "--state a folder on a local disk.",
+        )
+
+
+def _state_home() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "stemwright"
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "stemwright"

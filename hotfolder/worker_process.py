@@ -1,0 +1,233 @@
+"""The child process in which one mix is worked on: `python -m hotfolder.worker_process`.
+
+It gets one order as a JSON line on stdin and answers with JSON lines on stdout. Decoders,
+plug-ins and priors may crash, hang or eat memory here; the daemon outlives them all. When stdin
+closes, the parent is gone, and so is this process: nobody works on a job without its holder.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from presets import StemwrightError, load_preset
+
+if TYPE_CHECKING:
+    from presets import Preset
+
+ORPHANED = 70
+STATES_OF_STAGES = {
+    "searching": "searching",
+    "writing": "processing",
+    "processing": "processing",
+    "publishing": "publishing",
+}
+
+
+class Channel:
+    """The two pipes to the parent. What libraries print goes to stderr instead."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w", encoding="ascii")
+        os.dup2(2, 1)
+        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self.stop = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def say(self, word: str, **details: object) -> None:
+        """Sends one message."""
+        self._out.write(json.dumps({"say": word, **details}) + "\n")
+        self._out.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """Waits for the next message."""
+        return self._answers.get()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message["word"] == "stop":
+                self.stop.set()
+            self._answers.put(message)
+        os._exit(ORPHANED)
+
+
+def work_key(
+    sha256: str, preset: str, priors: Mapping[str, str], engine: str, search: object, seed: int
+) -> str:
+    """The same for the same work: content of the mix, preset, priors, program and options."""
+    parts = [sha256, preset, dict(priors), engine, search, seed]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def key_of_manifest(manifest: dict[str, Any]) -> str:
+    """The key of the work that a manifest tells of."""
+    return work_key(
+        manifest["input"]["sha256"],
+        manifest["preset_sha256"],
+        {stem: prior["sha256"] for stem, prior in manifest["priors"].items()},
+        manifest["program"]["version"],
+        manifest["search"],
+        manifest["seed"],
+    )
+
+
+def main() -> None:
+    """Does one order and ends; every outcome but a crash is told as a message."""
+    _offer_to_be_killed_first()
+    channel = Channel()
+    order = channel.hear()
+    try:
+        _perform(order, channel)
+    except Exception as error:
+        channel.say("failed", **failure_of(error))
+
+
+def failure_of(error: Exception) -> dict[str, Any]:
+    """An exception as the fields of a `Failure`, which pass through any pipe."""
+    if isinstance(error, StemwrightError):
+        return {"code": error.code, "reason": str(error), "transient": error.transient}
+    if isinstance(error, OSError):
+        return _described(error)
+    if isinstance(error, MemoryError):
+        return {"code": "out-of-memory", "reason": "memory ran out.", "bug": True}
+    if isinstance(error, ImportError | SyntaxError):  # an upgrade in progress
+        return {"code": "program-broken", "reason": f"{error}.", "transient": True}
+    log = "".join(traceback.format_exception(error))
+    reason = f"{type(error).__name__}: {error}"
+    return {"code": "internal-error", "reason": reason, "bug": True, "log": log}
+
+
+def _perform(order: dict[str, Any], channel: Channel) -> None:
+    backend = import_module(order["backend"])
+    preset = load_preset(order["preset"])
+    refuse_foreign_plugins(preset, order["plugin_folders"])
+    folders = tuple(Path(folder) for folder in order["options"].pop("prior_folders"))
+    options = backend.RenderOptions(
+        **order["options"],
+        prior_folders=folders,
+        progress=_Reporter(channel),
+        should_stop=channel.stop.is_set,
+    )
+    facts = verified_facts(backend, Path(order["mix"]), preset, options)
+    channel.say("verified", **facts)
+    answer = channel.hear()
+    if answer["word"] != "render":
+        return
+    options = _with_workspace(options, order["workspace"], facts["key"])
+    try:
+        manifest = backend.render(Path(order["mix"]), Path(answer["destination"]), preset, options)
+    except backend.Interrupted:
+        channel.say("interrupted")
+        return
+    channel.say("published", facts=summary(json.loads(manifest.to_json())))
+
+
+def verified_facts(backend: Any, mix: Path, preset: Preset, options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Decodes the whole mix once, and says what the work will be."""
+    mix_facts = backend.verify_mix(mix)
+    info = mix_facts.info
+    key = work_key(
+        mix_facts.sha256,
+        preset.digest(),
+        backend.prior_hashes(preset, options),
+        backend.ENGINE_VERSION,
+        preset.search.resolved(options.tier),
+        options.seed,
+    )
+    return {
+        "sha256": mix_facts.sha256,
+        "key": key,
+        "frames": info.frames,
+        "channels": info.channels,
+        "sample_rate": info.sample_rate,
+        "file_count": (len(preset.stems) + 1) * (2 if preset.has_wet else 1),
+    }
+
+
+def _with_workspace(options: Any, workspace: str, key: str) -> Any:  # noqa: ANN401
+    """Checkpoints are kept by the work's key: a changed preset never continues an old search."""
+    from dataclasses import replace
+
+    folder = Path(workspace) / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return replace(options, workspace=folder)
+
+
+class _Reporter:
+    """Passes progress on. At the last step it waits for leave: the holder may have changed."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._asked = False
+
+    def __call__(self, progress: Any) -> None:  # noqa: ANN401
+        state = STATES_OF_STAGES.get(progress.stage)
+        if state is None:
+            return
+        self._channel.say(
+            "progress", state=state, segment=progress.segment, segments=progress.segments
+        )
+        if state == "publishing" and not self._asked:
+            self._asked = True
+            while (word := self._channel.hear()["word"]) != "publish":
+                if word == "withdraw":
+                    os._exit(0)
+
+
+def refuse_foreign_plugins(preset: Preset, folders: list[str] | None) -> None:
+    """A preset may name plug-ins in the allowed folders only; `None` allows all that exist."""
+    steps = [(place, step) for place, step in preset.steps() if hasattr(step, "plugin")]
+    if folders is None or not steps:
+        return
+    from engine import PluginCatalogue
+
+    catalogue = PluginCatalogue()
+    allowed = [Path(folder).resolve() for folder in folders]
+    for place, step in steps:
+        plugin = catalogue.find(step.plugin).resolve()
+        if not any(plugin.is_relative_to(folder) for folder in allowed):
+            raise StemwrightError(
+                "plugin-not-allowed",
+                f"{place}: plug-in {plugin} lies in none of the hot folder's plugin_folders. Add "
+                "its folder there, or name another plug-in.",
+            )
+
+
+def summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the journal and the reports keep of a manifest."""
+    names = ("input", "null_dbfs", "source_null_dbfs", "files", "provider", "seconds")
+    return {name: manifest[name] for name in names if name in manifest}
+
+
+def _described(error: OSError) -> dict[str, Any]:
+    what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return {
+        "code": "disk-full" if full else "system-error",
+        "reason": f"{what}.",
+        "errno": error.errno,
+        "log": "".join(traceback.format_exception(error)),
+        "transient": True,
+    }
+
+
+def _offer_to_be_killed_first() -> None:
+    """When memory runs out, Linux is to end this process and not the daemon."""
+    adjustment = Path("/proc/self/oom_score_adj")
+    if adjustment.exists():
+        adjustment.write_text("500")
+
+
+if __name__ == "__main__":
+    main()
