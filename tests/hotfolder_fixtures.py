@@ -1,0 +1,327 @@
+"""A toy engine with the real one's front door, real mixes made on the spot, and a daemon in a
+process of its own: what the tests of the hot folder share.
+
+The toy copies the mix into two stems. It is slow, crashes, hangs, eats memory or fails when the
+file's name says so, and keeps a checkpoint per segment like the real engine.
+"""
+
+import hashlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import uuid
+import wave
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from hotfolder.clock import Instant
+from hotfolder.daemon import Daemon
+from hotfolder.settings import HotFolderSettings
+from presets import StemwrightError
+
+ENGINE_VERSION = "toy-1"
+SEGMENTS = 5
+RATE_HZ = 8000
+QUICK = {"scan_s": 0.1, "settle_s": 0.15, "retry": {"first_s": 0.2, "longest_s": 1.0}}
+
+
+# -- the toy engine ------------------------------------------------------------------------------
+
+
+class Interrupted(Exception):  # noqa: N818 - the real engine's name
+    pass
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    device: str = "auto"
+    strict_device: bool = False
+    seed: int = 0
+    tier: str | None = None
+    threads: int = 0
+    prior_folders: tuple = ()
+    workspace: Path | None = None
+    progress: object = None
+    should_stop: object = None
+
+
+def prior_hashes(preset, options):
+    return dict.fromkeys(preset.stems, "00" * 32)
+
+
+def verify_mix(mix):
+    raw = mix.read_bytes()
+    if not raw:
+        raise StemwrightError("mix-empty", f"{mix.name}: the file is empty.")
+    try:
+        with wave.open(str(mix), "rb") as file:
+            frames, read = file.getnframes(), len(file.readframes(1 << 30))
+            info = SimpleNamespace(
+                frames=frames, channels=file.getnchannels(), sample_rate=file.getframerate()
+            )
+            promised = frames * file.getnchannels() * file.getsampwidth()
+    except (wave.Error, EOFError) as error:
+        raise StemwrightError("mix-not-audio", f"{mix.name}: no audio file: {error}.") from None
+    if read < promised:
+        raise StemwrightError("mix-truncated", f"{mix.name}: {promised} promised, {read} there.")
+    return SimpleNamespace(info=info, sha256=hashlib.sha256(raw).hexdigest())
+
+
+class Renderer:
+    """What a cluster's worker keeps open; the toy only counts how often it is made."""
+
+    def __init__(self, preset, options):
+        self.preset, self.options = preset, options
+
+    def render(self, mix, destination):
+        workspace = destination.parent / ".work" / uuid.uuid4().hex[:12] / "toy"
+        workspace.mkdir(parents=True)
+        made = destination.parent / "renderers"
+        made.mkdir(exist_ok=True)
+        (made / f"{os.getpid()}-{id(self)}").touch()
+        options = replace(self.options, workspace=workspace, progress=lambda progress: None,
+                          should_stop=lambda: False)  # fmt: skip
+        return render(mix, destination, self.preset, options)
+
+
+def render(mix, destination, preset, options):
+    there = options.workspace.parents[2]
+    misbehave(mix, there)
+    content = mix.read_bytes()
+    for segment in range(1, SEGMENTS + 1):
+        checkpoint = options.workspace / f"segment-{segment}"
+        if not checkpoint.exists():
+            if options.should_stop():
+                raise Interrupted
+            time.sleep(0.1 if "slow" in mix.name else 0)
+            checkpoint.write_bytes(hashlib.sha256(content + bytes([segment])).digest())
+            # stays behind outside the workspace, so that a test can count the work done
+            with (there / "segments.log").open("a") as log:
+                log.write(f"{mix.name} {segment}\n")
+        options.progress(SimpleNamespace(stage="searching", segment=segment, segments=SEGMENTS))
+    options.progress(SimpleNamespace(stage="processing", segment=0, segments=0))
+    return publish(mix, content, destination, preset, options)
+
+
+def publish(mix, content, destination, preset, options):
+    token = options.workspace.parent.name
+    partial = destination.parent / f".{destination.name[:150]}.partial-{token}"
+    (partial / "dry").mkdir(parents=True, exist_ok=True)
+    checkpoints = b"".join(
+        (options.workspace / f"segment-{n}").read_bytes() for n in range(1, SEGMENTS + 1)
+    )
+    bulk = bytes(3_000_000) if "bulky" in mix.name else b""
+    for name in ("one.wav", "two.wav"):
+        (partial / "dry" / name).write_bytes(content + checkpoints + bulk)
+    manifest = {
+        "input": {"name": mix.name, "sha256": hashlib.sha256(content).hexdigest()},
+        "preset": preset.model_dump(mode="json"),
+        "preset_sha256": preset.digest(),
+        "priors": {stem: {"sha256": value} for stem, value in prior_hashes(preset, None).items()},
+        "program": {"version": ENGINE_VERSION},
+        "search": preset.search.resolved(options.tier),
+        "seed": options.seed,
+        "files": [],
+        "provider": {"asked": "auto", "got": "toy"},
+    }
+    text = json.dumps(manifest)
+    (partial / "manifest.json").write_text(text)
+    options.progress(SimpleNamespace(stage="publishing", segment=0, segments=0))
+    if destination.exists():
+        raise StemwrightError("destination-exists", f"{destination} exists already.")
+    partial.rename(destination)
+    if "late-crash" in mix.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return SimpleNamespace(to_json=lambda: text)
+
+
+def misbehave(mix, there):
+    if "late-crash" not in mix.name and "crash" in mix.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in mix.name:
+        time.sleep(600)
+    if "hungry" in mix.name:
+        hoard = [np.ones(1_000_000) for _ in range(100)]
+        time.sleep(600 + len(hoard))
+    if "bug" in mix.name:
+        raise ZeroDivisionError("the toy's bug")
+    if "share-gone" in mix.name:
+        raise OSError(116, "Stale file handle")
+    once = there / "failed-once"
+    if "busy-once" in mix.name and not once.exists():
+        once.touch()
+        raise OSError(16, "Device or resource busy")
+
+
+# -- mixes ---------------------------------------------------------------------------------------
+
+
+def make_mix(path, seed=0, frames=400):
+    """A small mono WAV with noise that differs by seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(mix_bytes(seed, frames))
+    return path
+
+
+def mix_bytes(seed=0, frames=400):
+    noise = np.random.default_rng(seed).integers(-9999, 9999, frames, dtype="<i2").tobytes()
+    head = b"RIFF" + struct.pack("<I", 36 + len(noise)) + b"WAVEfmt "
+    body = struct.pack("<IHHIIHH", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
+    return head + body + b"data" + struct.pack("<I", len(noise)) + noise
+
+
+# -- daemons -------------------------------------------------------------------------------------
+
+
+def settings_of(**changes):
+    return HotFolderSettings.model_validate(QUICK | changes)
+
+
+@dataclass
+class Studio:
+    """One hot folder and its daemon in this process, driven round by round with invented time."""
+
+    folder: Path
+    settings: HotFolderSettings = field(default_factory=settings_of)
+    lease_s: float = 30.0
+    now: Instant = field(default_factory=Instant.now)
+    daemon: Daemon | None = None
+
+    @property
+    def root(self):
+        return self.folder / "root"
+
+    @property
+    def state(self):
+        return self.folder / "state"
+
+    def start(self, **options):
+        self.daemon = Daemon(
+            self.root,
+            self.state,
+            self.settings,
+            backend="hotfolder_fixtures",
+            lease_s=self.lease_s,
+            **options,
+        )
+        return self
+
+    def drop(self, name, seed=0, frames=400):
+        return make_mix(self.root / "inbox" / name, seed, frames)
+
+    def round(self, seconds=0.0):
+        """One loop, after so much invented time."""
+        self.now = self.now.later(seconds)
+        self.daemon.loop(self.now)
+
+    def settle(self, times=1):
+        """Enough rounds for what lies in the inbox to be quiet, `times` after so many pauses."""
+        # on a busy machine a scan takes long, and then the next one may come later
+        self.round(max(self.settings.scan_s, self.daemon.intake.interval_s) + 0.01)
+        self.round(self.settings.settle_s * times + 0.2)
+
+    def until(self, condition, limit_s=30.0, step_s=0.02):
+        """Rounds in real time until a condition holds."""
+        end = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {limit_s} s: {self.jobs()}")
+            self.round(step_s)
+            time.sleep(step_s)
+
+    def work_off(self, limit_s=30.0):
+        """Until every job is done or quarantined."""
+        self.settle()
+        self.until(self.is_finished, limit_s)
+
+    def is_finished(self):
+        return all(job.state in ("done", "quarantined") for job in self.jobs())
+
+    def jobs(self):
+        return list(self.daemon.journal.all_jobs())
+
+    def job(self, name):
+        return next(job for job in self.jobs() if job.source.name == name)
+
+    def states(self):
+        return {str(job.source): str(job.state) for job in self.jobs()}
+
+    def close(self):
+        if self.daemon:
+            self.daemon.close()
+
+
+def published(root):
+    """Every visible set below the outbox; each must be whole."""
+    found = {}
+    for manifest in sorted((root / "outbox").rglob("manifest.json")):
+        folder = manifest.parent
+        if any(part.startswith(".") for part in folder.relative_to(root).parts):
+            continue
+        assert (folder / "dry" / "one.wav").exists()
+        assert (folder / "dry" / "two.wav").exists()
+        found[str(folder.relative_to(root / "outbox"))] = json.loads(manifest.read_text())
+    return found
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def originals(root, where):
+    """The mixes below one of the hot folder's folders, by their content's hash."""
+    return sorted(
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (root / where).rglob("*")
+        if path.is_file() and path.suffix == ".wav"
+    )
+
+
+def start_process(
+    folder, *, script="", settings=None, once=False, env=None, prefix=(), backend=__name__
+):
+    """The same daemon in a process of its own; `script` runs there before it starts."""
+    program = f"""
+import json, sys
+from pathlib import Path
+from hotfolder.daemon import Daemon
+from hotfolder.logs import log_to
+from hotfolder.settings import HotFolderSettings
+log_to(sys.stderr)
+{script}
+folder = Path({str(folder)!r})
+settings = HotFolderSettings.model_validate({settings or QUICK!r})
+daemon = Daemon(folder / "root", folder / "state", settings, backend={backend!r},
+                lease_s=2.0)
+try:
+    code = daemon.run(once={once})
+finally:
+    daemon.close()
+sys.exit(code)
+"""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    log = (folder / f"daemon-{uuid.uuid4().hex[:6]}.log").open("wb")
+    with log:
+        return subprocess.Popen(
+            [*prefix, sys.executable, "-c", program],
+            stderr=log,
+            env=os.environ | {"PYTHONPATH": paths} | (env or {}),
+        )
+
+
+def logs(folder):
+    return "".join(path.read_text() for path in sorted(folder.glob("daemon-*.log")))
+
+
+def wait_for(condition, limit_s=30.0):
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

@@ -1,0 +1,63 @@
+"""Tiny but real priors for the tests: torch flows of some hundred parameters, exported."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine import FrontEndCard, Source, log_band_plan
+from export.bundle import write_bundle
+from export.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+from export.flow import Flow, FlowConfig
+from export.train import Features, Run, TrainSettings
+
+BANDS = 16
+CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=2, kernel=3)
+
+
+def tiny_front_end() -> FrontEndCard:
+    """16 bands of a 1024-sample window at 44.1 kHz."""
+    plan = log_band_plan(
+        BANDS, bin_hz=44100 / 1024, low_hz=200, high_hz=20000, first_hz=44100 / 2048
+    )
+    return FrontEndCard(sample_rate=44100, hop=256, edges_hz=plan.edges_hz)
+
+
+def random_flow(seed: int, config: FlowConfig = CONFIG, spread: float = 0.1) -> Flow:
+    """A flow with every parameter off its initial value, ActNorm too."""
+    torch.manual_seed(seed)
+    flow = Flow(config)
+    for parameter in flow.parameters():
+        parameter.data += spread * torch.randn_like(parameter)
+    for block in flow.blocks:
+        block.norm.ready = torch.tensor(True)
+    return flow.eval()
+
+
+def tiny_run(mean: np.ndarray, seed: int) -> Run:
+    features = Features(1 / 3, mean.astype(np.float32), np.full(BANDS, 0.2, np.float32))
+    return Run(random_flow(seed), features, CONFIG, TrainSettings(steps=1), 1)
+
+
+def tiny_priors(folder: Path) -> None:
+    """`low` expects sound in the lower bands, `high` in the upper ones."""
+    torch.manual_seed(5)
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
+    estimator = TrainedEstimator(
+        config, Encoder(config), {"low": Head(config), "high": Head(config)}
+    )
+    falling = np.linspace(0.6, 0.1, BANDS)
+    for seed, (stem, mean) in enumerate({"low": falling, "high": falling[::-1]}.items()):
+        write_bundle(
+            tiny_run(mean, seed),
+            folder / f"{stem}.prior",
+            stem=stem,
+            front_end=tiny_front_end(),
+            sources=(Source(name="none: random weights", files=0, minutes=0),),
+            validation={},
+            training={"steps": 0},
+            head=estimator.head(stem, seed),
+        )
+    encoder = estimator.encoder_bytes()
+    sha256 = estimator.head("low", 0).encoder_sha256
+    (folder / f"{sha256[:16]}.encoder.onnx").write_bytes(encoder)

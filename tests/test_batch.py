@@ -1,0 +1,445 @@
+"""Catalogues: checked before any work, done once, done again only where something changed."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine import Manifest
+from hotfolder import batch as batch_module
+from hotfolder.audit import mixes_below, verify_sets
+from hotfolder.batch import Batch, output_names
+from hotfolder.catalogue import read_catalogue
+from hotfolder.catalogue_report import QUIET_LUFS, flags_of, write_reports
+from hotfolder.clock import Instant
+from hotfolder.rehearsal import audio_seconds
+from hotfolder.terminal import BatchScreen, sentence
+from hotfolder_fixtures import RATE_HZ, make_mix, names_in, settings_of, wait_for
+from presets import StemwrightError
+
+CSV = """\
+path,title,artist,isrc,upc,year,preset,priority,label code
+one.wav,One,The Band,DE-A12-34-56789,036000291452,1994,dry,,LC1
+two.wav,Two,The Band,DEA123456789,4006381333931,1995,,5,LC2
+gone.wav,Gone,,,,,,,
+copy.wav,Copy,,,,,,,
+text.wav,Text,,DE123,,,,,
+bad.wav,,,,036000291453,,,,
+odd.wav,,,,,94,,,
+rok.wav,,,,,,rok,,
+,,,,,,,,
+high.wav,,,,,,,very,
+"""
+
+
+@pytest.fixture
+def mixes(tmp_path):
+    folder = tmp_path / "mixes"
+    for seed, name in enumerate(("one", "two", "bad", "odd", "rok", "high", "text")):
+        make_mix(folder / f"{name}.wav", seed)
+    make_mix(folder / "copy.wav", 0)
+    return folder
+
+
+def catalogue_of(folder, text):
+    path = folder / "list.csv"
+    path.write_text(text)
+    return read_catalogue(path)
+
+
+class Run:
+    """One batch run with the toy engine."""
+
+    def __init__(self, tmp_path, catalogue, **settings):
+        settings = {"incomplete_after_s": 0, "jobs": 3} | settings
+        self.batch = Batch(
+            catalogue,
+            tmp_path / "out",
+            tmp_path / "state",
+            settings_of(**settings),
+            backend="hotfolder_fixtures",
+            lease_s=2.0,
+        )
+
+    def __enter__(self):
+        return self.batch
+
+    def __exit__(self, *_):
+        self.batch.close()
+
+
+def work_off(tmp_path, catalogue, **settings):
+    with Run(tmp_path, catalogue, **settings) as batch:
+        plan = batch.enter()
+        assert batch.run(lambda snapshot: None)
+        write_reports(catalogue, batch.journal, batch.out, Instant.now())
+    return plan
+
+
+def status_of(tmp_path):
+    with (tmp_path / "out" / "status.csv").open(newline="") as file:
+        return {row["path"].rsplit("/", 1)[-1]: row for row in csv.DictReader(file)}
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def test_every_wrong_row_is_named_with_its_number_before_any_work(mixes):
+    catalogue = catalogue_of(mixes, CSV)
+    assert [row.path.name for row in catalogue.rows] == ["one.wav", "two.wav"]
+    assert [(problem.row, problem.code) for problem in catalogue.problems] == [
+        (3, "mix-missing"), (4, "mix-duplicate"), (5, "isrc-invalid"), (6, "upc-invalid"),
+        (7, "year-invalid"), (8, "preset-unknown"), (9, "row-no-path"), (10, "priority-invalid"),
+    ]  # fmt: skip
+    told = "\n".join(map(str, catalogue.problems))
+    assert "row 4: " in told and "the same content as row 1" in told
+    assert "no preset is called 'rok' (did you mean 'rock'?)" in told or "'rok'" in told
+
+
+def test_known_columns_are_understood_and_unknown_ones_kept(mixes):
+    one, two = catalogue_of(mixes, CSV).rows
+    assert (one.isrc, one.preset, one.priority) == ("DEA123456789", "dry", 0)
+    assert (two.preset, two.priority) == ("default", 5)
+    assert one.extra == {"label code": "LC1"}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_of_any_spreadsheet_is_read(mixes, delimiter):
+    text = "\ufeff" + delimiter.join(["Path", " Title "]) + "\r\n"
+    text += delimiter.join(["one.wav", '"One; two, three"']) + "\r\n"
+    assert catalogue_of(mixes, text).rows[0].title == "One; two, three"
+
+
+def test_jsonl_folder_and_pattern_are_catalogues_too(mixes):
+    path = mixes / "list.jsonl"
+    path.write_text('{"path": "one.wav", "year": 1994, "mood": "blue"}\nnot json\n[1]\n')
+    listed = read_catalogue(path)
+    assert listed.rows[0].extra == {"mood": "blue"}
+    assert [problem.row for problem in listed.problems] == [2, 3]
+    (mixes / "sub").mkdir()
+    (mixes / "one.wav").rename(mixes / "sub" / "one.wav")
+    assert len(read_catalogue(mixes).rows) == 7  # copy.wav is one.wav's twin
+    assert [row.path.name for row in read_catalogue(str(mixes / "**/o*.wav")).rows] == [
+        "odd.wav", "one.wav",
+    ]  # fmt: skip
+    with pytest.raises(StemwrightError, match="expected a folder, a pattern"):
+        read_catalogue(mixes / "nothing")
+
+
+def test_list_without_a_path_column_is_refused(mixes):
+    with pytest.raises(StemwrightError, match="no column 'path', it has file, title"):
+        catalogue_of(mixes, "file,title\none.wav,One\n")
+
+
+def test_sets_are_named_by_artist_and_title_or_keep_their_folders(mixes):
+    rows = catalogue_of(mixes, "path,title,artist\none.wav,CON,\ntwo.wav,A/B,X\n").rows
+    assert [str(name) for name in output_names(rows).values()] == ["_CON", "X - A_B"]
+    make_mix(mixes / "album" / "x.wav", 20)
+    names = output_names(read_catalogue(mixes).rows)
+    assert names[mixes / "album" / "x.wav"] == Path("album/x")
+
+
+# -- running -------------------------------------------------------------------------------------
+
+
+def test_one_failing_row_never_stops_the_rest(tmp_path, mixes):
+    (mixes / "text.wav").write_text("no music")
+    make_mix(mixes / "crash.wav", 30)
+    catalogue = catalogue_of(mixes, "path\none.wav\ntext.wav\ncrash.wav\ngone.wav\ntwo.wav\n")
+    plan = work_off(tmp_path, catalogue)
+    status = status_of(tmp_path)
+
+    assert plan.new == 4
+    assert {name: row["state"] for name, row in status.items()} == {
+        "one.wav": "done", "text.wav": "quarantined", "crash.wav": "quarantined",
+        "gone.wav": "refused", "two.wav": "done",
+    }  # fmt: skip
+    assert "mix-not-audio" in status["text.wav"]["reason"]
+    assert "poison" in status["crash.wav"]["reason"]
+    assert (mixes / "text.wav").exists()
+    assert [name for name in names_in(tmp_path / "out") if not name.startswith(".")] == [
+        "one", "segments.log", "status.csv", "summary.html", "two",
+    ]  # fmt: skip
+
+
+def test_second_run_does_nothing(tmp_path, mixes):
+    catalogue = catalogue_of(mixes, "path\none.wav\ntwo.wav\n")
+    work_off(tmp_path, catalogue)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")}
+    plan = work_off(tmp_path, catalogue)
+
+    assert (plan.done, plan.to_do) == (2, 0)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.wav")} == before
+
+
+def test_changed_preset_or_mix_does_only_its_rows_again(tmp_path, mixes):
+    work_off(tmp_path, catalogue_of(mixes, "path,preset\none.wav,dry\ntwo.wav,\nbad.wav,\n"))
+    make_mix(mixes / "bad.wav", 99)
+    changed = catalogue_of(mixes, "path,preset\none.wav,default\ntwo.wav,\nbad.wav,\n")
+    plan = work_off(tmp_path, changed)
+    status = status_of(tmp_path)
+
+    assert (plan.changed, plan.done) == (2, 1)
+    assert {name: Path(row["destination"]).name for name, row in status.items()} == {
+        "one.wav": "one-2", "two.wav": "two", "bad.wav": "bad-2",
+    }  # fmt: skip
+
+
+def test_changed_prior_does_every_row_again(tmp_path, mixes, monkeypatch):
+    catalogue = catalogue_of(mixes, "path\none.wav\ntwo.wav\n")
+    work_off(tmp_path, catalogue)
+    with Run(tmp_path, catalogue) as batch:
+        other = dict.fromkeys(("vocals", "bass", "drums", "other"), "11" * 32)
+        monkeypatch.setattr(batch._backend, "prior_hashes", lambda preset, options: other)
+        assert batch.plan().changed == 2
+
+
+def test_lost_set_is_made_again(tmp_path, mixes):
+    catalogue = catalogue_of(mixes, "path\none.wav\ntwo.wav\n")
+    work_off(tmp_path, catalogue)
+    (tmp_path / "out" / "one").rename(tmp_path / "elsewhere")
+    assert work_off(tmp_path, catalogue).changed == 1
+    assert (tmp_path / "out" / "one").is_dir()
+
+
+def test_failed_rows_stay_failed_until_they_change_or_are_asked_for(tmp_path, mixes):
+    (mixes / "text.wav").write_text("no music")
+    catalogue = catalogue_of(mixes, "path\ntext.wav\n")
+    work_off(tmp_path, catalogue)
+    with Run(tmp_path, catalogue) as batch:
+        assert batch.plan().failed == 1
+        batch.enter()
+        assert batch.journal.unfinished() == 0
+        batch.enter(retry_failed=True)
+        assert batch.journal.unfinished() == 1
+    make_mix(mixes / "text.wav", 50)
+    work_off(tmp_path, catalogue_of(mixes, "path\ntext.wav\n"))
+    assert status_of(tmp_path)["text.wav"]["state"] == "done"
+
+
+def test_priorities_come_first(tmp_path, mixes):
+    catalogue = catalogue_of(mixes, "path,priority\none.wav,\ntwo.wav,9\nbad.wav,5\n")
+    with Run(tmp_path, catalogue, jobs=1) as batch:
+        batch.enter()
+        started = []
+        while not batch.loop(Instant.now()):
+            started += [bench.job.source.name for bench in batch.workshop.benches.values()]
+            time.sleep(0.02)
+    assert list(dict.fromkeys(started)) == ["two.wav", "bad.wav", "one.wav"]
+
+
+def test_row_taken_from_the_list_is_not_done(tmp_path, mixes):
+    with Run(tmp_path, catalogue_of(mixes, "path\none.wav\ntwo.wav\n")) as batch:
+        batch.enter()
+    work_off(tmp_path, catalogue_of(mixes, "path\ntwo.wav\n"))
+    assert not (tmp_path / "out" / "one").exists()
+    assert (tmp_path / "out" / "two").exists()
+
+
+def test_killed_and_resumed_run_does_nothing_twice(tmp_path, mixes):
+    for number in range(6):
+        make_mix(mixes / f"slow {number}.wav", 40 + number)
+    program = f"""
+import sys
+from pathlib import Path
+from hotfolder.batch import Batch
+from hotfolder.catalogue import read_catalogue
+from hotfolder.settings import HotFolderSettings
+folder = Path({str(tmp_path)!r})
+settings = HotFolderSettings(jobs=2, incomplete_after_s=0)
+batch = Batch(read_catalogue(folder / "mixes"), folder / "out", folder / "state", settings,
+              backend="hotfolder_fixtures", lease_s=2.0)
+batch.enter()
+finished = batch.run(lambda snapshot: None)
+batch.close()
+sys.exit(not finished)
+"""
+    paths = os.pathsep.join(path for path in sys.path if path)
+    environment = os.environ | {"PYTHONPATH": paths}
+    log = tmp_path / "out" / "segments.log"
+    log.parent.mkdir()
+    for target, ending in ((3, "kill"), (9, "terminate"), (16, "kill")):
+        process = subprocess.Popen([sys.executable, "-c", program], env=environment)
+        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) >= target)  # noqa: B023
+        getattr(process, ending)()
+        assert process.wait(15) != 0
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0
+
+    done = log.read_text().splitlines()
+    assert len(done) - len(set(done)) <= 4  # the segments that two kills cut short
+    assert len(list((tmp_path / "out").glob("*/manifest.json"))) == 13
+    assert not list((tmp_path / "out").glob(".*.partial-*"))
+
+
+def test_number_of_workers_follows_from_what_the_first_one_used(tmp_path, mixes, monkeypatch):
+    catalogue = read_catalogue(mixes)
+    monkeypatch.setattr(batch_module, "usable_cores", lambda: 3)
+    with Run(tmp_path, catalogue, jobs=1) as batch:
+        batch._auto_jobs = True
+        batch.enter()
+        assert batch.run(lambda snapshot: None)
+        assert batch.workshop.peak_mb > 10
+        assert batch.settings.jobs == 3
+    monkeypatch.setattr(batch_module, "available_mb", lambda: 1.0)
+    with Run(tmp_path, catalogue, jobs=1) as batch:
+        batch._auto_jobs, batch.workshop.finished, batch.workshop.peak_mb = True, 1, 500.0
+        batch._fit_jobs()
+        assert batch.settings.jobs == 1
+
+
+def test_progress_is_told_in_one_line(tmp_path, mixes, capsys):
+    snapshots = []
+    with Run(tmp_path, read_catalogue(mixes)) as batch:
+        batch.enter()
+        batch.run(snapshots.append)
+    assert snapshots[-1].done == snapshots[-1].rows == 7
+    assert sentence(snapshots[-1]).startswith("7 of 7 done, 0 failed, 0 in work")
+    with BatchScreen(as_json=True) as screen:
+        for snapshot in snapshots:
+            screen.show(snapshot)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["done"] == 7
+    assert lines[-1]["rtf"] > 0
+
+
+def test_length_of_a_catalogue_is_read_from_headers(tmp_path, mixes):
+    (mixes / "text.wav").write_text("no music")
+    paths = sorted(mixes.glob("*.wav"))
+    assert audio_seconds(paths) == pytest.approx(7 * 400 / RATE_HZ)
+
+
+# -- reports -------------------------------------------------------------------------------------
+
+
+def test_report_has_every_row_in_order_and_keeps_unknown_columns(tmp_path, mixes):
+    work_off(tmp_path, catalogue_of(mixes, CSV))
+    with (tmp_path / "out" / "status.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == [str(number) for number in range(1, 11)]
+    assert [row["state"] for row in rows] == ["done", "done"] + ["refused"] * 8
+    assert [row["label code"] for row in rows[:2]] == ["LC1", "LC2"]
+
+
+def test_names_cannot_break_the_page_or_the_spreadsheet(tmp_path, mixes):
+    text = 'path,title\none.wav,"<script>alert(1)</script>"\ntwo.wav,"=HYPERLINK(""x"")"\n'
+    work_off(tmp_path, catalogue_of(mixes, text))
+    page = (tmp_path / "out" / "summary.html").read_text()
+    assert "<script>alert" not in page
+    assert "http" not in page, "the page needs nothing from outside"
+    assert status_of(tmp_path)["two.wav"]["title"].startswith("'=")
+
+
+def test_flags_point_to_what_a_person_should_hear():
+    def facts(**changes):
+        files = [{"stem": "vocals", "kind": "dry", "loudness": {"integrated_lufs": -20.0}}]
+        base = {"files": files, "null_dbfs": None, "frames": 88200, "sample_rate": 44100,
+                "input": {"loudness": {"true_peak_dbtp": -1.0}}}  # fmt: skip
+        return base | changes
+
+    quiet = [{"stem": "vocals", "kind": "dry", "loudness": {"integrated_lufs": QUIET_LUFS - 1}}]
+    assert flags_of(facts()) == []
+    assert flags_of(facts(files=quiet)) == ["vocals below -50 LUFS: instrumental?"]
+    assert flags_of(facts(null_dbfs=-90.0)) == ["stems null to -90.0 dBFS only"]
+    assert flags_of(facts(frames=100)) == ["shorter than a second"]
+    hot = {"loudness": {"true_peak_dbtp": 1.5}}
+    assert flags_of(facts(input=hot)) == ["mix peaks at 1.5 dBTP"]
+
+
+# -- audit ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """A published set with a real manifest: two stems whose sum is the mix."""
+    rng = np.random.default_rng(1)
+    stems = {name: rng.integers(-9000, 9000, (4000, 2), dtype="int16") for name in ("a", "b")}
+    folder = tmp_path / "out" / "song"
+    (folder / "dry").mkdir(parents=True)
+    levels = dict.fromkeys(
+        ("integrated_lufs", "range_lu", "true_peak_dbtp", "sample_peak_dbfs",
+         "max_momentary_lufs", "max_short_term_lufs"))  # fmt: skip
+    files = []
+    for name, samples in stems.items():
+        path = folder / "dry" / f"{name}.wav"
+        soundfile.write(path, samples, 44100, subtype="PCM_16")
+        facts = {"stem": name, "kind": "dry", "path": f"dry/{name}.wav", "container": "wav"}
+        facts |= {"depth": "16", "frames": 4000, "sha256": sha256(path), "loudness": levels}
+        files.append(facts)
+    mix = tmp_path / "mixes" / "song.wav"
+    mix.parent.mkdir()
+    soundfile.write(mix, stems["a"] + stems["b"], 44100, subtype="PCM_16")
+    whole = dict(name="song.wav", sha256=sha256(mix), container="wav", encoding="pcm", bits=16,
+                 channels=2, sample_rate=44100, frames=4000, loudness=levels)  # fmt: skip
+    given = {"title": "song", "input": whole, "files": files, "preset_sha256": "", "seed": 0}
+    blanks = {"dict": {}, "tuple": (), "float | None": None, "float": 0.0}
+    for name, field in Manifest.model_fields.items():
+        if name not in given and field.is_required():
+            kind = str(field.annotation).removeprefix("<class '").split("[")[0].rstrip("'>")
+            given[name] = blanks[kind]
+    manifest = Manifest.model_validate(given)
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return tmp_path
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def audit(archive):
+    return list(verify_sets(archive / "out", mixes_below([archive / "mixes"])))
+
+
+def test_untouched_set_is_sound_and_nulls(archive):
+    [result] = audit(archive)
+    assert (result.is_sound, result.files, result.null) == (True, 2, "exact")
+
+
+def test_set_without_its_mix_is_checked_by_hashes(archive):
+    (archive / "mixes" / "song.wav").unlink()
+    [result] = audit(archive)
+    assert result.is_sound
+    assert result.null == "not measured: the mix is not at hand"
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence_part"),
+    [
+        (lambda dry: (dry / "a.wav").unlink(), "dry/a.wav is missing"),
+        (lambda dry: (dry / "a.wav").write_bytes((dry / "b.wav").read_bytes()), "has changed"),
+        (lambda dry: (dry / "c.wav").touch(), "dry/c.wav is not in the manifest"),
+        (lambda dry: (dry.parent / "manifest.json").write_text("{}"), "not a manifest"),
+    ],
+)
+def test_changed_set_is_found_out(archive, harm, sentence_part):
+    harm(archive / "out" / "song" / "dry")
+    [result] = audit(archive)
+    assert not result.is_sound
+    assert any(sentence_part in problem for problem in result.problems)
+
+
+def test_rewritten_manifest_and_lost_set_are_found_by_the_report(archive):
+    out = archive / "out"
+    listed = [(out / "song", "0" * 64), (out / "lost", "1" * 64)]
+    text = "destination,manifest_sha256\n" + "".join(f"{place},{sha}\n" for place, sha in listed)
+    (out / "status.csv").write_text(text)
+    song, lost = audit(archive)
+    assert song.problems == ("manifest.json is not the one that status.csv lists",)
+    assert lost.problems == ("the whole set is missing",)
+
+
+def test_stems_that_do_not_null_are_found_even_if_the_manifest_agrees_with_them(archive):
+    folder = archive / "out" / "song"
+    soundfile.write(folder / "dry" / "a.wav", np.zeros((4000, 2), "int16"), 44100, "PCM_16")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][0]["sha256"] = sha256(folder / "dry" / "a.wav")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    [result] = audit(archive)
+    assert "the manifest says exact" in result.problems[0]

@@ -1,0 +1,185 @@
+"""The command line as a user meets it: real processes, exit codes, one sentence per mistake."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "mix.flac"
+
+
+def stemwright(*words, cwd=None):
+    command = [sys.executable, "-m", "stemwright", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd or ROOT, timeout=300)
+
+
+def one_sentence(done):
+    assert done.returncode == 1, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("stemwright: ")
+    return lines[0]
+
+
+@pytest.fixture
+def short(tmp_path):
+    """Two seconds of the example."""
+    audio, rate = soundfile.read(EXAMPLE, dtype="int16", frames=2 * 44100)
+    soundfile.write(tmp_path / "short.wav", audio, rate)
+    return tmp_path / "short.wav"
+
+
+def test_help_names_every_verb():
+    done = stemwright("--help")
+    assert done.returncode == 0
+    for verb in ("separate", "watch", "batch", "null", "prior", "preset", "plugin", "doctor"):
+        assert verb in done.stdout
+
+
+def test_separate_writes_a_set_that_nulls(tmp_path, short):
+    done = stemwright("separate", short, "-o", tmp_path / "out", "--preset", "dry", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    folder = Path(told["folder"])
+    assert folder == tmp_path / "out" / "short"
+    stems = {file["stem"] for file in told["files"]}
+    assert stems == {"vocals", "bass", "drums", "other", "residual"}
+    mix, _ = soundfile.read(short, dtype="int16")
+    total = sum(
+        soundfile.read(folder / f["path"], dtype="int16")[0].astype(int) for f in told["files"]
+    )
+    assert np.array_equal(total, mix)
+    files = [folder / f["path"] for f in told["files"]]
+    nulled = stemwright("null", short, *files)
+    assert nulled.returncode == 0
+    assert "exact" in nulled.stdout
+
+
+def test_table_says_what_was_made(tmp_path, short):
+    done = stemwright(
+        "separate", short, "-o", tmp_path / "out", "--tier", "draft", "--preset", "dry"
+    )
+    for word in ("vocals", "residual", "null", "exact", "real-time factor", "manifest.json"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "cut", "nan", "folder"])
+def test_bad_mix_is_one_sentence(tmp_path, short, kind):
+    mix = tmp_path / "bad.wav"
+    if kind == "text":
+        mix.write_text("this is text\n" * 100)
+    elif kind == "empty":
+        mix.touch()
+    elif kind == "cut":
+        mix.write_bytes(short.read_bytes()[:100_000])
+    elif kind == "nan":
+        soundfile.write(mix, np.full((999, 1), np.inf), 44100, subtype="FLOAT")
+    elif kind == "folder":
+        mix.mkdir()
+    sentence = one_sentence(stemwright("separate", mix, "-o", tmp_path / "out"))
+    assert "bad.wav" in sentence
+    assert not list(tmp_path.glob("out/**/*"))
+
+
+def test_one_bad_mix_does_not_stop_the_next(tmp_path, short):
+    done = stemwright(
+        "separate", tmp_path / "none.wav", short, "-o", tmp_path / "out", "--tier", "draft"
+    )
+    assert done.returncode == 1
+    assert "none.wav" in done.stderr
+    assert (tmp_path / "out" / "short" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--preset", "polka"), "polka"),
+        (("--device", "abacus"), "abacus"),
+        (("--device", "cuda", "--strict-device"), "cuda"),
+    ],
+)
+def test_wrong_names_are_told(tmp_path, short, words, told):
+    assert told in one_sentence(stemwright("separate", short, "-o", tmp_path / "out", *words))
+
+
+def test_unknown_and_damaged_priors_are_told(tmp_path, short):
+    preset = tmp_path / "p.yaml"
+    preset.write_text("name: p\nstems:\n  theremin: {}\n", encoding="utf-8")
+    assert "theremin" in one_sentence(stemwright("separate", short, "--preset", preset))
+    folder = tmp_path / "priors"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "theremin.prior", "w") as bundle:
+        bundle.writestr("card.json", "{}")
+    done = stemwright("separate", short, "--preset", preset, "--priors", folder)
+    assert "theremin.prior" in one_sentence(done)
+
+
+def test_output_that_cannot_be_written_is_told(tmp_path, short):
+    blocker = tmp_path / "file"
+    blocker.write_text("I am no folder")
+    sentence = one_sentence(
+        stemwright("separate", short, "-o", blocker / "out", "--tier", "draft")
+    )
+    assert "cannot write" in sentence
+
+
+def test_wrong_usage_is_exit_code_two():
+    assert stemwright("separate").returncode == 2
+    assert stemwright("sepparate").returncode == 2
+
+
+def test_doctor_tells_the_device_of_a_real_session():
+    done = stemwright("doctor", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["device"]["got"] == "cpu"
+    assert facts["problems"] == []
+    assert stemwright("doctor", "--device", "cuda").returncode == 1
+
+
+def test_priors_are_listed_and_verified():
+    listed = stemwright("prior", "list", "--json").stdout.splitlines()
+    assert {"vocals", "bass", "drums", "other"} <= {json.loads(line)["name"] for line in listed}
+    assert stemwright("prior", "verify", "bass").returncode == 0
+    assert '"licence"' in stemwright("prior", "show", "bass").stdout
+
+
+def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
+    rate = 44100
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    rng = np.random.default_rng(1)
+    for n in range(3):
+        hum = np.sin(2 * np.pi * (100 + 20 * n) * np.arange(4 * rate) / rate)
+        soundfile.write(
+            takes / f"take{n}.wav", 0.3 * hum + 0.01 * rng.standard_normal(4 * rate), rate
+        )
+    run = tmp_path / "run"
+    words = ("prior", "train", "--stem", "hum", takes, "--out", run, "--threads", 1)
+    first = stemwright(*words, "--steps", 2)
+    assert first.returncode == 0, first.stderr
+    assert "3 recordings" in first.stdout
+    again = stemwright(*words, "--steps", 3)
+    assert "resuming at step 2 of 3" in again.stdout
+    bundle = tmp_path / "priors" / "hum.prior"
+    bundle.parent.mkdir()
+    exported = stemwright("prior", "export", run, "--out", bundle)
+    assert exported.returncode == 0, exported.stderr
+    assert "equals torch" in exported.stdout
+    preset = tmp_path / "hum.yaml"
+    preset.write_text("name: hum\nstems: {hum: {}}\nsearch: {steps: 2, flow_weight: 1}\n")
+    done = stemwright(
+        "separate", short, "-o", tmp_path / "o", "--preset", preset, "--priors", bundle.parent
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_untrained_folder_is_told(tmp_path):
+    done = stemwright("prior", "export", tmp_path, "--out", tmp_path / "x.prior")
+    assert "no training run" in one_sentence(done)

@@ -1,0 +1,116 @@
+"""A catalogue on a real Dask cluster of several processes, some of which are killed."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from hotfolder.batch import Batch
+from hotfolder.catalogue import read_catalogue
+from hotfolder_fixtures import make_mix, names_in, settings_of
+from presets import StemwrightError
+
+pytest.importorskip("distributed", reason="needs the cluster extra")
+from hotfolder.cluster import Cluster
+
+TOY = "hotfolder_fixtures"
+# dask's own teardown of processes and sockets is not ours to judge
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = Cluster("local:2")
+    yield cluster
+    cluster.close()
+
+
+def batch_of(tmp_path):
+    catalogue = read_catalogue(tmp_path / "mixes")
+    settings = settings_of(incomplete_after_s=0)
+    batch = Batch(catalogue, tmp_path / "out", tmp_path / "state", settings, backend=TOY)
+    batch.enter()
+    return batch
+
+
+def sets_in(out):
+    return sorted(path.parent.name for path in out.glob("*/manifest.json"))
+
+
+def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
+    for number in range(10):
+        make_mix(tmp_path / "mixes" / f"{number}.wav", number)
+    (tmp_path / "mixes" / "text.wav").write_text("no music")
+    batch = batch_of(tmp_path)
+    cluster.check({"default"}, TOY, ())
+    assert cluster.run(batch)
+    counts = batch.journal.counts()
+    again = batch.plan()
+    batch.close()
+
+    assert (counts["done"], counts["quarantined"]) == (10, 1)
+    assert sets_in(tmp_path / "out") == [str(number) for number in range(10)]
+    assert (again.done, again.failed, again.to_do) == (10, 1, 0)
+    assert len(names_in(tmp_path / "out" / "renderers")) <= 2
+
+
+def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
+    for number in range(6):
+        make_mix(tmp_path / "mixes" / f"slow {number}.wav", number)
+    make_mix(tmp_path / "mixes" / "crash.wav", 50)
+    cluster, batch = Cluster("local:3"), batch_of(tmp_path)
+    log = tmp_path / "out" / "segments.log"
+
+    def kill_one():
+        while not log.exists():
+            time.sleep(0.05)
+        workers = cluster.client.run(os.getpid)
+        os.kill(next(iter(workers.values())), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    assert cluster.run(batch)
+    killer.join()
+    counts = batch.journal.counts()
+    [poison] = batch.journal.in_state("quarantined")
+    batch.close()
+    cluster.close()
+
+    assert counts["done"] == 6
+    assert (poison.source.name, poison.code) == ("crash.wav", "poison")
+    assert sets_in(tmp_path / "out") == [f"slow {number}" for number in range(6)]
+
+
+def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, cluster):
+    make_mix(tmp_path / "mixes" / "song.wav", 1)
+    batch = batch_of(tmp_path)
+    cluster.run(batch)
+    [job] = batch.journal.in_state("done")
+    result = cluster.client.submit(
+        _again, str(tmp_path / "mixes" / "song.wav"), str(job.destination), pure=False
+    ).result()
+    batch.close()
+    assert result["done"]["sha256"] == job.sha256
+    assert sets_in(tmp_path / "out") == ["song"]
+
+
+def _again(mix, destination):
+    from hotfolder.cluster import do_order
+
+    options = {"prior_folders": ()}
+    return do_order({"backend": TOY, "preset": "default", "plugin_folders": None, "mix": mix,
+                     "destination": destination, "options": options})  # fmt: skip
+
+
+def test_workers_with_other_priors_are_refused(tmp_path, cluster):
+    cluster.client.run(_change_version)
+    with pytest.raises(StemwrightError, match="another program, other presets or priors"):
+        cluster.check({"default"}, TOY, ())
+
+
+def _change_version():
+    import hotfolder_fixtures
+
+    hotfolder_fixtures.ENGINE_VERSION = "toy-2"

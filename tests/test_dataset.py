@@ -1,0 +1,320 @@
+"""Training data: checked, levelled, split by song, augmented, and never two stems in one."""
+
+import wave
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from engine.bands import BandPlan
+from engine.spectrogram import FrontEnd
+from export.dataset import Clip, Corpus, Interference, load_corpus, random_eq
+from export.recordings import Origins, clipped_share, find_recordings
+from presets import StemwrightError
+
+RATE = 8000
+# an octave per band: a tone's band is the logarithm of its pitch
+VIEW = FrontEnd(RATE, 128, BandPlan((31.25, 62.5, 125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0)))
+
+
+def tone(hz, seconds=2.0, rate=RATE, level=0.3):
+    return level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
+
+
+def write(path, audio, rate=RATE):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, audio, rate, subtype="PCM_16")
+    return path
+
+
+def clip(song, frames, band=0, source="takes", pauses=0):
+    active = np.zeros((frames, 4), np.float16)
+    active[:, band] = 1
+    return Clip(song, source, active, np.full((pauses, 4), 0.01, np.float16))
+
+
+def loudest_band(magnitudes):
+    return int(np.argmax(magnitudes.astype(np.float32).sum(axis=0)))
+
+
+# --- checking ---------------------------------------------------------------------------------
+
+
+def test_faulty_recordings_are_told_and_left_out(tmp_path):
+    write(tmp_path / "good.wav", tone(440))
+    write(tmp_path / "silent.wav", np.zeros(RATE))
+    write(tmp_path / "short.wav", tone(440, 0.1))
+    write(tmp_path / "clipped.wav", np.clip(tone(440, level=3.0), -1, 1))
+    write(tmp_path / "opposed.wav", np.stack([tone(440), -tone(440)], axis=1))
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "empty.flac").write_bytes(b"")
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,))
+    told = {refusal.path.stem: refusal.reason.split(":")[0] for refusal in corpus.refused}
+    assert told == {
+        "silent": "silent",
+        "short": "too short",
+        "clipped": "clipped",
+        "opposed": "silent in mono",
+        "text": "unreadable",
+        "empty": "unreadable",
+        "nan": "damaged",
+    }
+    assert [c.song for c in corpus.clips] == ["good"]
+
+
+def test_loud_sines_are_not_called_clipped():
+    for hz in (50, 440, 3999):
+        audio = tone(hz, level=1.0)[:, None]
+        quantised = np.round(audio * 32767) / 32768
+        assert clipped_share(quantised) < 0.01
+
+
+def test_nothing_usable_is_one_clear_sentence(tmp_path):
+    write(tmp_path / "silent.wav", np.zeros(RATE))
+    with pytest.raises(StemwrightError, match=r"No recording of bass.*silent\.wav: silent"):
+        load_corpus("bass", [tmp_path], VIEW)
+
+
+def test_missing_folder_is_told(tmp_path):
+    with pytest.raises(StemwrightError, match="takes is not there"):
+        find_recordings([tmp_path / "takes"])
+
+
+def test_each_file_is_found_once(tmp_path):
+    path = write(tmp_path / "deep" / "take.wav", tone(440))
+    (tmp_path / "notes.txt").write_text("not audio")
+    assert find_recordings([tmp_path, path, tmp_path / "deep"]) == [path]
+
+
+# --- magnitudes -------------------------------------------------------------------------------
+
+
+def test_speed_moves_pitch_and_tempo_together(tmp_path):
+    write(tmp_path / "take.wav", tone(350))
+    slow, same, fast = load_corpus("bass", [tmp_path], VIEW, speeds=(-12.0, 0.0, 12.0)).clips
+    assert [loudest_band(c.active) for c in (slow, same, fast)] == [2, 3, 4]
+    assert len(slow.active) / len(same.active) == pytest.approx(2, abs=0.1)
+    assert len(fast.active) / len(same.active) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_level_and_rate_of_the_file_do_not_matter(tmp_path, rate):
+    reference = write(tmp_path / "a" / "take.wav", tone(700))
+    quiet = write(tmp_path / "b" / "take.wav", tone(700, rate=rate, level=0.01), rate)
+    one, two = (load_corpus("bass", [p], VIEW, speeds=(0.0,)).clips[0] for p in (reference, quiet))
+    middle = [c.active.astype(np.float32)[20:60].mean(axis=0)[4] for c in (one, two)]
+    assert middle[0] == pytest.approx(middle[1], rel=0.02)
+
+
+def test_stereo_becomes_mono(tmp_path):
+    write(tmp_path / "take.wav", np.stack([tone(350), tone(350)], axis=1))
+    (found,) = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips
+    assert loudest_band(found.active) == 3
+
+
+def test_long_pauses_are_kept_apart_from_the_playing(tmp_path):
+    hiss = np.random.default_rng(0).normal(0, 1e-4, 6 * RATE)
+    hiss[: 2 * RATE] += tone(440)
+    write(tmp_path / "take.wav", hiss)
+    (found,) = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips
+    per_second = RATE / VIEW.hop
+    assert len(found.active) == pytest.approx(2 * per_second, abs=20)
+    assert len(found.pauses) == pytest.approx(4 * per_second, abs=20)
+    assert found.pauses.max() < 0.01 * found.active.max()
+
+
+def test_second_run_reads_the_cache(tmp_path):
+    write(tmp_path / "takes" / "take.wav", tone(440))
+    cache = tmp_path / "cache"
+    first = load_corpus("bass", [tmp_path / "takes"], VIEW, cache=cache)
+    stored = sorted(cache.iterdir())
+    assert len(stored) == 5
+    np.save(stored[0], 7 * np.load(stored[0]))  # a mark that only the cache can bring back
+    again = load_corpus("bass", [tmp_path / "takes"], VIEW, cache=cache)
+    changed = [
+        not np.array_equal(a.active, b.active)
+        for a, b in zip(first.clips, again.clips, strict=True)
+    ]
+    assert sum(changed) == 1
+    coarse = FrontEnd(RATE, 256, VIEW.plan)
+    load_corpus("bass", [tmp_path / "takes"], coarse, cache=cache)
+    assert len(list(cache.iterdir())) == 10
+
+
+# --- drawing ----------------------------------------------------------------------------------
+
+
+def test_one_seed_draws_the_same_batch():
+    corpus = Corpus("bass", [clip("a", 50), clip("b", 10, pauses=30)])
+    first, again, other = (corpus.sample(np.random.default_rng(s), 8, 32) for s in (1, 1, 2))
+    assert first.shape == (8, 32, 4)
+    assert first.dtype == np.float32
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_gain_and_eq_stay_within_their_bounds():
+    corpus = Corpus("bass", [clip("a", 100)])
+    drawn = corpus.sample(np.random.default_rng(0), 2000, 4)[:, 0, 0]
+    level_db = 20 * np.log10(drawn[drawn > 0])
+    assert level_db.min() > -12 - 12 - 0.1
+    assert level_db.max() < 3 + 12 + 0.1
+    assert level_db.max() - level_db.min() > 20
+    assert np.mean(drawn == 0) == pytest.approx(0.05, abs=0.015)
+
+
+def test_eq_is_smooth():
+    for seed in range(20):
+        curve_db = 20 * np.log10(random_eq(np.random.default_rng(seed), 128))
+        assert np.abs(curve_db).max() <= 12
+        assert np.abs(np.diff(curve_db)).max() < 1
+
+
+def test_some_of_the_silence_is_the_pauses_of_the_recordings():
+    corpus = Corpus("bass", [clip("a", 100, pauses=100)])
+    drawn = corpus.sample(np.random.default_rng(0), 2000, 4)[:, 0, 1]  # the tone's band is 0
+    assert 0.01 < np.mean(drawn > 0) < 0.04
+
+
+def test_a_short_source_is_not_drowned_by_a_long_one():
+    clips = [clip("a", 9900, 0, "long"), clip("b", 100, 1, "short")]
+    rng = np.random.default_rng(0)
+    even = Corpus("bass", clips).sample(rng, 2000, 1)[:, 0]
+    heavy = Corpus("bass", clips, weights={"short": 10.0}).sample(rng, 2000, 1)[:, 0]
+    assert np.mean(even[:, 1] > 0) == pytest.approx(0.95 / 11, abs=0.03)
+    assert np.mean(heavy[:, 1] > 0) == pytest.approx(0.95 / 2, abs=0.05)
+
+
+# --- splitting --------------------------------------------------------------------------------
+
+
+def test_a_song_falls_on_one_side_in_every_stem():
+    songs = [f"rendered_{n:03d}" for n in range(200)]
+    sides = []
+    for stem in ("bass", "drums"):
+        corpus = Corpus(stem, [clip(song, 10) for song in songs for _ in range(2)])
+        train, valid = ({c.song for c in part.clips} for part in corpus.split(0.1))
+        assert not train & valid
+        assert train | valid == set(songs)
+        sides.append(valid)
+    assert sides[0] == sides[1]
+    assert 8 <= len(sides[0]) <= 34
+
+
+def test_one_recording_is_split_in_time():
+    recording = clip("take", 1000)
+    recording.active[:, 1] = np.arange(1000) / 1000
+    train, valid = Corpus("bass", [recording]).split(0.1)
+    assert len(train.clips[0].active) == 900
+    assert valid.clips[0].active[:, 1].min() > train.clips[0].active[:, 1].max()
+
+
+def test_files_named_like_the_stem_belong_to_their_folders_song(tmp_path):
+    for song in ("Blue", "Green"):
+        write(tmp_path / song / "bass.wav", tone(100))
+    write(tmp_path / "takes" / "take_07.wav", tone(100))
+    songs = {c.song for c in load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips}
+    assert songs == {"Blue", "Green", "take_07"}
+
+
+# --- one stem at a time -----------------------------------------------------------------------
+
+
+def test_interference_adds_powers_of_other_stems_only():
+    drums = Corpus("drums", [clip("a", 100, band=1)])
+    guitar = Corpus("guitar", [clip("a", 100, band=2)])
+    leaks = Interference("bass", [drums, guitar])(np.random.default_rng(0), 200, 8)
+    assert leaks.shape == (200, 8, 4)
+    assert not leaks[..., [0, 3]].any()
+    has = leaks[:, 0] > 0
+    assert (has[:, 1] & has[:, 2]).any()
+    assert (has[:, 1] ^ has[:, 2]).any()
+
+
+def test_a_stem_never_interferes_with_itself():
+    bass = Corpus("bass", [clip("a", 100)])
+    with pytest.raises(ValueError, match="other stems"):
+        Interference("bass", [bass])
+    with pytest.raises(ValueError, match="other stems"):
+        Interference("bass", [])
+
+
+def test_no_batch_of_the_likelihood_term_holds_two_stems(tmp_path, monkeypatch):
+    """Follow every batch into the flow: bass fills bands 0-2, drums alone band 3."""
+    train = pytest.importorskip("export.train", reason="needs torch")
+    flow = pytest.importorskip("export.flow", reason="needs torch")
+    low = clip("a", 300)
+    low.active[:, 1:3] = 1
+    bass, drums = Corpus("bass", [low]), Corpus("drums", [clip("a", 300, band=3)])
+    settings = train.TrainSettings(steps=4, frames=16, contrast_from=0.5)
+    trainer = train.Trainer(
+        tmp_path, flow.FlowConfig(bands=4), settings, bass, bass, Interference("bass", [drums])
+    )
+    holds_drums = []
+    apply = train.Features.apply
+
+    def watched(features, magnitudes):
+        holds_drums.append(bool(magnitudes[..., 3].any()))
+        return apply(features, magnitudes)
+
+    monkeypatch.setattr(train.Features, "apply", watched)
+    for _ in trainer.run(every=100):
+        pass
+    # two steps of likelihood alone, two of likelihood then contrast; the rest is validation
+    assert holds_drums[:6] == [False, False, False, True, False, True]
+
+
+# --- data card --------------------------------------------------------------------------------
+
+
+def test_card_names_origin_licence_and_minutes(tmp_path):
+    for name in ("loop_1", "loop_2", "take_1"):
+        write(tmp_path / "declared" / f"{name}.wav", tone(440, 3.0))
+    entries = {
+        "loop_*": {"name": "loops", "origin": "a shop", "licence": "CC0-1.0", "weight": 2.0},
+        "*": {"name": "takes", "credit": "A. Player"},
+    }
+    (tmp_path / "declared" / "SOURCES.yaml").write_text(yaml.safe_dump(entries, sort_keys=False))
+    write(tmp_path / "licensed" / "a.wav", tone(440, 3.0))
+    (tmp_path / "licensed" / "LICENSE").write_text("\nMIT License\n\nCopyright ...")
+    write(tmp_path / "bare" / "a.wav", tone(440, 3.0))
+    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0, 2.0))
+    rows = {s.name: (s.origin, s.licence, s.credit, s.files, s.minutes) for s in corpus.sources}
+    assert rows == {
+        "bare": ("unknown", "unknown", "", 1, 0.05),
+        "loops": ("a shop", "CC0-1.0", "", 2, 0.1),
+        "takes": ("unknown", "unknown", "A. Player", 1, 0.05),
+        "licensed": ("unknown", "MIT License", "", 1, 0.05),
+    }
+    assert corpus.weights == {"bare": 1.0, "loops": 2.0, "takes": 1.0, "licensed": 1.0}
+
+
+def test_catalogue_goes_before_the_folders_own_word(tmp_path):
+    path = write(tmp_path / "bass" / "a.wav", tone(440))
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text('"bass/*": {name: ours, licence: CC0-1.0}')
+    assert Origins(catalogue).of(path).name == "ours"
+    assert Origins().of(path).name == "bass"
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2", '"*": {nmae: typo}', "- a list", '"*": {name: a, weight: 0}']
+)
+def test_broken_sources_file_is_told(tmp_path, text):
+    write(tmp_path / "a.wav", tone(440))
+    (tmp_path / "SOURCES.yaml").write_text(text)
+    with pytest.raises(StemwrightError, match=r"SOURCES\.yaml cannot be used"):
+        load_corpus("bass", [tmp_path], VIEW)
+
+
+def test_truncated_recording_is_told_or_read_but_never_fatal(tmp_path):
+    write(tmp_path / "good.wav", tone(440))
+    whole = write(tmp_path / "cut.flac", tone(440, 5.0)).read_bytes()
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    with wave.open(str(tmp_path / "none.wav"), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,))
+    assert "good" in {c.song for c in corpus.clips}
+    assert "none.wav" in {refusal.path.name for refusal in corpus.refused}

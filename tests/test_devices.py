@@ -1,0 +1,107 @@
+"""Devices: what was asked for and what was got, and a search whose arrays stay on the device."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+import stemwright
+from engine import Device, Prior
+from engine.device_descent import GRAPHS, descend_on_device
+from engine.search import Adam
+from export.device_graphs import device_graphs
+from presets import StemwrightError
+
+STEPS = 12
+SAME = 1e-4  # largest difference of latents: two orders of rounding in 12 steps of 0.03
+
+
+@pytest.fixture(scope="module")
+def priors(tiny_prior_folder):
+    return [Prior(tiny_prior_folder / f"{stem}.prior", Device("cpu")) for stem in ("low", "high")]
+
+
+def descend_on_host(priors, latents, magnitudes, mix, weight, rate, prior_weight):
+    movers = [Adam(z.shape, rate) for z in latents]
+    own = list(magnitudes)
+    for _ in range(STEPS):
+        total = sum(own)
+        for index, prior in enumerate(priors):
+            others = total - own[index]
+            _, own[index], gradient = prior.gradient(
+                latents[index], mix, others, weight, prior_weight
+            )
+            latents[index] = latents[index] + movers[index].move(gradient)
+    return latents
+
+
+@pytest.mark.parametrize("prior_weight", [0.0, 0.5])
+def test_arrays_that_stay_on_the_device_take_the_same_steps(priors, rng, prior_weight):
+    """The path of a graphics card, on the device that every machine has."""
+    mix = rng.random((2, 12, 16)).astype(np.float32)
+    weight = np.ones_like(mix)
+    latents = [0.1 * rng.standard_normal((2, 6, 32)).astype(np.float32) for _ in priors]
+    magnitudes = np.stack([p.inverse(z) for p, z in zip(priors, latents, strict=True)])
+    given = (priors, latents, magnitudes, mix, weight, 0.03, prior_weight)
+    moved = descend_on_device(*given, range(STEPS))
+    expected = descend_on_host(priors, list(latents), *given[2:])
+    for got, wanted, start in zip(moved, expected, latents, strict=True):
+        assert np.abs(got - wanted).max() < SAME
+        assert np.abs(got - start).max() > 0.1  # they did move
+
+
+def test_the_shipped_graphs_are_those_of_the_exporter():
+    for name, model in device_graphs().items():
+        assert onnx.load(GRAPHS / f"{name}.onnx").graph == model.graph
+    assert {path.stem for path in GRAPHS.iterdir()} == set(device_graphs())
+
+
+def test_adam_is_kingma_and_bas(rng):
+    adam, mean, square = Adam((5,), 0.1), np.zeros(5), np.zeros(5)
+    for step in range(1, 6):
+        gradient = rng.standard_normal(5).astype(np.float32)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        moved = -0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        np.testing.assert_allclose(adam.move(gradient), moved, rtol=1e-4)
+
+
+def absent_devices():
+    import onnxruntime
+
+    compiled_in = onnxruntime.get_available_providers()
+    names = {"cuda": "CUDA", "coreml": "CoreML", "directml": "Dml"}
+    return [n for n, p in names.items() if f"{p}ExecutionProvider" not in compiled_in]
+
+
+@pytest.mark.parametrize("device", absent_devices())
+def test_strict_refuses_another_device_and_otherwise_the_manifest_tells(
+    tiny_prior_folder, tmp_path, rng, device
+):
+    bundle = tiny_prior_folder / "low.prior"
+    latents = np.zeros((1, 2, 32), np.float32)
+    with pytest.raises(StemwrightError, match=f"device {device} was asked for") as caught:
+        Prior(bundle, Device.parse(device, strict=True)).inverse(latents)
+    assert caught.value.code == "device-unavailable"
+    lenient = Prior(bundle, Device.parse(device))
+    lenient.inverse(latents)
+    assert lenient.got == "cpu"
+
+
+def test_strict_device_is_an_error_of_the_command(tmp_path, rng):
+    mix = Path(__file__).parent.parent / "examples" / "mix.flac"
+    absent = absent_devices()
+    if not absent:
+        pytest.skip("every device is compiled in")
+    args = ["separate", str(mix), "-o", str(tmp_path), "--tier", "draft", "--strict-device"]
+    result = CliRunner().invoke(stemwright.main, [*args, "--device", absent[0]])
+    assert result.exit_code == 1
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda:x", "cpu:1", "cuda:-1", ""])
+def test_unknown_devices_are_refused(text):
+    with pytest.raises(StemwrightError, match="expected auto, cpu, cuda"):
+        Device.parse(text)

@@ -1,0 +1,71 @@
+"""Memory: it does not grow with the length of a mix, nor with the number of mixes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine import Renderer, RenderOptions
+from presets import load_preset
+
+RATE = 44100
+LONGER = 1.10  # what a longer mix may take, in relation to a short one
+LATER = 1.01  # the last 50 of 200 mixes against the second 50: steps of an allocator, no slope
+PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+def write_long_mix(path, seconds):
+    """A minute of chords and noise in stereo, over and over."""
+    rng = np.random.default_rng(0)
+    time = np.arange(60 * RATE) / RATE
+    chords = sum(np.sin(2 * np.pi * f * time) for f in (55, 220, 277.2, 329.6, 4000))
+    minute = 0.1 * chords[:, None] * np.array([1.0, 0.7]) * (1 + np.sin(time * 9))[:, None] / 2
+    minute += 0.02 * rng.standard_normal(minute.shape)
+    with soundfile.SoundFile(path, "w", RATE, 2, "PCM_16") as file:
+        for start in range(0, seconds, 60):
+            file.write(minute[: RATE * min(60, seconds - start)])
+
+
+def peak_kib(mix, output, tier):
+    """The largest resident memory of `stemwright separate` while it works on a mix."""
+    command = [sys.executable, "-m", "stemwright", "separate", mix, "-o", output]
+    child = subprocess.Popen(
+        [*command, "--preset", "dry", "--tier", tier, "--json"], stdout=subprocess.DEVNULL
+    )
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return used.ru_maxrss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tier", "lengths"), [("draft", (120, 600)), ("standard", (60, 180))])
+def test_memory_does_not_grow_with_length(tmp_path, tier, lengths):
+    peaks = []
+    for seconds in lengths:
+        mix = tmp_path / f"{seconds}.wav"
+        write_long_mix(mix, seconds)
+        peaks.append(peak_kib(mix, tmp_path / str(seconds), tier))
+    assert peaks[1] < LONGER * peaks[0], peaks
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_two_hundred_mixes_in_one_process_leave_no_slope(tmp_path, tiny_prior_folder):
+    path = tmp_path / "tiny.yaml"
+    path.write_text("name: tiny\nstems: {low: {}, high: {}}\nsearch: {steps: 2}\n", "utf-8")
+    mix = tmp_path / "mix.wav"
+    audio = np.random.default_rng(1).normal(0, 0.1, (2 * RATE, 2))
+    soundfile.write(mix, audio, RATE)
+    options = RenderOptions(prior_folders=(tiny_prior_folder,), device="cpu")
+    renderer = Renderer(load_preset(path), options)
+    resident = []
+    for number in range(200):
+        renderer.render(mix, tmp_path / "out" / str(number))
+        resident.append(int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE_KIB)
+    warm = np.median(resident[50:100])  # arenas and caches have filled by then
+    assert np.median(resident[150:]) < LATER * warm, resident[::20]

@@ -1,0 +1,113 @@
+"""The quality bench: its baseline, its systems on a song made here, and its page."""
+
+import numpy as np
+import pytest
+import soundfile
+
+import bench_path  # noqa: F401 - first, it finds the next ones
+import nmf
+import quality
+from engine.search import divergence
+from multitracks import Song
+from presets import load_preset
+from quality_page import Score, page
+
+RATE = 44_100
+
+
+def test_nmf_masks_sum_to_one_and_follow_disjoint_dictionaries(rng):
+    low, high = np.zeros((20, 300), np.float32), np.zeros((20, 300), np.float32)
+    low[:8], high[12:] = rng.random((8, 300)), rng.random((8, 300))
+    masks = nmf.masks(low + high, [nmf.dictionary(low, atoms=4), nmf.dictionary(high, atoms=4)])
+    assert masks.sum(axis=0) == pytest.approx(1, abs=1e-5)
+    assert masks[0, :8].min() > 0.99
+    assert masks[1, 12:].min() > 0.99
+
+
+def test_nmf_explains_what_its_dictionary_drew(rng):
+    W = rng.random((30, 4)).astype(np.float32)
+    X = W @ rng.random((4, 200)).astype(np.float32)
+    explained = W @ nmf.activations(X, W)
+    weight = np.ones_like(X)
+    flat = np.full_like(X, X.mean())
+    assert divergence(X, explained, weight) < 0.01 * divergence(X, flat, weight)
+
+
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    """Bass and drums that share no frequency: two seconds."""
+    folder, rng = tmp_path_factory.mktemp("song"), np.random.default_rng(1)
+    time = np.arange(2 * RATE) / RATE
+    bass = 0.3 * np.sin(2 * np.pi * 80 * time)
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(time.size)) * (_bins(time.size) > 3000))
+    for name, audio in (("bass", bass), ("drums", 0.1 * noise)):
+        soundfile.write(folder / f"{name}.wav", audio.astype(np.float32), RATE, subtype="FLOAT")
+    return Song("made", {name: (folder / f"{name}.wav",) for name in ("bass", "drums")})
+
+
+def _bins(samples):
+    return np.fft.rfftfreq(samples, 1 / RATE)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return quality.Engine(threads=1)
+
+
+def scored(song, row):
+    return quality.measure(song, "familiar", "it", row, 0)
+
+
+def test_oracle_is_the_ceiling_and_even_shares_are_the_floor(song, engine):
+    floor = scored(song, quality.Row(quality.even_shares, 0)).decibels
+    ceiling = scored(song, quality.Row(quality.oracle(engine.front_end), 0)).decibels
+    for stem in ("bass", "drums"):
+        assert ceiling[stem][0] > floor[stem][0] + 15
+    assert floor["drums"][2] > 0  # the mixture is a worse guess of the quieter stem
+
+
+def test_engine_separates_with_the_priors_of_the_stems_that_are_there(song, engine, tmp_path):
+    truth, rate = song.read(0)
+    audio = sum(truth.values())
+    soundfile.write(tmp_path / "mix.wav", audio.T, rate, subtype="FLOAT")
+    row = engine.row(load_preset("dry"), "draft")
+    found = row.system(quality.Mix(tmp_path / "mix.wav", audio, rate, truth))
+    assert set(found) == {"bass", "drums"}
+    assert np.abs(sum(found.values()) - audio).max() < 1e-4  # masks of two stems, not of four
+    assert row.parameters > 0.5e6  # encoder and heads, no flow
+
+
+def test_faithful_search_counts_the_flows_and_no_estimate(engine):
+    flows = sum(prior.card.parameters for prior in engine.priors.values())
+    assert engine.row(load_preset("faithful")).parameters == flows
+
+
+def scores():
+    return [
+        Score(column, song, system, 1000, {"bass": (base + n, base, 2.0)}, 1.0, 10.0)
+        for column in ("familiar", "unfamiliar")
+        for n, song in enumerate(("a", "b"))
+        for system, base in (("mixture / K", 1.0), ("standard", 4.0))
+    ]
+
+
+def test_scores_survive_their_file():
+    score = Score.parse(scores()[0].line())
+    assert score == Score.parse(score.line())
+    assert score.decibels["bass"][0] == 1.0
+
+
+def test_page_has_both_columns_and_the_paired_difference():
+    text = page(scores(), ["mixture / K", "standard"], 11.5, 2, "python bench/quality.py")
+    assert text.index("## Familiar") < text.index("## Unfamiliar")
+    assert "| standard | 4.50 | 4.50 [4.00, 5.00] |" in text
+    # paired: both systems find song b 1 dB easier, so their difference is certain
+    assert "| mixture / K | 3.00 [3.00, 3.00] |" in text
+
+
+def test_nmf_hears_no_held_out_song(tmp_path):
+    for name in ("rendered_053", "rendered_054", "loop_3"):
+        (tmp_path / "guitar").mkdir(exist_ok=True)
+        (tmp_path / "guitar" / f"{name}.ogg").touch()
+    files = quality._nmf_files(tmp_path, ["other"])["other"]
+    assert [file.stem for file in files] == ["loop_3", "rendered_054"]

@@ -1,0 +1,123 @@
+"""Training resumes exactly, and the contrast teaches what likelihood alone does not."""
+
+import numpy as np
+import pytest
+import torch
+
+from export.estimator import EstimatorConfig
+from export.estimator_train import (
+    EstimatorSettings,
+    EstimatorTrainer,
+    RandomMixes,
+    load_estimator,
+)
+from export.flow import FlowConfig
+from export.train import Trainer, TrainSettings, load_run
+from presets import StemwrightError
+
+BANDS = 8
+CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=1)
+
+
+class Tones:
+    """A corpus of one steady spectrum with some noise."""
+
+    stem = "tone"
+
+    def __init__(self, peak):
+        self.shape = np.exp(-((np.arange(BANDS) - peak) ** 2)).astype(np.float32)
+
+    def sample(self, rng, batch, frames):
+        noise = 0.3 * rng.random((batch, frames, BANDS)).astype(np.float32)
+        return self.shape * (1 + noise)
+
+
+def leak(rng, batch, frames):
+    return Tones(6).sample(rng, batch, frames)
+
+
+def train(folder, steps, upto=None, **settings):
+    trainer = Trainer(
+        folder,
+        CONFIG,
+        TrainSettings(steps=steps, batch=4, frames=16, warm_up=2, **settings),
+        Tones(2),
+        Tones(2),
+        leak,
+    )
+    for progress in trainer.run(every=5):
+        if upto is not None and progress.step >= upto:
+            break
+    return trainer
+
+
+def weights(folder):
+    return torch.cat([p.flatten() for p in load_run(folder).flow.parameters()]).detach()
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+    train(tmp_path / "whole", 20)
+    train(tmp_path / "halves", 20, upto=10)
+    assert load_run(tmp_path / "halves").step == 10
+    train(tmp_path / "halves", 20)
+    assert torch.equal(weights(tmp_path / "whole"), weights(tmp_path / "halves"))
+
+
+def test_likelihood_grows(tmp_path):
+    trainer = train(tmp_path, 150, contrast_weight=0.0)
+    before = Trainer(tmp_path / "new", CONFIG, trainer.settings, Tones(2), Tones(2), None)
+    with torch.no_grad():
+        before.flow.log_prob(
+            before.features.apply(Tones(2).sample(np.random.default_rng(0), 4, 16))
+        )
+    assert trainer.validate()[0] < before.validate()[0]
+
+
+def test_a_leak_is_told_from_the_clean_excerpt(tmp_path):
+    _, told_apart = train(tmp_path, 60).validate()
+    assert told_apart > 0.9
+
+
+def test_a_folder_of_another_size_is_refused(tmp_path):
+    train(tmp_path, 5)
+    with pytest.raises(StemwrightError, match="another size"):
+        Trainer(
+            tmp_path, FlowConfig(bands=BANDS, blocks=3), TrainSettings(), Tones(2), Tones(2), None
+        )
+
+
+def mixes():
+    parts = {"a": Tones(1), "b": Tones(5), "c": Tones(6)}
+    return RandomMixes(parts, {"a": ["a"], "rest": ["b", "c"]}, np.ones(BANDS))
+
+
+def test_random_mixes_have_unit_level_and_targets_on_the_same_scale():
+    mix, targets = mixes().sample(np.random.default_rng(0), 64, 10)
+    power = (mix**2).mean(axis=(1, 2))
+    assert np.allclose(power[power > 0.5], 1, atol=1e-3)
+    assert targets.keys() == {"a", "rest"}
+    # random phases: powers add on average, not in every point
+    heard = power > 0.5
+    total = sum(t**2 for t in targets.values())[heard].mean()
+    assert total == pytest.approx((mix[heard] ** 2).mean(), rel=0.15)
+
+
+def test_estimator_resumes_and_learns(tmp_path):
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
+
+    def run(folder, steps, upto=None):
+        settings = EstimatorSettings(steps=steps, batch=8, frames=16, warm_up=2)
+        trainer = EstimatorTrainer(folder, config, settings, mixes(), mixes())
+        reports = []
+        for progress in trainer.run(every=10):
+            reports.append(progress)
+            if upto is not None and progress.step >= upto:
+                break
+        return reports
+
+    whole = run(tmp_path / "whole", 60)
+    run(tmp_path / "halves", 60, upto=30)
+    run(tmp_path / "halves", 60)
+    one, two = load_estimator(tmp_path / "whole"), load_estimator(tmp_path / "halves")
+    assert torch.equal(one.encoder.start.weight, two.encoder.start.weight)
+    assert whole[-1].valid_loss["a"] < whole[0].valid_loss["a"]
