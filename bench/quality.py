@@ -1,0 +1,264 @@
+"""Prints the quality page: every system on songs whose stems are known, in two columns.
+
+    python bench/quality.py --scores build/quality.jsonl > docs/quality.md
+
+Without `--set` the songs are those of `../shared/audio`. Whoever has the data sets measures on
+them with `--set COLUMN=LAYOUT:FOLDER`, for example
+
+    --set musdb18=musdb18hq:/data/musdb18hq --set slakh=slakh2100:/data/slakh2100 --seconds 0
+
+Scores are appended to `--scores` song by song; a run that was stopped goes on there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+import nmf
+from engine import FrontEnd, Prior, Renderer, RenderOptions, channel_groups, probe
+from engine.estimate import Estimate, encoder_path
+from engine.providers import Device
+from engine.separator import Plan, Separator, Watch
+from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
+from presets import Preset, SearchSettings, load_preset
+from quality_page import Score, page
+from scores import sdr_db, si_sdr_db
+
+Audio = NDArray[np.float32]
+Stems = dict[str, Audio]
+
+PRESET = "dry"  # the stems and the shipped search
+AUDIO = Path(__file__).parent.parent.parent / "shared" / "audio"
+SETS = (
+    f"familiar=held-out:{AUDIO / 'stems'}",
+    f"unfamiliar=stems:{AUDIO / 'test' / 'rendered'}",
+    f"unfamiliar=stems:{AUDIO / 'test' / 'real'}",
+)
+NMF_PARTS = {"other": ("other", "guitar", "piano")}  # folders that make up a stem
+LEAST_POWER = 1.5e-5  # a reference below -48 dBFS is not scored, as in the paper's evaluation
+_LEAST = 1e-9
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One song ready to be separated: the file for the engine, the truth for the score."""
+
+    path: Path
+    audio: Audio
+    rate: int
+    truth: Stems
+
+
+System = Callable[[Mix], Stems]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: the system and how many parameters it has for given stems."""
+
+    system: System
+    parameters: int
+
+
+def even_shares(mix: Mix) -> Stems:
+    """The mix divided by the number of stems: what knowing nothing gives."""
+    return {stem: mix.audio / np.float32(len(mix.truth)) for stem in mix.truth}
+
+
+def oracle(front_end: FrontEnd) -> System:
+    """Ratio masks of the true stems' band magnitudes: the ceiling of every mask on this view."""
+
+    def separate(mix: Mix) -> Stems:
+        parts = [_bands(front_end, audio, mix.rate) for audio in mix.truth.values()]
+        own = np.stack(parts) + _LEAST
+        return _masked(front_end, mix, own / own.sum(axis=0))
+
+    return separate
+
+
+def supervised_nmf(front_end: FrontEnd, dictionaries: dict[str, Audio]) -> System:
+    """KL-NMF with dictionaries of isolated recordings."""
+
+    def separate(mix: Mix) -> Stems:
+        X = np.ascontiguousarray(_bands(front_end, mix.audio, mix.rate).T)
+        masks = nmf.masks(X, [dictionaries[stem] for stem in mix.truth])
+        return _masked(front_end, mix, masks.transpose(0, 2, 1))
+
+    return separate
+
+
+def _bands(front_end: FrontEnd, audio: Audio, rate: int) -> Audio:
+    return front_end.magnitudes(audio, rate)
+
+
+def _masked(front_end: FrontEnd, mix: Mix, masks: Audio) -> Stems:
+    """Apply masks (stems, frames, bands) to every channel."""
+    stft, band = front_end.stft(mix.rate), front_end.band_of_bin(mix.rate)
+    spectrogram = stft.forward(mix.audio)
+    return {
+        stem: stft.inverse((mask[:, band] * spectrogram).astype(np.complex64), mix.audio.shape[1])
+        for stem, mask in zip(mix.truth, masks, strict=True)
+    }
+
+
+class Engine:
+    """The engine's own two passes over a file, with the priors of the stems that are there."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.priors = Renderer(load_preset(PRESET), RenderOptions(device="cpu")).priors
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The view of the mix that the priors share."""
+        return next(iter(self.priors.values())).card.front_end.front_end()
+
+    def row(self, preset: Preset, tier: str | None = None) -> Row:
+        """A preset's search as a system."""
+        plan = Renderer(preset, RenderOptions(device="cpu", tier=tier)).plan
+        estimate = plan.start == "estimate" or plan.mask.flow_weight < 1
+        flows = plan.search.steps > 0
+        return Row(
+            lambda mix: self._separate(mix, plan, estimate),
+            flows * sum(p.card.parameters for p in self.priors.values())
+            + estimate * _estimate_parameters(list(self.priors.values())),
+        )
+
+    def _separate(self, mix: Mix, plan: Plan, estimate: bool) -> Stems:
+        priors = {stem: self.priors[stem] for stem in mix.truth}
+        first = Estimate(list(priors.values()), (), Device("cpu")) if estimate else None
+        separator = Separator(priors, plan, self.threads, first)
+        info, blocks = probe(mix.path), []
+        groups = channel_groups(info.channels, info.channel_mask)
+        with tempfile.TemporaryDirectory() as folder:
+            separator.search(mix.path, info, groups, Path(folder), Watch())
+            separator.write(mix.path, info, groups, Path(folder), blocks.append)
+        return {stem: np.concatenate([b[stem] for b in blocks], axis=1) for stem in priors}
+
+
+def _estimate_parameters(priors: Sequence[Prior]) -> int:
+    """Weights of the shared encoder and the heads, counted in their graphs."""
+    import onnx
+
+    encoder = encoder_path(str(priors[0].card.encoder_sha256), ())
+    assert encoder is not None
+    graphs = [encoder.read_bytes(), *(prior._files["head.onnx"] for prior in priors)]
+    return sum(
+        int(np.prod(weights.dims))
+        for graph in graphs
+        for weights in onnx.load_model_from_string(graph).graph.initializer
+        if weights.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    )
+
+
+def systems(engine: Engine, recordings: Path) -> dict[str, Row]:
+    """Every line of the table, in its order."""
+    view, ours = engine.front_end, load_preset(PRESET)
+    flows_alone = ours.model_copy(update={"search": SearchSettings(flow_weight=1.0)})
+    dictionaries = nmf.learn(_nmf_files(recordings, list(engine.priors)), view)
+    return {
+        "mixture / K": Row(even_shares, 0),
+        "supervised KL-NMF": Row(
+            supervised_nmf(view, dictionaries), sum(W.size for W in dictionaries.values())
+        ),
+        "faithful InstGlow search": engine.row(load_preset("faithful")),
+        "flows alone": engine.row(flows_alone),
+        "first estimate alone": engine.row(ours, "draft"),
+        "standard": engine.row(ours, "standard"),
+        "best": engine.row(ours, "best"),
+        "oracle ratio mask": Row(oracle(view), 0),
+    }
+
+
+def _nmf_files(root: Path, stems: Sequence[str]) -> dict[str, list[Path]]:
+    """Training recordings of every stem; songs that are held out stay out."""
+    return {
+        stem: [
+            file
+            for part in NMF_PARTS.get(stem, (stem,))
+            for file in sorted((root / part).glob("*"))
+            if not (file.stem.startswith("rendered_") and file.stem.endswith(HELD_OUT_DIGIT))
+        ]
+        for stem in stems
+    }
+
+
+def songs_of(spec: str, stems: Sequence[str]) -> tuple[str, list[Song], int]:
+    """COLUMN=LAYOUT:FOLDER as column, songs, and how many had stems without a place."""
+    column, _, rest = spec.partition("=")
+    layout, _, folder = rest.partition(":")
+    found = LAYOUTS[layout](Path(folder))
+    songs = [folded for song in found if (folded := song.folded(stems)) is not None]
+    return column, songs, len(found) - len(songs)
+
+
+def measure(song: Song, column: str, name: str, row: Row, seconds: float) -> Score:
+    """Separate one song with one system and compare with the truth."""
+    truth, rate = song.read(seconds)
+    audio = np.sum(list(truth.values()), axis=0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mix.wav"
+        soundfile.write(path, audio.T, rate, subtype="FLOAT")
+        started = time.process_time()
+        found = row.system(Mix(path, audio, rate, truth))
+        cpu_s = time.process_time() - started
+    decibels = {
+        stem: (
+            sdr_db(reference, found[stem]),
+            si_sdr_db(reference, found[stem]),
+            sdr_db(reference, found[stem]) - sdr_db(reference, audio),
+        )
+        for stem, reference in truth.items()
+        if float((reference**2).mean()) >= LEAST_POWER
+    }
+    return Score(column, song.name, name, row.parameters, decibels, cpu_s, audio.shape[1] / rate)
+
+
+def main() -> None:
+    """Measure what is not in the scores file yet, then print the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
+    parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
+    parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
+    parser.add_argument("--songs", type=int, default=0, help="most of every set; 0 is all")
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    engine = Engine(given.threads)
+    rows = systems(engine, given.recordings)
+    given.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    done = {(s.column, s.song, s.system): s for s in (Score.parse(line) for line in known)}
+    left_out = 0
+    for spec in given.sets or SETS:
+        column, songs, without = songs_of(spec, list(engine.priors))
+        left_out += without
+        for song in songs[:: -(-len(songs) // given.songs) if given.songs else 1]:
+            for name, row in rows.items():
+                if (column, song.name, name) in done:
+                    continue
+                score = measure(song, column, name, row, given.seconds)
+                done[column, song.name, name] = score
+                with given.scores.open("a") as file:
+                    file.write(score.line() + "\n")
+                print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
+    print(page(list(done.values()), list(rows), given.seconds, left_out, _command()), end="")
+
+
+def _command() -> str:
+    words = [str(word) for word in sys.argv[1:]]
+    return " ".join(["python bench/quality.py", *words])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""Writes the speed page: one command, one machine, one run.
+
+    python bench/speed.py [--minutes 4] [--peers build/peers] [--out docs/speed.md]
+
+Renders loops of the example mix with the shipped priors. Needs the groups `export` and `bench`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import peers
+import search_limits
+from engine import ENGINE_VERSION, physical_cores
+from speed_plots import plot
+from speed_trials import STEMS, Cost, Trials, slope
+
+CLIP_S = 30.0
+FAITHFUL = "faithful"
+HEAD = "| {} | RTF | processor s per s |\n|---|---|---|"
+
+
+class Page:
+    """The page as it grows; every section is printed as soon as it is measured."""
+
+    def __init__(self, trials: Trials, minutes: float) -> None:
+        self.trials, self.minutes = trials, minutes
+        self.lines: list[str] = []
+        self.curves: dict[str, list[tuple[float, Cost]]] = {}
+
+    def say(self, *lines: str) -> None:
+        """Add lines."""
+        self.lines += lines
+        print("\n".join(lines), flush=True)
+
+    def machine(self) -> None:
+        """What the numbers belong to."""
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+        versions = ", ".join(f"{n} {version(n)}" for n in ("onnxruntime", "numpy"))
+        self.say(
+            "# Speed\n",
+            "Written by `python bench/speed.py`; do not edit.\n",
+            f"Stemwright {ENGINE_VERSION}, {versions}, Python {platform.python_version()}, "
+            f"{physical_cores()} cores ({_processor()}), load average {load:.1f} before the run.",
+            "RTF is waiting time by length of the mix, files and all; processor seconds (of all",
+            "processes) per second of audio barely change when the machine has other work, as",
+            "it had if the load above is not near zero. Stereo, 44.1 kHz, sessions open.\n",
+        )
+
+    def tiers(self) -> None:
+        """Draft, standard, best and the paper's search, in one run."""
+        costs = {tier: self.trials.render(CLIP_S, tier) for tier in ("draft", "standard", "best")}
+        costs[FAITHFUL] = self.trials.render(CLIP_S, None, preset=FAITHFUL)
+        search = costs[FAITHFUL].stages_s["searching"]
+        self.say(
+            f"## Tiers\n\n{CLIP_S:g} s, four stems, all cores.\n",
+            "| | RTF | processor s per s | decoding s | searching s | writing s "
+            "| faithful's search takes |",
+            "|---|---|---|---|---|---|---|",
+        )
+        for name, cost in costs.items():
+            stages = " | ".join(
+                f"{cost.stages_s[stage]:.1f}" for stage in ("decoding", "searching", "writing")
+            )
+            ratio = search / cost.stages_s["searching"]
+            self.say(f"| {name} | {_both(cost)} | {stages} | {ratio:.1f} x |")
+        self._papers_network(costs["standard"])
+
+    def _papers_network(self, standard: Cost) -> None:
+        step_s, covered_s = search_limits.papers_step_s()
+        # 150 steps and a third more for the exact sums, 4 stems, both channels on their own
+        per_second = 150 * 4 / 3 * len(STEMS) * 2 * step_s / covered_s
+        ours = standard.cpu_rtf
+        self.say(
+            "\nThe row `faithful` is the paper's search with our small priors. With networks of "
+            "the paper's size (11.7 M parameters, random weights, 512 bins, hop 256, channels "
+            f"apart), one step of one stem takes {step_s * 1e3:.0f} ms for {covered_s:.2f} s on "
+            f"one thread: {per_second:.0f} processor seconds per second for the whole search "
+            f"(150 steps; extrapolated from single steps), {per_second / ours:.0f} times the "
+            "standard tier's.\n"
+        )
+
+    def series(self) -> None:
+        """Threads, stems, batches and length."""
+        cores = range(1, physical_cores() + 1)
+        self._series("threads", ((n, self._standard(threads=n)) for n in cores))
+        counts = range(1, len(STEMS) + 1)
+        presets = {n: self.trials.preset(STEMS[:n]) for n in counts}
+        self._series("stems", ((n, self._standard(preset=presets[n])) for n in counts))
+        self._series("segments in a batch", self._batches())
+        for tier in ("draft", "standard"):
+            self._lengths(tier)
+
+    def _standard(self, **how: int | Path) -> Cost:
+        return self.trials.render(CLIP_S, "standard", **how)  # type: ignore[arg-type]
+
+    def _batches(self) -> Iterator[tuple[float, Cost]]:
+        for size in (1, 2, 4, 8):
+            with self.trials.batch_of(size):
+                yield size, self._standard()
+
+    def _series(self, name: str, costs: Iterator[tuple[float, Cost]]) -> None:
+        self.say(f"## {name.capitalize()}\n", HEAD.format(name))
+        self.curves[name] = list(costs)
+        self.say(*(f"| {x:g} | {_both(cost)} |" for x, cost in self.curves[name]), "")
+
+    def _lengths(self, tier: str) -> None:
+        lengths = [CLIP_S]
+        while lengths[-1] * 2 <= 60 * self.minutes:
+            lengths.append(lengths[-1] * 2)
+        costs = ((length, self.trials.render(length, tier)) for length in lengths)
+        self._series(f"length in seconds, {tier}", costs)
+        if len(lengths) > 2:
+            fixed, per_second, off = slope(
+                [c for _, c in self.curves[f"length in seconds, {tier}"]]
+            )
+            self.say(
+                f"Processor time is {fixed:.2f} s + {per_second:.3f} s per second; the farthest "
+                f"point is {off:.1%} off that line.\n"
+            )
+
+    def memory(self) -> None:
+        """Peak resident memory of the command, short and long."""
+        self.say(
+            "## Memory\n\nPeak of the resident memory of `stemwright separate`.\n",
+            "| length in seconds | draft MiB | standard MiB |",
+            "|---|---|---|",
+        )
+        for length in (CLIP_S, 60 * self.minutes):
+            peaks = [self.trials.peak_mib(length, tier) for tier in ("draft", "standard")]
+            self.say(f"| {length:g} | {peaks[0]:.0f} | {peaks[1]:.0f} |")
+        self.say("")
+
+    def limits(self, folder: Path) -> None:
+        """The search against the machine."""
+        self.say(
+            "## How near to the limit\n",
+            "| threads | search GFLOP/s | ONNX Runtime MatMul 1024 GFLOP/s | share |",
+            "|---|---|---|---|",
+        )
+        for threads in range(1, physical_cores() + 1):
+            peak = search_limits.matmul_peak(threads)
+            rate = search_limits.search_rate(threads)
+            self.say(f"| {threads} | {rate:.0f} | {peak:.0f} | {rate / peak:.0%} |")
+        shares = search_limits.operator_shares(folder)
+        told = ", ".join(f"{name} {share:.0%}" for name, share in shares[:9])
+        self.say(
+            "\nOnly matrix products count as work above. What holds the rest, by ONNX Runtime's "
+            f"profile of one gradient session: {told}. The 4 x 4 mixing, the gates' and "
+            "couplings' products, sums and copies move every activation through memory and "
+            "calculate next to nothing.\n"
+        )
+
+
+def _both(cost: Cost) -> str:
+    return f"{cost.rtf:.2f} | {cost.cpu_rtf:.2f}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=4.0, help="the longest mix")
+    parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
+    parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        page = Page(Trials(Path(folder)), given.minutes)
+        page.machine()
+        page.tiers()
+        page.limits(Path(folder))
+        if given.peers:
+            page.say("## Peers\n", *peers.compare(given.peers, page.trials, CLIP_S))
+            page.say("\nThe peers have random weights and read and write no file.\n")
+        page.memory()
+        page.series()
+    picture = given.out.with_suffix(".png")
+    plot(page.curves, picture)
+    page.say(f"![RTF against threads, stems, batch and length]({picture.name})")
+    given.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
