@@ -145,6 +145,8 @@ class Daemon:
         self._tell_health(now)
         if self.workshop.benches:
             return BUSY_ROUND_S
+        if self.lost is not None:  # no scan is due before the root is back
+            return HEALTH_S
         return min(self.intake.next_scan_in(now), HEALTH_S)
 
     def is_idle(self, now: Instant) -> bool:

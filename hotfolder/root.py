@@ -16,6 +16,8 @@ from pathlib import Path
 
 from presets import StemwrightError
 
+from .atomic import move_new, write_whole
+
 MARKER = ".stemwright-folder"
 FOLDERS = ("inbox", "work", "done", "failed", "outbox")
 
@@ -64,12 +66,25 @@ class Root:
         here = self._marker("inbox")
         if known and here != known and not adopt:
             raise StemwrightError("root-lost", self._lost_sentence(here, known), transient=True)
-        number = (known if not adopt else None) or here or uuid.uuid4().hex
+        for folder in (state, *(self.path / name for name in FOLDERS)):
+            folder.mkdir(parents=True, exist_ok=True)
+        number = (known if not adopt else None) or here or self._first_number()
         for name in FOLDERS:
-            (self.path / name).mkdir(parents=True, exist_ok=True)
-            (self.path / name / MARKER).write_text(number + "\n", "utf-8")
-        state.mkdir(parents=True, exist_ok=True)
-        memory.write_text(number + "\n", "utf-8")
+            if self._marker(name) != number:
+                write_whole(self.path / name / MARKER, number + "\n")
+        if known != number:
+            write_whole(memory, number + "\n")
+
+    def _first_number(self) -> str:
+        """A new number, in the inbox's marker; of daemons that start at once, one decides."""
+        number = uuid.uuid4().hex
+        offer = self.inbox / f"{MARKER}.{number}"
+        write_whole(offer, number + "\n")
+        try:
+            move_new(offer, self.inbox / MARKER)
+        except FileExistsError:
+            offer.unlink()
+        return self._marker("inbox") or number
 
     def why_lost(self, number: str) -> str | None:
         """A sentence when a folder is missing or another one; nothing when all is well."""

@@ -211,6 +211,14 @@ def test_lost_share_is_never_the_files_fault(studio):
     assert job.faults == 0
 
 
+def test_daemon_rests_while_its_root_is_lost(studio):
+    (studio.root / "outbox" / ".stemwright-folder").write_text("another")
+    waits = [studio.daemon.loop(studio.now.later(seconds)) for seconds in (10, 20, 30)]
+
+    assert studio.daemon.lost
+    assert min(waits) >= 1
+
+
 def test_bug_is_tried_twice_and_then_kept_with_its_traceback(studio):
     studio.drop("bug.wav")
     studio.work_off()

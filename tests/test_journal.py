@@ -341,6 +341,29 @@ def test_root_knows_itself_again_and_refuses_a_stranger(tmp_path):
     assert root.why_lost(root.number()) is None
 
 
+def test_daemons_that_start_at_once_agree_on_the_hot_folders_number(tmp_path):
+    """Each on a machine of its own, with its own memory of what the folder's number is."""
+    script = (
+        "import sys; from pathlib import Path; from hotfolder.root import Root\n"
+        "here = Path(sys.argv[1])\n"
+        "for n in range(40):\n"
+        "    Root(here / str(n)).prepare(here / f'state-{sys.argv[2]}-{n}', adopt=False)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    daemons = [
+        subprocess.Popen([sys.executable, "-c", script, str(tmp_path), name], env=environment)
+        for name in ("one", "two", "three")
+    ]
+    assert [daemon.wait(60) for daemon in daemons] == [0, 0, 0]
+
+    for n in range(40):
+        root = Root(tmp_path / str(n))
+        assert root.why_lost(root.number()) is None
+        known = {(tmp_path / f"state-{name}-{n}/root-id").read_text().strip()
+                 for name in ("one", "two", "three")}  # fmt: skip
+        assert known == {root.number()}
+
+
 def test_many_threads_reading_while_one_writes(journal, now):
     """The command line asks while the daemon works: WAL lets both go on."""
     add(journal, now, *(f"{n}" for n in range(50)))
