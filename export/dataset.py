@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from engine import Source
 from presets import StemwrightError
 
+from .augment import LAYER_DB, PRODUCED, Production
 from .recordings import Origin, Origins, Recording, Refusal, find_recordings, read_recording
 
 if TYPE_CHECKING:
@@ -28,9 +29,22 @@ Float = NDArray[np.float32]
 Half = NDArray[np.float16]
 Rng = np.random.Generator
 
-SPEEDS_SEMITONES = (-5.0, -2.0, 0.0, 2.0, 5.0)
-GAIN_DB = (-12.0, 3.0)
-EQ_DB = 6.0
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of playing a recording back: faster or slower, clean or overdriven."""
+
+    semitones: float
+    drive_db: float = 0.0
+
+
+VARIANTS = (
+    Variant(-5.0),
+    Variant(-2.0, drive_db=10.0),
+    Variant(0.0),
+    Variant(2.0, drive_db=22.0),
+    Variant(5.0),
+)
 SILENCE_SHARE = 0.05
 LONGEST_GAP_FRAMES = 30
 PAUSE_DB = -60.0  # below the loudest frame: nothing is played
@@ -66,6 +80,8 @@ class Corpus:
         sources: Sequence[Source] = (),
         refused: Sequence[Refusal] = (),
         weights: Mapping[str, float] | None = None,
+        frame_s: float = 0.023,
+        production: Production = PRODUCED,
     ) -> None:
         if not clips:
             reasons = "".join(f" {r.path.name}: {r.reason}." for r in refused[:3])
@@ -77,6 +93,7 @@ class Corpus:
         self.stem, self.clips = stem, tuple(clips)
         self.sources, self.refused = tuple(sources), tuple(refused)
         self.weights = dict(weights or {})
+        self._frame_s, self._production = frame_s, production
         self._groups: dict[str, list[Clip]] = {}
         for clip in self.clips:
             self._groups.setdefault(clip.source, []).append(clip)
@@ -119,8 +136,18 @@ class Corpus:
                 self._fill_with_pause(rng, row)
             else:
                 self._fill_with_playing(rng, row)
-                row *= 10 ** (rng.uniform(*GAIN_DB) / 20) * random_eq(rng, self.bands)
+                self._production.treat(rng, row, self._frame_s)
+                if rng.random() < self._production.layer:
+                    self._add_layer(rng, row)
         return out
+
+    def _add_layer(self, rng: Rng, row: Float) -> None:
+        """A second excerpt of the same stem: choirs, doubled guitars, percussion over a kit."""
+        layer = np.zeros_like(row)
+        self._fill_with_playing(rng, layer)
+        self._production.treat(rng, layer, self._frame_s)
+        layer *= np.float32(10 ** (rng.uniform(*LAYER_DB) / 20))
+        np.sqrt(row**2 + layer**2, out=row)
 
     def _fill_with_playing(self, rng: Rng, row: Float) -> None:
         """Frames of one source; short recordings follow each other with gaps between."""
@@ -137,7 +164,15 @@ class Corpus:
             _copy_piece(rng, self._pauses[rng.integers(len(self._pauses))], row)
 
     def _with(self, clips: Sequence[Clip]) -> Corpus:
-        return Corpus(self.stem, clips, self.sources, self.refused, self.weights)
+        return Corpus(
+            self.stem,
+            clips,
+            self.sources,
+            self.refused,
+            self.weights,
+            self._frame_s,
+            self._production,
+        )
 
 
 class Interference:
@@ -164,18 +199,18 @@ def load_corpus(
     places: Sequence[Path],
     front_end: FrontEnd,
     *,
-    speeds: Sequence[float] = SPEEDS_SEMITONES,
+    variants: Sequence[Variant] = VARIANTS,
     catalogue: Path | None = None,
     cache: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
-    """Read files and folders of one stem; every file also at other `speeds` (in semitones).
+    """Read files and folders of one stem, every file in all `variants`.
 
     `catalogue` is a `SOURCES.yaml` for folders that have none. Magnitudes are kept in `cache`
     by content and front end, so that a second run starts at once.
     """
-    paths = find_recordings(places)
     origins = Origins(catalogue)
+    paths = [path for path in find_recordings(places) if not origins.of(path).held_out]
     clips: list[Clip] = []
     refused: list[Refusal] = []
     used: list[tuple[Origin, float]] = []
@@ -184,46 +219,43 @@ def load_corpus(
         if isinstance(found, Refusal):
             refused.append(found)
         else:
-            clips += [_clip(found, front_end, speed, cache) for speed in speeds]
+            clips += [_clip(found, front_end, variant, cache) for variant in variants]
             used.append((found.origin, found.minutes))
         if progress is not None:
             progress(done, len(paths))
     weights = {origin.name: origin.weight for origin, _ in used}
-    return Corpus(stem, clips, _sources(used), refused, weights)
+    frame_s = front_end.hop / front_end.sample_rate
+    return Corpus(stem, clips, _sources(used), refused, weights, frame_s)
 
 
-def random_eq(rng: Rng, bands: int) -> Float:
-    """A smooth gain curve (bands,): a tilt and one bell or dip, each up to EQ_DB."""
-    position = np.linspace(-1, 1, bands)
-    curve_db = rng.uniform(-EQ_DB, EQ_DB) * position
-    centre, width = rng.uniform(-1, 1), rng.uniform(0.1, 0.5)
-    curve_db += rng.uniform(-EQ_DB, EQ_DB) * np.exp(-(((position - centre) / width) ** 2))
-    return (10 ** (curve_db / 20)).astype(np.float32)
-
-
-def _clip(recording: Recording, front_end: FrontEnd, speed: float, cache: Path | None) -> Clip:
-    """Magnitudes of a recording at one speed, from the cache where it has them."""
+def _clip(
+    recording: Recording, front_end: FrontEnd, variant: Variant, cache: Path | None
+) -> Clip:
+    """Magnitudes of one variant of a recording, from the cache where it has them."""
     if cache is None:
-        magnitudes = _magnitudes(recording, front_end, speed)
+        magnitudes = _magnitudes(recording, front_end, variant)
     else:
         key = hashlib.sha256(recording.audio.tobytes())
-        key.update(f"{recording.sample_rate}/{front_end.digest()}/{speed}".encode())
+        key.update(f"{recording.sample_rate}/{front_end.digest()}/{variant}".encode())
         stored = cache / f"{key.hexdigest()}.npy"
         if not stored.exists():
             cache.mkdir(parents=True, exist_ok=True)
             aside = stored.with_suffix(".part.npy")
-            np.save(aside, _magnitudes(recording, front_end, speed))
+            np.save(aside, _magnitudes(recording, front_end, variant))
             aside.replace(stored)
         magnitudes = np.load(stored, allow_pickle=False)
     playing = _playing(magnitudes)
     return Clip(recording.song, recording.origin.name, magnitudes[playing], magnitudes[~playing])
 
 
-def _magnitudes(recording: Recording, front_end: FrontEnd, speed: float) -> Half:
-    """Band magnitudes (frames, bands) as if played faster or slower: pitch and tempo move."""
+def _magnitudes(recording: Recording, front_end: FrontEnd, variant: Variant) -> Half:
+    """Band magnitudes (frames, bands) of a variant: pitch and tempo move together."""
     audio = recording.audio / _active_rms(recording.audio)
-    if speed:
-        audio = soxr.resample(audio, 2 ** (speed / 12), 1.0)
+    if variant.drive_db:
+        audio = np.tanh(np.float32(10 ** (variant.drive_db / 20)) * audio)
+        audio /= _active_rms(audio)
+    if variant.semitones:
+        audio = soxr.resample(audio, 2 ** (variant.semitones / 12), 1.0)
     view: Float = front_end.magnitudes(audio[None].astype(np.float32), recording.sample_rate)
     return view.astype(np.float16)
 
@@ -263,6 +295,6 @@ def _sources(used: Sequence[tuple[Origin, float]]) -> tuple[Source, ...]:
     rows = []
     for origin in dict.fromkeys(origin for origin, _ in used):
         minutes = [m for o, m in used if o == origin]
-        about = origin.model_dump(exclude={"weight"})
+        about = origin.model_dump(exclude={"weight", "held_out"})
         rows.append(Source(**about, files=len(minutes), minutes=round(sum(minutes), 2)))
     return tuple(rows)

@@ -24,7 +24,11 @@ CLIPPED_RUN = 4  # equal samples at full scale: a sine's crest has two or three
 
 
 class Origin(BaseModel):
-    """One entry of a `SOURCES.yaml`; `weight` multiplies how often the source is drawn."""
+    """One entry of a `SOURCES.yaml`.
+
+    `weight` multiplies how often the source is drawn; what is `held_out` is never trained on,
+    neither for validation: it is kept for judging.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +37,7 @@ class Origin(BaseModel):
     licence: str = "unknown"
     credit: str = ""
     weight: float = Field(default=1.0, gt=0)
+    held_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import yaml
 
 from engine.bands import BandPlan
 from engine.spectrogram import FrontEnd
-from export.dataset import Clip, Corpus, Interference, load_corpus, random_eq
+from export.augment import DRY, PRODUCED, add_room, random_cut, random_dynamics, random_eq
+from export.dataset import Clip, Corpus, Interference, Variant, load_corpus
 from export.recordings import Origins, clipped_share, find_recordings
 from presets import StemwrightError
 
@@ -50,7 +51,7 @@ def test_faulty_recordings_are_told_and_left_out(tmp_path):
     (tmp_path / "text.wav").write_text("no audio")
     (tmp_path / "empty.flac").write_bytes(b"")
     soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
-    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,))
+    corpus = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),))
     told = {refusal.path.stem: refusal.reason.split(":")[0] for refusal in corpus.refused}
     assert told == {
         "silent": "silent",
@@ -93,7 +94,9 @@ def test_each_file_is_found_once(tmp_path):
 
 def test_speed_moves_pitch_and_tempo_together(tmp_path):
     write(tmp_path / "take.wav", tone(350))
-    slow, same, fast = load_corpus("bass", [tmp_path], VIEW, speeds=(-12.0, 0.0, 12.0)).clips
+    slow, same, fast = load_corpus(
+        "bass", [tmp_path], VIEW, variants=[Variant(s) for s in (-12.0, 0.0, 12.0)]
+    ).clips
     assert [loudest_band(c.active) for c in (slow, same, fast)] == [2, 3, 4]
     assert len(slow.active) / len(same.active) == pytest.approx(2, abs=0.1)
     assert len(fast.active) / len(same.active) == pytest.approx(0.5, abs=0.1)
@@ -103,14 +106,17 @@ def test_speed_moves_pitch_and_tempo_together(tmp_path):
 def test_level_and_rate_of_the_file_do_not_matter(tmp_path, rate):
     reference = write(tmp_path / "a" / "take.wav", tone(700))
     quiet = write(tmp_path / "b" / "take.wav", tone(700, rate=rate, level=0.01), rate)
-    one, two = (load_corpus("bass", [p], VIEW, speeds=(0.0,)).clips[0] for p in (reference, quiet))
+    one, two = (
+        load_corpus("bass", [p], VIEW, variants=(Variant(0.0),)).clips[0]
+        for p in (reference, quiet)
+    )
     middle = [c.active.astype(np.float32)[20:60].mean(axis=0)[4] for c in (one, two)]
     assert middle[0] == pytest.approx(middle[1], rel=0.02)
 
 
 def test_stereo_becomes_mono(tmp_path):
     write(tmp_path / "take.wav", np.stack([tone(350), tone(350)], axis=1))
-    (found,) = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips
+    (found,) = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),)).clips
     assert loudest_band(found.active) == 3
 
 
@@ -118,7 +124,7 @@ def test_long_pauses_are_kept_apart_from_the_playing(tmp_path):
     hiss = np.random.default_rng(0).normal(0, 1e-4, 6 * RATE)
     hiss[: 2 * RATE] += tone(440)
     write(tmp_path / "take.wav", hiss)
-    (found,) = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips
+    (found,) = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),)).clips
     per_second = RATE / VIEW.hop
     assert len(found.active) == pytest.approx(2 * per_second, abs=20)
     assert len(found.pauses) == pytest.approx(4 * per_second, abs=20)
@@ -172,6 +178,50 @@ def test_eq_is_smooth():
         assert np.abs(np.diff(curve_db)).max() < 1
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_production_leaves_silence_silent_and_levels_within_reach(seed):
+    rng = np.random.default_rng(seed)
+    excerpt = np.abs(rng.standard_normal((64, 32))).astype(np.float32)
+    gain_db = 20 * np.log10(random_dynamics(rng, excerpt))
+    assert np.abs(gain_db).max() <= 12 + 1e-4
+    assert random_cut(rng, 32).max() == 1
+    silence = np.zeros((64, 32), np.float32)
+    PRODUCED.treat(rng, silence, 0.02)
+    assert not silence.any()
+
+
+def test_a_room_adds_power_after_the_sound_and_never_before_it():
+    click = np.zeros((200, 8), np.float32)
+    click[50] = 1
+    for seed in range(10):
+        wet = click.copy()
+        add_room(np.random.default_rng(seed), wet, 0.02)
+        assert np.array_equal(wet[:51], click[:51])
+        tail = wet[51:] ** 2
+        assert (tail > 0).any()
+        assert (np.diff(tail, axis=0) <= 0).all()
+        assert tail.sum(axis=0).max() <= 1 + 1e-3  # at most as much as the direct sound
+
+
+def test_dry_production_is_equaliser_and_gain_alone():
+    excerpt = np.ones((16, 8), np.float32)
+    DRY.treat(np.random.default_rng(0), excerpt, 0.02)
+    assert np.array_equal(excerpt, np.tile(excerpt[0], (16, 1)))
+
+
+def test_overdriven_variant_has_harmonics_that_the_recording_lacks(tmp_path):
+    write(tmp_path / "a.wav", tone(300))
+    clean, driven = load_corpus(
+        "bass", [tmp_path], VIEW, variants=(Variant(0.0), Variant(0.0, drive_db=20.0))
+    ).clips
+    above = [c.active[:, -2:].astype(np.float32).mean() for c in (clean, driven)]  # 1 to 4 kHz
+    assert above[1] > 5 * above[0]
+    level = [
+        np.sqrt((c.active.astype(np.float32) ** 2).sum(axis=1)).max() for c in (clean, driven)
+    ]
+    assert level[1] == pytest.approx(level[0], rel=0.1)
+
+
 def test_some_of_the_silence_is_the_pauses_of_the_recordings():
     corpus = Corpus("bass", [clip("a", 100, pauses=100)])
     drawn = corpus.sample(np.random.default_rng(0), 2000, 4)[:, 0, 1]  # the tone's band is 0
@@ -181,8 +231,9 @@ def test_some_of_the_silence_is_the_pauses_of_the_recordings():
 def test_a_short_source_is_not_drowned_by_a_long_one():
     clips = [clip("a", 9900, 0, "long"), clip("b", 100, 1, "short")]
     rng = np.random.default_rng(0)
-    even = Corpus("bass", clips).sample(rng, 2000, 1)[:, 0]
-    heavy = Corpus("bass", clips, weights={"short": 10.0}).sample(rng, 2000, 1)[:, 0]
+    even = Corpus("bass", clips, production=DRY).sample(rng, 2000, 1)[:, 0]
+    heavy = Corpus("bass", clips, weights={"short": 10.0}, production=DRY)
+    heavy = heavy.sample(rng, 2000, 1)[:, 0]
     assert np.mean(even[:, 1] > 0) == pytest.approx(0.95 / 11, abs=0.03)
     assert np.mean(heavy[:, 1] > 0) == pytest.approx(0.95 / 2, abs=0.05)
 
@@ -215,7 +266,7 @@ def test_files_named_like_the_stem_belong_to_their_folders_song(tmp_path):
     for song in ("Blue", "Green"):
         write(tmp_path / song / "bass.wav", tone(100))
     write(tmp_path / "takes" / "take_07.wav", tone(100))
-    songs = {c.song for c in load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,)).clips}
+    songs = {c.song for c in load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),)).clips}
     assert songs == {"Blue", "Green", "take_07"}
 
 
@@ -280,7 +331,7 @@ def test_card_names_origin_licence_and_minutes(tmp_path):
     write(tmp_path / "licensed" / "a.wav", tone(440, 3.0))
     (tmp_path / "licensed" / "LICENSE").write_text("\nMIT License\n\nCopyright ...")
     write(tmp_path / "bare" / "a.wav", tone(440, 3.0))
-    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0, 2.0))
+    corpus = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0), Variant(2.0)))
     rows = {s.name: (s.origin, s.licence, s.credit, s.files, s.minutes) for s in corpus.sources}
     assert rows == {
         "bare": ("unknown", "unknown", "", 1, 0.05),
@@ -315,6 +366,6 @@ def test_truncated_recording_is_told_or_read_but_never_fatal(tmp_path):
     (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
     with wave.open(str(tmp_path / "none.wav"), "wb") as file:
         file.setparams((1, 2, RATE, 0, "NONE", ""))
-    corpus = load_corpus("bass", [tmp_path], VIEW, speeds=(0.0,))
+    corpus = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),))
     assert "good" in {c.song for c in corpus.clips}
     assert "none.wav" in {refusal.path.name for refusal in corpus.refused}
