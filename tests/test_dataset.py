@@ -219,7 +219,7 @@ def test_overdriven_variant_has_harmonics_that_the_recording_lacks(tmp_path):
     level = [
         np.sqrt((c.active.astype(np.float32) ** 2).sum(axis=1)).max() for c in (clean, driven)
     ]
-    assert level[1] == pytest.approx(level[0], rel=0.1)
+    assert power[1] == pytest.approx(power[0], rel=0.2)
 
 
 def test_some_of_the_silence_is_the_pauses_of_the_recordings():
