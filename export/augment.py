@@ -33,10 +33,10 @@ _LEAST = np.float32(1e-6)
 class Production:
     """How often an excerpt is treated in each way."""
 
-    room: float = 0.5
-    dynamics: float = 0.5
-    cut: float = 0.25
-    layer: float = 0.25
+    room: float = 0.35
+    dynamics: float = 0.35
+    cut: float = 0.15
+    layer: float = 0.2
 
     def treat(self, rng: Rng, excerpt: Float, frame_s: float) -> None:
         """Treat one excerpt in place: dynamics, colour, room, gain."""
@@ -70,7 +70,7 @@ def random_cut(rng: Rng, bands: int) -> Float:
     curve_db = -np.minimum(slope_db * below, 60.0)
     if rng.random() < 0.5:
         curve_db = curve_db[::-1]
-    return (10 ** (curve_db / 20)).astype(np.float32)
+    return np.asarray(10 ** (curve_db / 20), np.float32)
 
 
 def random_dynamics(rng: Rng, excerpt: Float) -> Float:
@@ -81,7 +81,7 @@ def random_dynamics(rng: Rng, excerpt: Float) -> Float:
     swing_db = level_db - np.percentile(level_db, 75)
     gain_db = (rng.uniform(*COMPRESSION) - 1) * swing_db
     limited = np.clip(gain_db, -MOST_GAIN_DB, MOST_GAIN_DB)
-    return (10 ** (limited / 20)).astype(np.float32)[:, None]
+    return np.asarray(10 ** (limited / 20), np.float32)[:, None]
 
 
 def add_room(rng: Rng, excerpt: Float, frame_s: float) -> None:
