@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-out
 
-.PHONY: demo test test-all lint types format soak clean
+SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
+
+.PHONY: demo test test-all lint types format soak priors clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO)
@@ -29,6 +31,11 @@ format: $(VENV)/dev.stamp
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py
+
+# The shipped priors anew, about two hours on two cores: make priors RECORDINGS=folder
+priors: $(VENV)/dev.stamp
+	$(BIN)/stemwright prior make export/shipped.yaml --recordings $(RECORDINGS) \
+		$(addprefix --soundfont ,$(SOUNDFONTS)) --out runs/shipped --priors engine/priors
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -164,9 +164,10 @@ def prior_list(as_json: bool) -> None:
         card, _, sha256 = read_bundle(path)
         about = {"name": name, "stem": card.stem, "path": str(path), "sha256": sha256}
         if as_json:
-            click.echo(json.dumps(about))
+            click.echo(json.dumps({**about, "labels": card.labels}))
         else:
-            click.echo(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}")
+            labels = f"  ({', '.join(card.labels)})" if card.labels else ""
+            click.echo(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")
 
 
 @prior.command("show")
@@ -188,33 +189,58 @@ def prior_verify(names: tuple[str, ...], device: str) -> None:
     for name in names or list_priors():
         opened = Prior(find_prior(name), Device.parse(device))
         opened.verify()
-        click.echo(f"{name}: hashes and self-tests pass on {opened.got}")
+        labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
+        click.echo(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
 
 
 @prior.command("train")
-@click.option("--stem", required=True, help="The instrument's name.")
+@click.option("--stem", help="The instrument's name.")
+@click.option("--music", is_flag=True, help="One flow for several stems, given as STEM=FOLDER.")
 @click.argument("recordings", nargs=-1, required=True, type=FILE)
-@click.option("--out", required=True, type=FOLDER, help="Folder of the run; resumes there.")
+@click.option("--out", type=FOLDER, help="Folder of the run; resumes there.  [runs/STEM]")
 @click.option("--against", multiple=True, type=FILE, help="STEM=FOLDER of other instruments.")
+@click.option("--head/--no-head", default=True, help="Train a head for first estimates, too.")
+@click.option("--head-steps", type=click.IntRange(1), default=3000, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
 @click.option("--size", type=click.Choice(["cpu", "paper"]), default="cpu", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--threads", type=int, default=0, help="0 is all cores.")
 def prior_train(
-    stem: str,
+    stem: str | None,
+    music: bool,
     recordings: tuple[Path, ...],
-    out: Path,
+    out: Path | None,
     against: tuple[Path, ...],
+    head: bool,
+    head_steps: int,
     steps: int,
     size: str,
     seed: int,
     threads: int,
 ) -> None:
-    """Train a prior from RECORDINGS (files or folders) of one instrument alone."""
-    from export import train_prior
+    """Train a prior from RECORDINGS (files or folders) of one instrument alone.
 
-    for line in train_prior(stem, recordings, out, against, steps, size, seed, threads):
+    First its flow, then its head for first estimates on the encoder that the installed priors
+    share; between them the verdict: which installed priors it tells itself from. Where no
+    recordings of other instruments are given, samples of the installed priors stand in.
+
+    With --music one flow learns several stems, each by its label (MusicGlow): RECORDINGS are
+    STEM=FOLDER then, every stem is trained against the others, and there is no head.
+    """
+    from export import train_music, train_prior
+
+    if music == (stem is not None) or (music and against):
+        raise click.UsageError("give --stem NAME, or --music with STEM=FOLDER of every stem")
+    name = stem or "musicglow"
+    run = out or Path("runs") / name
+    if stem is None:
+        lines = train_music(recordings, run, steps, size, seed, threads)
+    else:
+        last = head_steps if head else 0
+        lines = train_prior(stem, recordings, run, against, steps, size, seed, threads, last)
+    for line in lines:
         click.echo(line)
+    click.echo(f"now: stemwright prior export {run} --out PRIORS/{name}.prior")
 
 
 @prior.command("export")
@@ -250,9 +276,32 @@ def prior_heads(
         click.echo(line)
 
 
+@prior.command("make")
+@click.argument("recipe", type=FILE)
+@click.option("--recordings", multiple=True, required=True, type=FOLDER, help="May repeat.")
+@click.option("--soundfont", "soundfonts", multiple=True, type=FILE, help="To render through.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of all runs; resumes there.")
+@click.option("--priors", required=True, type=FOLDER, help="Where the bundles go.")
+@click.option("--threads", type=int, default=0, help="0 is all cores.")
+def prior_make(
+    recipe: Path,
+    recordings: tuple[Path, ...],
+    soundfonts: tuple[Path, ...],
+    out: Path,
+    priors: Path,
+    threads: int,
+) -> None:
+    """Make the whole set of priors of RECIPE: render, train, export, judge."""
+    from export import make_priors
+
+    for line in make_priors(recipe, recordings, soundfonts, out, priors, threads):
+        click.echo(line)
+
+
 @prior.command("judge")
 @click.argument("places", nargs=-1, required=True, metavar="STEM=FOLDER...")
 @click.option("--priors", multiple=True, type=FOLDER, help="Another folder with priors.")
+@click.option("--bundle", help="Judge the labels of this one, not the stems' own priors.")
 @click.option("--picture", type=FILE, help="Write the table as a PNG heat map.")
 @click.option("--store", is_flag=True, help="Write every prior's row into its card.")
 @click.option("--json", "as_json", is_flag=True)
@@ -261,6 +310,7 @@ def prior_heads(
 def prior_judge(
     places: tuple[str, ...],
     priors: tuple[Path, ...],
+    bundle: str | None,
     picture: Path | None,
     store: bool,
     as_json: bool,
@@ -269,19 +319,20 @@ def prior_judge(
 ) -> None:
     """Compare priors on held-out recordings: each must win its own instrument's audio.
 
-    STEM=FOLDER names a prior and recordings of its instrument alone that no training heard.
-    Exits with 1 when a prior is not good.
+    STEM=FOLDER names a prior, or a label of --bundle, and recordings of its instrument alone
+    that no training heard. Exits with 1 when a prior is not good.
     """
-    from engine import Device, Prior, find_prior, held_out, judge_priors, judgement_png, store_row
+    from engine import Device, held_out, judge_priors, judgement_png, open_priors, store_row
 
     recordings = held_out(places)
-    opened = {stem: Prior(find_prior(stem, priors), Device.parse(device)) for stem in recordings}
+    wanted = {stem: (bundle, stem) if bundle else (stem, "") for stem in recordings}
+    opened = open_priors(wanted, priors, Device.parse(device))
     judgement = judge_priors(opened, recordings, seed)
     if picture:
         picture.write_bytes(judgement_png(judgement))
     if store:
-        for stem, bundle in opened.items():
-            store_row(bundle.path, judgement.row(stem))
+        for stem, judged in opened.items():
+            store_row(judged.path, judgement.row(stem), judged.label)
     if as_json:
         click.echo(json.dumps(judgement.to_dict(), indent=1))
     else:
@@ -296,6 +347,7 @@ def prior_judge(
 @click.option("-o", "--output", required=True, type=FILE, help="A .wav or .flac file.")
 @click.option("--seconds", type=click.FloatRange(0.1, 600), default=6.0, show_default=True)
 @click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@click.option("--label", help="Which instrument, in a bundle with labels.")
 @click.option("--priors", multiple=True, type=FOLDER, help="Another folder with priors.")
 @click.option("--seed", type=int, default=0, show_default=True)
 def prior_sample(
@@ -303,13 +355,14 @@ def prior_sample(
     output: Path,
     seconds: float,
     temperature: float,
+    label: str | None,
     priors: tuple[Path, ...],
     seed: int,
 ) -> None:
     """Let a prior play: draw latents, decode magnitudes, find phases by Griffin-Lim."""
     from engine import Device, Prior, find_prior, write_sample
 
-    opened = Prior(find_prior(name, priors), Device.parse("cpu"))
+    opened = Prior(find_prior(name, priors), Device.parse("cpu"), label)
     write_sample(opened, output, seconds, temperature, seed)
     click.echo(f"{output}: {seconds:g} s of {opened.stem}")
 

@@ -25,7 +25,15 @@ import soundfile
 from numpy.typing import NDArray
 
 import nmf
-from engine import FrontEnd, Prior, Renderer, RenderOptions, channel_groups, probe
+from engine import (
+    FrontEnd,
+    Prior,
+    Renderer,
+    RenderOptions,
+    channel_groups,
+    open_priors,
+    probe,
+)
 from engine.estimate import Estimate, encoder_path
 from engine.providers import Device
 from engine.separator import Plan, Separator, Watch
@@ -123,19 +131,23 @@ class Engine:
         """The view of the mix that the priors share."""
         return next(iter(self.priors.values())).card.front_end.front_end()
 
-    def row(self, preset: Preset, tier: str | None = None) -> Row:
-        """A preset's search as a system."""
+    def row(self, preset: Preset, tier: str | None = None, musicglow: Path | None = None) -> Row:
+        """A preset's search as a system, with the flow of a `musicglow` bundle if one is named."""
+        priors = self.priors
+        if musicglow is not None:
+            wanted = {stem: (str(musicglow), stem) for stem in priors}
+            priors = open_priors(wanted, (), Device("cpu"))
         plan = Renderer(preset, RenderOptions(device="cpu", tier=tier)).plan
-        estimate = plan.start == "estimate" or plan.mask.flow_weight < 1
+        estimate = plan.needs_estimate
         flows = plan.search.steps > 0
         return Row(
-            lambda mix: self._separate(mix, plan, estimate),
-            flows * sum(p.card.parameters for p in self.priors.values())
+            lambda mix: self._separate(mix, plan, estimate, priors),
+            flows * sum({p.sha256: p.card.parameters for p in priors.values()}.values())
             + estimate * _estimate_parameters(list(self.priors.values())),
         )
 
-    def _separate(self, mix: Mix, plan: Plan, estimate: bool) -> Stems:
-        priors = {stem: self.priors[stem] for stem in mix.truth}
+    def _separate(self, mix: Mix, plan: Plan, estimate: bool, opened: dict[str, Prior]) -> Stems:
+        priors = {stem: opened[stem] for stem in mix.truth}
         first = Estimate(list(priors.values()), (), Device("cpu")) if estimate else None
         separator = Separator(priors, plan, self.threads, first)
         info, blocks = probe(mix.path), []
@@ -161,8 +173,14 @@ def _estimate_parameters(priors: Sequence[Prior]) -> int:
     )
 
 
-def systems(engine: Engine, recordings: Path) -> dict[str, Row]:
-    """Every line of the table, in its order."""
+def systems(engine: Engine, recordings: Path, musicglow: Path | None = None) -> dict[str, Row]:
+    """Every line of the table, in its order; MusicGlow's if there is a bundle of it."""
+    faithful = load_preset("faithful")
+    conditional = (
+        {"faithful MusicGlow search": engine.row(faithful, musicglow=musicglow)}
+        if musicglow
+        else {}
+    )
     view, ours = engine.front_end, load_preset(PRESET)
     flows_alone = ours.model_copy(update={"search": SearchSettings(flow_weight=1.0)})
     dictionaries = nmf.learn(_nmf_files(recordings, list(engine.priors)), view)
@@ -171,7 +189,8 @@ def systems(engine: Engine, recordings: Path) -> dict[str, Row]:
         "supervised KL-NMF": Row(
             supervised_nmf(view, dictionaries), sum(W.size for W in dictionaries.values())
         ),
-        "faithful InstGlow search": engine.row(load_preset("faithful")),
+        "faithful InstGlow search": engine.row(faithful),
+        **conditional,
         "flows alone": engine.row(flows_alone),
         "first estimate alone": engine.row(ours, "draft"),
         "standard": engine.row(ours, "standard"),
@@ -229,13 +248,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
     parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
+    parser.add_argument("--musicglow", type=Path, metavar="PATH.prior", help="adds its row")
     parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
     parser.add_argument("--songs", type=int, default=0, help="most of every set; 0 is all")
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     engine = Engine(given.threads)
-    rows = systems(engine, given.recordings)
+    rows = systems(engine, given.recordings, given.musicglow)
     given.scores.parent.mkdir(parents=True, exist_ok=True)
     known = given.scores.read_text().splitlines() if given.scores.exists() else []
     done = {(s.column, s.song, s.system): s for s in (Score.parse(line) for line in known)}

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from .audio import MixReader, probe, verify_mix
     from .audition import write_sample
     from .bands import BandPlan, log_band_plan
-    from .card import FrontEndCard, ModelCard, Source
+    from .card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
     from .chain import check_chains
     from .doctor import examine
-    from .judging import held_out, judge_priors, judgement_png
+    from .estimate import encoder_path
+    from .judging import cut_excerpts, held_out, judge_priors, judgement_png
     from .layout import channel_groups
     from .loudness import Loudness, LoudnessMeter, measure_loudness
     from .manifest import MANIFEST_NAME, Manifest, load_manifest
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .plugin_rack import PluginRack
     from .plugin_trial import try_plugin
     from .plugins import PluginCatalogue
-    from .prior import Prior, find_prior, list_priors, prior_folders, read_bundle
+    from .prior import Prior, find_prior, list_priors, open_priors, prior_folders, read_bundle
     from .processing import assign_stems, process_stems, saved_presets
     from .providers import Device, make_session, physical_cores
     from .rendering import Interrupted, Progress, Renderer, RenderOptions, prior_hashes, render
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ENGINE_VERSION",
     "MANIFEST_NAME",
+    "PERCENTS",
     "PE_TEMPLATE",
+    "STEM_PATTERN",
     "BandPlan",
     "Device",
     "FrontEnd",
@@ -57,6 +60,8 @@ __all__ = [
     "assign_stems",
     "channel_groups",
     "check_chains",
+    "cut_excerpts",
+    "encoder_path",
     "examine",
     "find_prior",
     "held_out",
@@ -70,6 +75,7 @@ __all__ = [
     "measure_null",
     "metadata_for",
     "naming_fields",
+    "open_priors",
     "physical_cores",
     "prior_folders",
     "prior_hashes",
@@ -91,10 +97,11 @@ _MODULES = {
     "audition": ("write_sample",),
     "audio": ("MixReader", "probe", "verify_mix"),
     "bands": ("BandPlan", "log_band_plan"),
-    "card": ("FrontEndCard", "ModelCard", "Source"),
+    "card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
     "chain": ("check_chains",),
     "doctor": ("examine",),
-    "judging": ("held_out", "judge_priors", "judgement_png"),
+    "estimate": ("encoder_path",),
+    "judging": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
     "layout": ("channel_groups",),
     "loudness": ("Loudness", "LoudnessMeter", "measure_loudness"),
     "manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),
@@ -104,7 +111,14 @@ _MODULES = {
     "plugin_rack": ("PluginRack",),
     "plugin_trial": ("try_plugin",),
     "plugins": ("PluginCatalogue",),
-    "prior": ("Prior", "find_prior", "list_priors", "prior_folders", "read_bundle"),
+    "prior": (
+        "Prior",
+        "find_prior",
+        "list_priors",
+        "open_priors",
+        "prior_folders",
+        "read_bundle",
+    ),
     "processing": ("assign_stems", "process_stems", "saved_presets"),
     "providers": ("Device", "make_session", "physical_cores"),
     "rendering": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,8 @@ from .bands import BandPlan
 from .spectrogram import FrontEnd
 
 CARD_SCHEMA = 1
+STEM_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
+PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 
 class _Section(BaseModel):
@@ -43,7 +45,11 @@ class ModelCard(_Section):
     """Everything about a prior that is not its weights."""
 
     schema_version: int = CARD_SCHEMA
-    stem: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")
+    stem: str = Field(pattern=STEM_PATTERN)
+    labels: tuple[Annotated[str, Field(pattern=STEM_PATTERN)], ...] = Field(
+        default=(),
+        description="instruments of a conditional flow, in the order of the graphs' `label`",
+    )
     description: str = ""
     licence: str = "unknown"
     front_end: FrontEndCard
@@ -53,9 +59,18 @@ class ModelCard(_Section):
     training: dict[str, Any]
     sources: tuple[Source, ...]
     validation: dict[str, Any]
-    percentiles: tuple[float, ...] = ()
+    percentiles: tuple[float, ...] = Field(
+        default=(),
+        description="`Prior.log_likelihood` of held-out excerpts of training, at PERCENTS",
+    )
+    percentiles_of_labels: dict[str, tuple[float, ...]] = Field(
+        default={}, description="the same for every label, where there are labels"
+    )
     encoder_sha256: str | None = Field(
         default=None, description="the encoder whose features `head.onnx` reads"
+    )
+    against: tuple[str, ...] = Field(
+        default=(), description="stems that the head tells apart; it stands for all others"
     )
     made_with: dict[str, str]
     files: dict[str, str] = Field(description="sha256 of every other file in the bundle")

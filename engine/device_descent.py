@@ -19,6 +19,7 @@ from .providers import BoundSession, Device, make_session
 
 if TYPE_CHECKING:
     from .prior import Prior
+    from .search import SearchTask
 
 Float = NDArray[np.float32]
 
@@ -29,33 +30,33 @@ def descend_on_device(
     priors: Sequence[Prior],
     latents: Sequence[Float],
     magnitudes: Float,
-    mix: Float,
-    weight: Float,
-    learning_rate: float,
-    prior_weight: float,
+    task: SearchTask,
     steps: Iterable[int],
 ) -> list[Float]:
     """Move the latents downhill, as `search` does on the host with sums of the last step.
 
     Shape: latents (batch, frames / 2, 2 * bands) each, magnitudes (priors, batch, frames,
-    bands), mix and weight (batch, frames, bands).
+    bands).
     """
     gradients = [prior.bound("gradient") for prior in priors]
     card = _Card(gradients[0])
     own = [card.put(each) for each in magnitudes]
     fixed = {
-        "mix": card.put(mix),
-        "weight": card.put(weight),
-        "prior_weight": card.put(prior_weight),
+        "mix": card.put(task.mix),
+        "weight": card.put(task.weight),
+        "prior_weight": card.put(task.plan.prior_weight),
+        "guide_weight": card.put(task.plan.guide_weight),
     }
-    movers = [_Mover(card, z, learning_rate) for z in latents]
+    guides = [card.put(each) for each in task.guide]
+    movers = [_Mover(card, z, task.plan.learning_rate) for z in latents]
     for step in steps:
         total = own[0]
         for each in own[1:]:
             total = card.scaled_sum(total, each, 1)
         for index, (mover, gradient) in enumerate(zip(movers, gradients, strict=True)):
             others = card.scaled_sum(total, own[index], -1)
-            found = gradient.run({"latents": mover.latents, "others": others, **fixed})
+            moving = {"latents": mover.latents, "others": others, "guide": guides[index]}
+            found = gradient.run(moving | fixed)
             own[index] = found["own"]
             mover.move(found["gradient"], step + 1)
     return [mover.latents.numpy() for mover in movers]

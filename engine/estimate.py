@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
+from .card import ModelCard
 from .prior import Prior, prior_folders
 from .providers import Device, make_session
 
@@ -38,7 +39,23 @@ class Estimate:
         power = np.mean(mix.astype(np.float64) ** 2, axis=(1, 2), keepdims=True)
         scaled = np.asarray(mix / np.sqrt(np.maximum(power, 1e-12)), np.float32)
         (features,) = self._encoder.run(["features"], {"mix": scaled})
-        return np.stack([prior.head(features) * mix for prior in self.priors])
+        masks = np.stack([prior.head(features) for prior in self.priors])
+        return give_way(masks, [prior.card for prior in self.priors]) * mix
+
+
+def give_way(masks: Float, cards: Sequence[ModelCard]) -> Float:
+    """What remains of each mask (priors, ...) when a set names parts of a collective stem.
+
+    A head with `against` was trained to find everything but those stems (other: all but vocals,
+    bass and drums), so any further stem G of the set is part of what it finds, and its mask is
+    multiplied by 1 - mask_G.
+    """
+    given = masks.copy()
+    for index, card in enumerate(cards):
+        for part, mask in zip(cards, masks, strict=True):
+            if card.against and part.stem not in (card.stem, *card.against):
+                given[index] *= 1 - mask
+    return given
 
 
 def encoder_path(sha256: str, folders: Sequence[Path]) -> Path | None:

@@ -188,10 +188,16 @@ def excerpts(path: Path, front_end: FrontEnd) -> list[Float]:
         stft = front_end.stft(info.sample_rate)
         blocks = stream_frames(reader, stft, info.channels, info.frames, EXCERPT_FRAMES)
         pieces = [front_end.band_magnitudes(block, info.sample_rate) for block in blocks]
-    loud = float(level(np.concatenate(pieces)[None]).item())
+    return cut_excerpts(np.concatenate(pieces), EXCERPT_FRAMES)
+
+
+def cut_excerpts(magnitudes: Float, frames: int) -> list[Float]:
+    """The same of a recording's magnitudes (frames, bands), in excerpts of `frames`."""
+    loud = float(level(magnitudes[None]).item()) if len(magnitudes) else 0.0
     if loud == 0:
         return []
     gain = np.float32(10 ** (LEVEL_DB / 20) / loud)
+    pieces = (magnitudes[at : at + frames] for at in range(0, len(magnitudes), frames))
     even = [piece[: len(piece) // 2 * 2] for piece in pieces]
     return [(piece * gain)[None] for piece in even if _is_played(piece, loud)]
 

@@ -96,11 +96,56 @@ class Written(_Section):
         )
 
 
+class Likelihood(_Section):
+    """What a prior makes of its own separated stem.
+
+    `median` is over excerpts of 3 s in which the stem plays, in nats per dimension. `between`
+    are the percents of held-out training excerpts it lies between; None where the prior's card
+    has none to compare with.
+    """
+
+    excerpts: int
+    median: float
+    between: tuple[int, int] | None
+    rank: str | None
+
+
+class StemQuality(_Section):
+    """One stem: the level of its dry file against the mix (None: silent, or no file), leakage
+    (None: silent), likelihood (None: it does not play)."""
+
+    level_db: float | None
+    leakage_db: float | None
+    likelihood: Likelihood | None
+
+
+class Passage(_Section):
+    """Where to listen: ten seconds, or the whole of a shorter mix; `stem` is the worst there,
+    `leakage_db` that of all stems there."""
+
+    start_s: float
+    end_s: float
+    listen: str
+    stem: str
+    leakage_db: float | None
+
+
+class Quality(_Section):
+    """What can be told without the true stems. Leakage is what the masks do not know: the
+    share of others in the energy that a stem claims, lower is cleaner (docs/separate.md)."""
+
+    leakage_db: float | None
+    residual_db: float | None
+    stems: dict[str, StemQuality]
+    worst: Passage | None
+
+
 class Manifest(_Section):
     """Everything about one separation.
 
     `null_dbfs` is the peak of the mix minus the sum of the dry files at the written depth,
-    `source_null_dbfs` the same against the mix as it came; None is an exact null.
+    `source_null_dbfs` the same against the mix as it came; None is an exact null. Sets from
+    before there was a `quality` report have none.
     """
 
     schema_version: int = MANIFEST_SCHEMA
@@ -125,6 +170,7 @@ class Manifest(_Section):
     absent: tuple[str, ...]
     chains: dict[str, Any]
     divergence: dict[str, float]
+    quality: Quality | None = None
     seconds: dict[str, float]
 
     def to_json(self) -> str:

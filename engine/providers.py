@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,23 +107,34 @@ def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSes
 
 
 class BoundSession:
-    """A session whose inputs and outputs stay in the memory of its device (IOBinding)."""
+    """A session whose inputs and outputs stay in the memory of its device (IOBinding).
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: Device) -> None:
+    `fixed` are inputs that every run is given besides its own.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        device: Device,
+        fixed: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
+    ) -> None:
         self._session, self.device = session, device
         self._outputs = [output.name for output in session.get_outputs()]
+        self._fixed = {name: self._put(array) for name, array in fixed.items()}
 
     def put(self, values: NDArray[np.float32] | float) -> Any:  # noqa: ANN401 - OrtValue
         """Copy an array or a number to the device."""
+        return self._put(np.ascontiguousarray(values, np.float32).reshape(np.shape(values)))
+
+    def _put(self, array: NDArray[Any]) -> Any:  # noqa: ANN401 - OrtValue
         import onnxruntime
 
-        array = np.ascontiguousarray(values, np.float32).reshape(np.shape(values))
         return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device.name, self.device.index)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run on values of the device; the results, by name, are there too."""
         binding = self._session.io_binding()
-        for name, value in inputs.items():
+        for name, value in {**self._fixed, **inputs}.items():
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, self.device.name, self.device.index)

@@ -26,16 +26,17 @@ from .audio import MixFacts, probe, verify_mix
 from .chain import check_chains
 from .estimate import Estimate
 from .layout import channel_groups
-from .manifest import MANIFEST_NAME, Input, Manifest, Written, finite
+from .manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
 from .masks import MaskPlan
 from .metadata import naming_fields
 from .names import Naming, render_name
 from .options import Progress, RenderOptions
 from .pace import Pace
 from .plugin_rack import PluginRack
-from .prior import Prior, find_prior, read_bundle
+from .prior import find_prior, open_priors, read_bundle
 from .providers import Device, physical_cores
 from .publish import publishing
+from .quality import QualityMeter
 from .scratch import StemScratch
 from .search import SearchPlan
 from .separator import Interrupted, Plan, SearchReport, Separator, Watch
@@ -75,15 +76,16 @@ class Renderer:
         self.preset, self.options = preset, options
         self.settings = preset.search.resolved(options.tier)
         device = Device.parse(options.device, strict=options.strict_device)
-        self.priors = {
-            stem: Prior(find_prior(spec.prior, options.prior_folders), device)
-            for stem, spec in preset.stems.items()
-        }
+        self.priors = open_priors(
+            {stem: (spec.prior, spec.label) for stem, spec in preset.stems.items()},
+            options.prior_folders,
+            device,
+        )
         self.threads = options.threads or physical_cores()
         self.plan = _plan(self.settings, options.seed)
         self.estimate = (
             Estimate(list(self.priors.values()), options.prior_folders, device)
-            if self.plan.start == "estimate" or self.plan.mask.flow_weight < 1
+            if self.plan.needs_estimate
             else None
         )
 
@@ -115,10 +117,11 @@ class Renderer:
             naming = self._naming(mix)
             stems = self._delivered(separated)
             report = self._write(mix, stems, facts.info.channels, workspace, folder, naming)
+            quality = separated.meter.report(report.level_db, separated.absent)
             pace.lap("writing")
             wet = self._process(report, folder, naming, workspace)
             pace.lap("processing")
-            manifest = self._manifest(mix, facts, separated, report, wet, pace.laps)
+            manifest = self._manifest(mix, facts, separated, report, quality, wet, pace.laps)
             (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
             self._tell("publishing")
         return manifest
@@ -151,6 +154,8 @@ class Renderer:
         pace.lap("searching")
         self._tell("writing")
         levels = _Levels()
+        stft = separator.front_end.stft(info.sample_rate)
+        meter = QualityMeter(self.priors, stft, info.sample_rate, info.frames)
         with StemScratch(workspace / "stems", separator.stems, info.channels) as scratch:
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
@@ -158,8 +163,8 @@ class Renderer:
                 scratch.append(stems)
                 levels.add(stems)
 
-            separator.write(mix, info, groups, workspace, take)
-        return _Separated(report, levels.absent())
+            separator.write(mix, info, groups, workspace, take, meter.add)
+        return _Separated(report, levels.absent(), meter)
 
     def _search_deadline(self, pace: Pace) -> float | None:
         """When the search must end, so that writing ends with the deadline."""
@@ -244,6 +249,7 @@ class Renderer:
         facts: MixFacts,
         separated: _Separated,
         report: SetReport,
+        quality: Quality,
         wet: WetReport | None,
         seconds: dict[str, float],
     ) -> Manifest:
@@ -255,6 +261,7 @@ class Renderer:
             preset_sha256=self.preset.digest(),
             priors={
                 stem: {"file": prior.path.name, "sha256": prior.sha256}
+                | ({"label": prior.label} if prior.label else {})
                 for stem, prior in self.priors.items()
             },
             search=self.settings,
@@ -281,6 +288,7 @@ class Renderer:
                 "before": separated.search.first_loss,
                 "after": separated.search.last_loss,
             },
+            quality=quality,
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
 
@@ -303,6 +311,7 @@ class _Separated:
 
     search: SearchReport
     absent: tuple[str, ...]
+    meter: QualityMeter
 
 
 class _Levels:
@@ -348,6 +357,7 @@ def _plan(settings: dict[str, Any], seed: int) -> Plan:
             settings["learning_rate"],
             settings["prior_weight"],
             settings["exact_gradient"],
+            settings["guide_weight"],
         ),
         MaskPlan(settings["output"], settings["mask_power"], settings["flow_weight"]),
         settings["start"],

@@ -4,14 +4,15 @@
 start from z = 0 (their modes), and descend the generalised Kullback-Leibler divergence between
 the mix's magnitudes and the sum of the priors' with Adam. MAP adds |z|^2 / 2. Since a flow can
 explain anything, start, step size and number of steps are part of the method, not accuracy
-settings.
+settings. Ours may also be guided: each prior is drawn towards a first estimate of its stem, so
+that it says what of the estimate its instrument could have played (docs/lab.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,17 @@ class SearchPlan:
     learning_rate: float = 0.03
     prior_weight: float = 0.0
     exact: bool = False  # sum of the others from this step, not from the last one
+    guide_weight: float = 0.0  # pull of every prior towards its own first estimate
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """What every way of descending needs: targets and weights, shaped as in `search`."""
+
+    mix: Float
+    weight: Float
+    guide: Float
+    plan: SearchPlan
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,13 @@ class Adam:
 
 def divergence(mix: Float, total: Float, weight: Float) -> float:
     """Generalised Kullback-Leibler divergence, weighted mean over the points that count."""
-    s = np.abs(total) + 1e-8
-    point = mix * np.log((mix + 1e-8) / s) - mix + s
-    return float((point * weight).sum() / max(weight.sum(), 1.0))
+    return float((_points(mix, total) * weight).sum() / max(weight.sum(), 1.0))
+
+
+def _points(target: Float, model: Float) -> Float:
+    """The divergence of every point."""
+    s = np.abs(model) + 1e-8
+    return np.asarray(target * np.log((target + 1e-8) / s) - target + s, np.float32)
 
 
 def search(
@@ -90,6 +106,7 @@ def search(
     mix: Float,
     weight: Float,
     start: Float | None,
+    guide: Float | None,
     plan: SearchPlan,
     seed: int,
     pool: Executor,
@@ -99,6 +116,8 @@ def search(
 
     Shape: mix and weight (batch, frames, bands), frames even; start (priors, batch, frames,
     bands) are first magnitudes, or None for z = 0. `weight` is 0 where there is no audio.
+    `guide`, shaped like `start`, draws every prior towards its first estimate: the objective
+    gains `plan.guide_weight` times the divergence of each prior's magnitudes from its guide.
     The result does not depend on the pool's size. `go_on` is asked before every step; once it
     says no, the search ends with what it has.
     """
@@ -106,21 +125,15 @@ def search(
     magnitudes = _invert(priors, latents, pool)
     first = divergence(mix, magnitudes.sum(axis=0), weight)
     steps = _Steps(plan.steps, go_on)
+    if guide is None:
+        plan, guide = replace(plan, guide_weight=0.0), np.zeros_like(magnitudes)
+    task = SearchTask(mix, weight, guide, plan)
     if plan.method == "finite-difference":
-        latents = _spsa(priors, latents, mix, weight, plan, seed, pool, steps)
+        latents = _spsa(priors, latents, task, seed, pool, steps)
     elif all(prior.got == "cuda" for prior in priors) and not plan.exact:
-        latents = descend_on_device(
-            priors,
-            latents,
-            magnitudes,
-            mix,
-            weight,
-            plan.learning_rate,
-            plan.prior_weight,
-            steps,
-        )
+        latents = descend_on_device(priors, latents, magnitudes, task, steps)
     else:
-        latents = _adam(priors, latents, magnitudes, mix, weight, plan, pool, steps)
+        latents = _adam(priors, latents, magnitudes, task, pool, steps)
     if steps.taken:
         magnitudes = _invert(priors, latents, pool)
     last = divergence(mix, magnitudes.sum(axis=0), weight)
@@ -156,9 +169,7 @@ def _adam(
     priors: Sequence[Prior],
     latents: list[Float],
     magnitudes: Float,
-    mix: Float,
-    weight: Float,
-    plan: SearchPlan,
+    task: SearchTask,
     pool: Executor,
     steps: Iterable[int],
 ) -> list[Float]:
@@ -167,12 +178,19 @@ def _adam(
     The others' magnitudes are one step old unless `plan.exact`: then each step begins with
     an inverse pass of all priors, as the paper's joint gradient does, for a third more work.
     """
+    plan = task.plan
     optimisers = [Adam(z.shape, plan.learning_rate) for z in latents]
 
     def step(index: int) -> tuple[Float, Float]:
         others = total - magnitudes[index]
         _, own, gradient = priors[index].gradient(
-            latents[index], mix, others, weight, plan.prior_weight
+            latents[index],
+            task.mix,
+            others,
+            task.guide[index],
+            task.weight,
+            prior_weight=plan.prior_weight,
+            guide_weight=plan.guide_weight,
         )
         return own, latents[index] + optimisers[index].move(gradient)
 
@@ -194,9 +212,7 @@ _PROBE = 0.05
 def _spsa(
     priors: Sequence[Prior],
     latents: list[Float],
-    mix: Float,
-    weight: Float,
-    plan: SearchPlan,
+    task: SearchTask,
     seed: int,
     pool: Executor,
     steps: Iterable[int],
@@ -206,14 +222,15 @@ def _spsa(
     Two inverse passes give the slope along one random direction of all latents. With 10^4
     latents a second of audio it creeps: usable for tiny priors and as a check, no more.
     """
-    rng = np.random.default_rng([seed, 7])
+    rng, plan, weight = np.random.default_rng([seed, 7]), task.plan, task.weight
     optimisers = [Adam(z.shape, plan.learning_rate) for z in latents]
 
     def objective(candidate: Sequence[Float]) -> Float:
-        total = _invert(priors, candidate, pool).sum(axis=0)
-        s = np.abs(total) + 1e-8
-        point = (mix * np.log((mix + 1e-8) / s) - mix + s) * weight
-        rec = point.sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
+        magnitudes = _invert(priors, candidate, pool)
+        point = _points(task.mix, magnitudes.sum(axis=0))
+        if plan.guide_weight:
+            point += plan.guide_weight * _points(task.guide, magnitudes).sum(axis=0)
+        rec = (point * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
         reg = np.sum([0.5 * (z * z).mean(axis=(1, 2)) for z in candidate], axis=0)
         return np.asarray(rec + plan.prior_weight * reg, np.float32)
 

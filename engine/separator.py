@@ -51,6 +51,12 @@ class Plan:
     start: str = "zero"  # or "estimate"
     seed: int = 0
 
+    @property
+    def needs_estimate(self) -> bool:
+        """Whether the first estimate has a say anywhere."""
+        guided = self.search.guide_weight > 0
+        return guided or self.start == "estimate" or self.mask.flow_weight < 1
+
 
 @dataclass
 class Watch:
@@ -196,7 +202,10 @@ class Separator:
             loss = divergence(mix, estimate.sum(axis=0), weight)
             return SearchResult(estimate, loss, loss, 0)
         start = estimate if self.plan.start == "estimate" else None
-        return search(self.priors, mix, weight, start, self.plan.search, seed, pool, go_on)
+        guide = None
+        if estimate is not None and self.plan.search.guide_weight:
+            guide = mix * combine(estimate, None, mix, MaskPlan())  # they sum to the mix
+        return search(self.priors, mix, weight, start, guide, self.plan.search, seed, pool, go_on)
 
     @property
     def _flows_are_silent(self) -> bool:
@@ -218,11 +227,14 @@ class Separator:
         groups: ChannelGroups,
         workspace: Path,
         sink: Callable[[dict[str, Float]], None],
+        meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: apply the masks and give the stems to `sink`, block by block.
 
         Each call has every stem as float32 (channels, n). Channels outside all groups (LFE)
-        are silent: they are left to the residual.
+        are silent: they are left to the residual. `meter` sees what is applied to what: masks
+        (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a group's
+        channels added.
         """
         stft = self.front_end.stft(info.sample_rate)
         band = self.front_end.band_of_bin(info.sample_rate)
@@ -241,9 +253,14 @@ class Separator:
             cores = self._masks(workspace, _segments(stft, info))
             for block in stream_frames(reader, stft, info.channels, info.frames, CORE):
                 done += block.shape[1]
-                audio = pool.map(
-                    apply, next(cores), repeat(block), syntheses, repeat(done == total)
-                )
+                masks = next(cores)
+                audio = pool.map(apply, masks, repeat(block), syntheses, repeat(done == total))
+                if meter is not None:  # on this thread, while the pool works
+                    views = [
+                        self.front_end.band_magnitudes(block[list(g)], info.sample_rate)
+                        for g in groups.groups
+                    ]
+                    meter(masks[:, :, : block.shape[1]], np.stack(views))
                 sink(dict(zip(self.stems, audio, strict=True)))
 
     def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -62,13 +63,15 @@ class SetReport:
 
     `null_dbfs` compares the sum of the files with the mix at the written depth, `source_null_dbfs`
     (after `undo_db`) with the mix as it came; -inf is an exact null. `overflow` names the stems
-    that went over full scale, in dB, whatever the policy then did.
+    that went over full scale, in dB, whatever the policy then did. `level_db` is the RMS of every
+    file against the mix, -inf for silence.
     """
 
     files: tuple[StemFile, ...]
     gain_db: float
     undo_db: float
     overflow: dict[str, float]
+    level_db: dict[str, float]
     null_dbfs: float
     source_null_dbfs: float
     dithered: bool
@@ -222,7 +225,7 @@ class _Writing:
         names = naming.file_names(self.stems, fmt.sample_rate, fmt.depth)
         paths = {stem: folder / (name + fmt.extension) for stem, name in names.items()}
         dropped = self._write_files(plan, paths, program)
-        loudness, meter, source_meter = self._measure(plan, paths)
+        loudness, level_db, meter, source_meter = self._measure(plan, paths)
         for stem, path in paths.items():
             rewrite_loudness(path, loudness[stem])
         files = self._pool.map(
@@ -233,6 +236,7 @@ class _Writing:
             gain_db=decibels(plan.gain),
             undo_db=-decibels(plan.gain),
             overflow=over,
+            level_db=level_db,
             null_dbfs=meter.null_dbfs,
             source_null_dbfs=source_meter.null_dbfs,
             dithered=plan.dither_seed is not None,
@@ -262,8 +266,8 @@ class _Writing:
 
     def _measure(
         self, plan: _Plan, paths: dict[str, Path]
-    ) -> tuple[dict[str, Loudness], NullMeter, NullMeter]:
-        """Read the files back: their loudness, and the null of their sum.
+    ) -> tuple[dict[str, Loudness], dict[str, float], NullMeter, NullMeter]:
+        """Read the files back: their loudness and level, and the null of their sum.
 
         They are our own, fresh from the writer, so no decoder process guards the reading.
         """
@@ -273,22 +277,27 @@ class _Writing:
         meters = {
             stem: LoudnessMeter(fmt.channels, fmt.sample_rate, fmt.channel_mask) for stem in paths
         }
+        energy, whole = dict.fromkeys(paths, 0.0), 0.0
         with contextlib.ExitStack() as stack:
             sounds = {s: stack.enter_context(soundfile.SoundFile(p)) for s, p in paths.items()}
 
             def measured(stem: str, frames: int) -> npt.NDArray[np.float64]:
                 part: npt.NDArray[np.float64] = sounds[stem].read(frames, always_2d=True).T
                 meters[stem].add(part)
+                energy[stem] += _energy(part)
                 return part
 
             for block, target in self._targets(plan):
                 sizes = itertools.repeat(block.frames)
                 parts = list(self._pool.map(measured, sounds, sizes))
-                meter.add(_full_scale_one(target, plan), parts)
+                mix = _full_scale_one(target, plan)
+                whole += _energy(mix)
+                meter.add(mix, parts)
                 undone = [part / plan.gain for part in parts]
                 source_meter.add(block.double, undone)
                 self._advance(block.frames, passes=1)
-        return {stem: each.result() for stem, each in meters.items()}, meter, source_meter
+        loudness = {stem: each.result() for stem, each in meters.items()}
+        return loudness, _levels(energy, whole), meter, source_meter
 
     def _blocks(self, plan: _Plan, passes: int) -> Iterator[dict[str, Samples]]:
         """All stems with the remainder, as they are to be stored, block by block."""
@@ -366,6 +375,15 @@ def _full_scale_one(samples: Samples, plan: _Plan) -> npt.NDArray[np.float64]:
     if plan.grid_bits is None:
         return samples.astype(np.float64, copy=False)
     return np.asarray(np.ldexp(samples.astype(np.float64), 1 - plan.grid_bits))
+
+
+def _energy(audio: npt.NDArray[np.float64]) -> float:
+    return float(np.einsum("cn,cn->", audio, audio))
+
+
+def _levels(energy: dict[str, float], whole: float) -> dict[str, float]:
+    """Energies against the mix's, in dB; without a mix, against full scale."""
+    return {stem: decibels(math.sqrt(e / (whole or 1.0))) for stem, e in energy.items()}
 
 
 def _silent(_done: int, _total: int) -> None:

@@ -72,6 +72,8 @@ class Screen:
             )
         self.out.print(table)
         self.out.print(f"null    {null_text(manifest)}", markup=False)
+        for line in quality_lines(manifest):
+            self.out.print(line, markup=False)
         seconds = sum(manifest.seconds.values())
         length = manifest.input.frames / manifest.input.sample_rate
         self.out.print(
@@ -117,6 +119,17 @@ def null_text(manifest: Manifest) -> str:
     if manifest.null_dbfs is None:
         return "exact: the dry stems sum to the mix, sample for sample"
     return f"{manifest.null_dbfs:.1f} dBFS peak"
+
+
+def quality_lines(manifest: Manifest) -> Iterator[str]:
+    """What the quality report says; nothing about silence."""
+    quality = manifest.quality
+    if quality is None or quality.worst is None:
+        return
+    stems = ", ".join(f"{stem} {_db(about.leakage_db)}" for stem, about in quality.stems.items())
+    yield f"leakage {_db(quality.leakage_db)} dB ({stems}), residual {_db(quality.residual_db)} dB"
+    worst = quality.worst
+    yield f"worst   {worst.listen}: leakage {_db(worst.leakage_db)} dB, most in {worst.stem}"
 
 
 def _db(value: float | None) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .priors import (
-    export_prior,
-    paper_front_end,
-    standard_front_end,
-    train_heads,
-    train_prior,
-)
+from .music_train import train_music
+from .priors import export_prior, train_heads, train_prior
+from .recipe import make_priors
+from .runs import paper_front_end, standard_front_end
 
-__all__ = ["export_prior", "paper_front_end", "standard_front_end", "train_heads", "train_prior"]
+__all__ = [
+    "export_prior",
+    "make_priors",
+    "paper_front_end",
+    "standard_front_end",
+    "train_heads",
+    "train_music",
+    "train_prior",
+]

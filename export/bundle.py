@@ -7,54 +7,73 @@ import importlib.metadata
 import io
 import json
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine import Device, FrontEndCard, ModelCard, Source, make_session
 from presets import StemwrightError
 
 from .estimator import TrainedHead
 from .flow import Flow
-from .graph import LEAST_SUM, emit_graphs
+from .graph import LABEL, LEAST_SUM, emit_graphs
 from .train import Features, Run
 
 Float = NDArray[np.float32]
 
 TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
+RESULTS = ("latents", "log_det", "inverse", "loss", "gradient")
 _SHAPE = (1, 12)  # self-test vectors: batch, frames
 
 
 def torch_reference(flow: Flow, features: Features, vectors: dict[str, Float]) -> dict[str, Float]:
-    """What torch, with its own autograd, says about magnitudes, z and others (shapes as in
-    the graphs; prior weight 0.5, all points counting)."""
+    """What torch, with its own autograd, says about magnitudes, z, others and guide.
+
+    Shapes as in the graphs; prior and guide weight 0.5, all points counting. The answers of a
+    flow with labels are stacked, label by label, along a new first axis.
+    """
+    if not flow.config.labels:
+        return _answers(flow, features, vectors, None)
+    batch = len(vectors["z"])
+    each = [
+        _answers(flow, features, vectors, torch.full((batch,), label))
+        for label in range(flow.config.labels)
+    ]
+    return {name: np.stack([answers[name] for answers in each]) for name in each[0]}
+
+
+def _answers(
+    flow: Flow, features: Features, vectors: dict[str, Float], labels: Tensor | None
+) -> dict[str, Float]:
     x = features.apply(vectors["magnitudes"])
-    latents, log_det = flow(x)
+    latents, log_det = flow(x, labels)
     frames = vectors["magnitudes"].shape[1]
     log_det = log_det - frames * float(np.log(features.std.astype(np.float64)).sum())
     z = torch.from_numpy(vectors["z"]).requires_grad_()
-    u = flow.inverse(z.transpose(1, 2)).transpose(1, 2)
+    u = flow.inverse(z.transpose(1, 2), labels).transpose(1, 2)
     u = u * torch.from_numpy(features.std) + torch.from_numpy(features.mean)
     power = 1 / features.compression
     own = u if power == 1 else torch.relu(u) ** power
-    mix = torch.from_numpy(vectors["magnitudes"])
-    total = (own + torch.from_numpy(vectors["others"])).abs() + LEAST_SUM
-    point = mix * torch.log((mix + LEAST_SUM) / total) - mix + total
-    loss = point.mean(dim=(1, 2)) + 0.25 * (z**2).mean(dim=(1, 2))
+    mix, others, guide = (torch.from_numpy(vectors[n]) for n in ("magnitudes", "others", "guide"))
+    points = _divergence(mix, own + others) + 0.5 * _divergence(guide, own)
+    loss = points.mean(dim=(1, 2)) + 0.25 * (z**2).mean(dim=(1, 2))
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert z.grad is not None
-    results = {
-        "latents": latents.transpose(1, 2),
-        "log_det": log_det,
-        "inverse": own,
-        "loss": loss,
-        "gradient": z.grad,
-    }
-    return {name: value.detach().numpy().astype(np.float32) for name, value in results.items()}
+    results = (latents.transpose(1, 2), log_det, own, loss, z.grad)
+    arrays = [value.detach().numpy().astype(np.float32) for value in results]
+    return dict(zip(RESULTS, arrays, strict=True))
+
+
+def _divergence(target: Tensor, signed: Tensor) -> Tensor:
+    model = signed.abs() + LEAST_SUM
+    return target * torch.log((target + LEAST_SUM) / model) - target + model
 
 
 def self_test_vectors(flow: Flow, features: Features, seed: int) -> dict[str, Float]:
@@ -68,25 +87,52 @@ def self_test_vectors(flow: Flow, features: Features, seed: int) -> dict[str, Fl
         "magnitudes": (compressed ** (1 / features.compression)).astype(np.float32),
         "z": rng.standard_normal((batch, frames // 2, 2 * bands)).astype(np.float32),
         "others": rng.random((batch, frames, bands)).astype(np.float32),
+        "guide": rng.random((batch, frames, bands)).astype(np.float32),
     }
     return vectors | torch_reference(flow, features, vectors)
 
 
-def parity(graphs: dict[str, bytes], vectors: dict[str, Float]) -> dict[str, float]:
-    """Largest relative difference of every result between ONNX Runtime and torch."""
+def parity(
+    graphs: dict[str, bytes], vectors: dict[str, Float], labels: int = 0
+) -> dict[str, float]:
+    """Largest relative difference of every result, of every label where there are `labels`,
+    between ONNX Runtime and torch."""
     run = {name: make_session(model, Device("cpu"))[0].run for name, model in graphs.items()}
+    if not labels:
+        return _differences(run, vectors, {}, vectors)
+    each = [
+        _differences(
+            run,
+            vectors,
+            {LABEL: np.array(label, np.int64)},
+            {name: vectors[name][label] for name in RESULTS},
+        )
+        for label in range(labels)
+    ]
+    return {name: max(found[name] for found in each) for name in each[0]}
+
+
+def _differences(
+    run: dict[str, Callable[..., Any]],
+    vectors: dict[str, Float],
+    label: dict[str, NDArray[np.int64]],
+    expected: dict[str, Float],
+) -> dict[str, float]:
     latents, log_det = run["forward"](
-        ["latents", "log_det"], {"magnitudes": vectors["magnitudes"]}
+        ["latents", "log_det"], {"magnitudes": vectors["magnitudes"], **label}
     )
-    (inverse,) = run["inverse"](["magnitudes"], {"latents": vectors["z"]})
+    (inverse,) = run["inverse"](["magnitudes"], {"latents": vectors["z"], **label})
     loss, own, gradient = run["gradient"](
         ["loss", "own", "gradient"],
         {
+            **label,
             "latents": vectors["z"],
             "mix": vectors["magnitudes"],
             "others": vectors["others"],
+            "guide": vectors["guide"],
             "weight": np.ones_like(vectors["others"]),
             "prior_weight": np.array(0.5, np.float32),
+            "guide_weight": np.array(0.5, np.float32),
         },
     )
     pairs = {
@@ -98,7 +144,7 @@ def parity(graphs: dict[str, bytes], vectors: dict[str, Float]) -> dict[str, flo
         "gradient": (gradient, "gradient"),
     }
     return {
-        name: float(np.abs(got - vectors[key]).max() / max(np.abs(vectors[key]).max(), 1e-12))
+        name: float(np.abs(got - expected[key]).max() / max(np.abs(expected[key]).max(), 1e-12))
         for name, (got, key) in pairs.items()
     }
 
@@ -113,16 +159,23 @@ def write_bundle(
     validation: dict[str, Any],
     training: dict[str, Any],
     percentiles: tuple[float, ...] = (),
+    percentiles_of_labels: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
     head: TrainedHead | None = None,
+    labels: Sequence[str] = (),
     description: str = "",
     licence: str = "unknown",
 ) -> ModelCard:
-    """Emit, compare with torch, and write the bundle; nothing is written when parity fails."""
+    """Emit, compare with torch, and write the bundle; nothing is written when parity fails.
+
+    `labels` names what the numbers of a flow's labels stand for.
+    """
+    if len(labels) != run.config.labels:
+        raise ValueError(f"{len(labels)} names for a flow with {run.config.labels} labels")
     graphs = {
         name: _serialise(model) for name, model in emit_graphs(run.flow, run.features).items()
     }
     vectors = self_test_vectors(run.flow, run.features, run.settings.seed)
-    errors = parity(graphs, vectors)
+    errors = parity(graphs, vectors, run.config.labels)
     worst = max(errors, key=errors.__getitem__)
     if not errors[worst] < TOLERANCE:
         raise StemwrightError(
@@ -137,6 +190,7 @@ def write_bundle(
     files["selftest.npz"] = _npz(vectors)
     card = ModelCard(
         stem=stem,
+        labels=tuple(labels),
         description=description,
         licence=licence,
         front_end=front_end,
@@ -147,7 +201,9 @@ def write_bundle(
         sources=sources,
         validation=validation | {"parity": errors},
         percentiles=percentiles,
+        percentiles_of_labels=dict(percentiles_of_labels),
         encoder_sha256=head.encoder_sha256 if head else None,
+        against=head.against if head else (),
         made_with={
             name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")
         },

@@ -9,7 +9,8 @@ the shared-encoder idea of Doire & Okubadejo, arXiv:1908.05182.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 import numpy as np
@@ -28,7 +29,7 @@ class EstimatorConfig:
     """Size of the network."""
 
     bands: int = 128
-    hidden: int = 128
+    hidden: int = 160
     dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
     head: int = 96
     compression: float = 1 / 3
@@ -86,15 +87,20 @@ class TrainedHead:
     graph: onnx.ModelProto
     encoder_sha256: str
     vectors: dict[str, Float]
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainedEstimator:
-    """A finished estimator run: the shared encoder and a head per stem."""
+    """A finished estimator run: the shared encoder and a head per stem.
+
+    `parts` are the instruments that each head stands for; see `against`.
+    """
 
     config: EstimatorConfig
     encoder: Encoder
     heads: dict[str, Head]
+    parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def encoder_bytes(self) -> bytes:
         """The encoder's ONNX file; its sha256 names it."""
@@ -102,15 +108,34 @@ class TrainedEstimator:
 
     def head(self, stem: str, seed: int) -> TrainedHead:
         """The head of one stem, for its bundle."""
-        head = self.heads[stem]
-        graph = emit_head(head)
-        rng = np.random.default_rng([seed, 13])
-        features = rng.standard_normal((1, 12, self.config.hidden)).astype(np.float32)
-        with torch.no_grad():
-            mask = head(torch.from_numpy(features).transpose(1, 2)).transpose(1, 2).numpy()
         sha256 = hashlib.sha256(self.encoder_bytes()).hexdigest()
-        vectors = {"features": features, "mask": np.ascontiguousarray(mask)}
-        return TrainedHead(graph, sha256, vectors)
+        return trained_head(self.heads[stem], sha256, seed, against(stem, self.parts))
+
+
+def against(stem: str, parts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What a head of several parts was trained to tell from: the single instruments outside it.
+
+    A head of one part finds itself and nothing else, so it has no such list.
+    """
+    own = parts.get(stem, ())
+    if len(own) < 2:
+        return ()
+    return tuple(
+        name for name, made_of in parts.items() if len(made_of) == 1 and made_of[0] not in own
+    )
+
+
+def trained_head(
+    head: Head, encoder_sha256: str, seed: int, against: tuple[str, ...] = ()
+) -> TrainedHead:
+    """A head's graph, and random features with the mask that torch gives for them."""
+    graph = emit_head(head)
+    rng = np.random.default_rng([seed, 13])
+    features = rng.standard_normal((1, 12, head.first.in_channels)).astype(np.float32)
+    with torch.no_grad():
+        mask = head(torch.from_numpy(features).transpose(1, 2)).transpose(1, 2).numpy()
+    vectors = {"features": features, "mask": np.ascontiguousarray(mask)}
+    return TrainedHead(graph, encoder_sha256, vectors, against)
 
 
 def emit_encoder(encoder: Encoder) -> onnx.ModelProto:

@@ -25,8 +25,14 @@ from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
 Float = NDArray[np.float32]
 Rng = np.random.Generator
 
-_ABSENT = 0.25  # how often a part does not play
+_ABSENT = 0.15  # how often a seat is empty
+_UNION_ABSENT = 0.5  # how often one part of a seat with several does not play
+_LEVEL_SPREAD_DB = 4.0  # standard deviation of a seat's level in finished mixes
+_ACTIVE = 1e-3  # frames within 30 dB of the loudest one count for the level
 _LEAST = 1e-5
+# random phases, drawn once: drawing them anew for every part took a third of a training step.
+# A prime number of them, so that no two frames of one excerpt share theirs.
+_PHASORS = np.exp(2j * np.pi * np.random.default_rng(0).random(1_000_003)).astype(np.complex64)
 
 CHECKPOINT = "estimator.npz"
 
@@ -50,6 +56,10 @@ class RandomMixes:
 
     `heads` names the parts that each head stands for: other = guitar + piano + the rest.
     `bins` is the number of STFT bins in each band: wide bands average their cross terms away.
+
+    Finished mixes are balanced: their stems' levels differ by a few decibels, whatever the
+    takes' levels were. The parts of one many-part head share a seat at the mixing desk, since
+    all of `other` together is about as loud as the bass.
     """
 
     def __init__(
@@ -60,6 +70,9 @@ class RandomMixes:
     ) -> None:
         self.parts, self.heads = dict(parts), {k: tuple(v) for k, v in heads.items()}
         self._cross = (1 / np.sqrt(bins)).astype(np.float32)
+        unions = [parts for parts in self.heads.values() if len(parts) > 1]
+        seated = {part for union in unions for part in union}
+        self._seats = [*unions, *((name,) for name in self.parts if name not in seated)]
 
     def sample(self, rng: Rng, batch: int, frames: int) -> tuple[Float, dict[str, Float]]:
         """Return the sum, scaled to mean square 1, and every head's target on that scale.
@@ -67,13 +80,14 @@ class RandomMixes:
         Shape: all (batch, frames, bands).
         """
         drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
-        for magnitudes in drawn.values():
-            magnitudes[rng.random(batch) < _ABSENT] = 0
+        for seat in self._seats:
+            self._balance(rng, [drawn[part] for part in seat])
         power = sum((m**2 for m in drawn.values()), np.float32(0))
         total = np.zeros_like(next(iter(drawn.values())), np.complex64)
         for magnitudes in drawn.values():
-            phase = rng.random(magnitudes.shape, np.float32) * np.float32(2 * np.pi)
-            total += magnitudes * np.exp(1j * phase)
+            first = rng.integers(_PHASORS.size)
+            at = np.arange(first, first + magnitudes.size) % _PHASORS.size
+            total += magnitudes * _PHASORS[at].reshape(magnitudes.shape)
         crossed = power + (np.abs(total) ** 2 - power) * self._cross
         mix = np.sqrt(np.maximum(crossed, 1e-12))
         scale = 1 / np.sqrt((mix**2).mean(axis=(1, 2), keepdims=True) + 1e-12)
@@ -82,6 +96,20 @@ class RandomMixes:
             for head, parts in self.heads.items()
         }
         return np.asarray(mix * scale, np.float32), targets
+
+    @staticmethod
+    def _balance(rng: Rng, seat: Sequence[Float]) -> None:
+        """Bring everything at one seat together to a mix's level, in place, or leave it out."""
+        batch = len(seat[0])
+        for magnitudes in seat if len(seat) > 1 else ():
+            magnitudes[rng.random(batch) < _UNION_ABSENT] = 0
+        power = sum(np.square(m).sum(axis=2) for m in seat)  # (batch, frames)
+        active = power >= _ACTIVE * power.max(axis=1, keepdims=True)
+        loudness = (power * active).sum(axis=1) / active.sum(axis=1)
+        gain = 10 ** (rng.normal(0, _LEVEL_SPREAD_DB, batch) / 20) / np.sqrt(loudness + 1e-12)
+        gain[(loudness < 1e-9) | (rng.random(batch) < _ABSENT)] = 0
+        for magnitudes in seat:
+            magnitudes *= gain.astype(np.float32)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -134,10 +162,8 @@ class EstimatorTrainer:
     def _train_step(self) -> float:
         s = self.settings
         rng = np.random.default_rng([s.seed, 4, self.step])
-        warm = min((self.step + 1) / s.warm_up, 1.0)
-        rate = s.learning_rate * warm * (0.505 + 0.495 * math.cos(math.pi * self.step / s.steps))
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(s, self.step)
         losses = self._losses(*self.train_mixes.sample(rng, s.batch, s.frames))
         loss = torch.stack(list(losses.values())).sum()
         self.optimiser.zero_grad()
@@ -147,16 +173,13 @@ class EstimatorTrainer:
         return float(loss.detach())
 
     def _losses(self, mix: Float, targets: dict[str, Float]) -> dict[str, Tensor]:
-        x = _channels_first(mix)
+        x = channels_first(mix)
         power, c = self.config.compression, self.settings.compressed_weight
         features = self.encoder(x**power)
-        losses: dict[str, Tensor] = {}
-        for name, target in targets.items():
-            t, e = _channels_first(target), self.heads[name](features) * x
-            wrong = ((e - t) ** 2).sum(dim=(1, 2)) / (x**2).sum(dim=(1, 2))
-            compressed = ((e + _LEAST) ** power - (t + _LEAST) ** power) ** 2
-            losses[name] = wrong.mean() + c * compressed.mean()
-        return losses
+        return {
+            name: mask_loss(self.heads[name](features), x, channels_first(target), power, c)
+            for name, target in targets.items()
+        }
 
     @torch.no_grad()
     def validate(self, batches: int = 4) -> dict[str, float]:
@@ -175,6 +198,7 @@ class EstimatorTrainer:
             "config": self.config.to_dict(),
             "settings": asdict(self.settings),
             "heads": list(self.heads),
+            "parts": self.train_mixes.heads,
         }
         save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, about)
 
@@ -195,8 +219,30 @@ def load_estimator(folder: Path) -> TrainedEstimator:
     heads = {name: Head(config) for name in about["heads"]}
     modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
     modules.load_state_dict(checkpoint.model)
-    return TrainedEstimator(config, encoder.eval(), heads)
+    parts = {name: tuple(made_of) for name, made_of in about.get("parts", {}).items()}
+    return TrainedEstimator(config, encoder.eval(), heads, parts)
 
 
-def _channels_first(magnitudes: Float) -> Tensor:
+def learning_rate(settings: EstimatorSettings, step: int) -> float:
+    """Linear warm-up, then a cosine to 1 %."""
+    warm = min((step + 1) / settings.warm_up, 1.0)
+    cosine = 0.505 + 0.495 * math.cos(math.pi * step / settings.steps)
+    return settings.learning_rate * warm * cosine
+
+
+def mask_loss(
+    mask: Tensor, mix: Tensor, target: Tensor, compression: float, compressed_weight: float
+) -> Tensor:
+    """Power of what a masked mix gets wrong relative to the mix's, plus the same compressed.
+
+    Shape: all (batch, bands, frames).
+    """
+    estimate = mask * mix
+    wrong = ((estimate - target) ** 2).sum(dim=(1, 2)) / (mix**2).sum(dim=(1, 2))
+    compressed = ((estimate + _LEAST) ** compression - (target + _LEAST) ** compression) ** 2
+    return wrong.mean() + compressed_weight * compressed.mean()
+
+
+def channels_first(magnitudes: Float) -> Tensor:
+    """(batch, frames, bands) -> (batch, bands, frames)."""
     return torch.from_numpy(np.ascontiguousarray(magnitudes.transpose(0, 2, 1)))

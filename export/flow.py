@@ -1,9 +1,13 @@
-"""The flow prior: a Glow over spectrogram frames, one per instrument.
+"""The flow prior: a Glow over spectrogram frames, one per instrument or one for several.
 
 Architecture of "Music Source Separation with Generative Flow" (Zhu, Darefsky, Jiang, Selitskiy,
 Duan, IEEE SPL 2022) after Glow-TTS: frequency bands are channels, time is squeezed by two, and
 every block is ActNorm, a grouped invertible 1x1 convolution and an affine coupling whose
 network is a small non-causal WaveNet.
+
+Without labels it is the paper's InstGlow, a flow of one instrument. With labels it is MusicGlow:
+one flow for several instruments, told which by a learned embedding that enters every gate of
+every coupling, as Glow-TTS (Kim et al., NeurIPS 2020) tells speakers.
 
 Repaired against the published code: no constant padding channel, ActNorm really initialised
 from data, log-scales bounded so that the inverse stays accurate in single precision.
@@ -16,6 +20,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 SQUEEZE = 2  # frames folded into one step
 SPLIT = 4  # size of the invertible 1x1 matrices
@@ -31,11 +36,17 @@ class FlowConfig:
     hidden: int = 64
     layers: int = 2
     kernel: int = 3
+    labels: int = 0  # instruments that one flow knows by their labels; 0 has no labels
 
     @classmethod
     def paper(cls) -> FlowConfig:
         """12 blocks, hidden 128, 4 layers of kernel 5 on 512 bins: 11.7 M parameters."""
         return cls(bands=512, blocks=12, hidden=128, layers=4, kernel=5)
+
+    @property
+    def embedding(self) -> int:
+        """Width of a label's embedding: 256 at the paper's size, as published."""
+        return 2 * self.hidden
 
     def to_dict(self) -> dict[str, int]:
         """For the card and checkpoints."""
@@ -130,12 +141,21 @@ class WaveNet(nn.Module):
         nn.init.zeros_(self.end.weight)
         assert self.end.bias is not None
         nn.init.zeros_(self.end.bias)
+        if config.labels:
+            self.condition = nn.Linear(config.embedding, config.layers * 2 * hidden)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def label_biases(self, embedded: Tensor) -> Tensor:
+        """What labels add to the gates: (batch, embedding) -> (batch, layers, 2 * hidden)."""
+        biases: Tensor = self.condition(embedded).unflatten(1, (len(self.gates), -1))
+        return biases
+
+    def forward(self, x: Tensor, embedded: Tensor | None) -> tuple[Tensor, Tensor]:
         h = self.start(x)
         skip = torch.zeros_like(h)
-        for gate, mixer in zip(self.gates, self.mixers, strict=True):
-            a, b = gate(h).chunk(2, dim=1)
+        biases = None if embedded is None else self.label_biases(embedded)[..., None]
+        for index, (gate, mixer) in enumerate(zip(self.gates, self.mixers, strict=True)):
+            gated = gate(h) if biases is None else gate(h) + biases[:, index]
+            a, b = gated.chunk(2, dim=1)
             mixed = mixer(torch.tanh(a) * torch.sigmoid(b))
             if mixed.shape[1] == h.shape[1]:
                 skip = skip + mixed
@@ -147,7 +167,10 @@ class WaveNet(nn.Module):
 
 
 class Block(nn.Module):
-    """ActNorm, invertible 1x1, affine coupling: y_b = shift(y_a) + exp(log_s(y_a)) x_b."""
+    """ActNorm, invertible 1x1, affine coupling: y_b = shift(y_a) + exp(log_s(y_a)) x_b.
+
+    With labels, shift and log_s depend on the label's embedding too.
+    """
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
@@ -155,17 +178,17 @@ class Block(nn.Module):
         self.mix = InvertibleConv()
         self.net = WaveNet(config)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, embedded: Tensor | None) -> tuple[Tensor, Tensor]:
         x, norm_log_det = self.norm(x)
         x, mix_log_det = self.mix(x)
         a, b = x.chunk(2, dim=1)
-        shift, log_scale = self.net(a)
+        shift, log_scale = self.net(a, embedded)
         y = torch.cat([a, shift + log_scale.exp() * b], dim=1)
         return y, norm_log_det + mix_log_det + log_scale.sum(dim=(1, 2))
 
-    def inverse(self, y: Tensor) -> Tensor:
+    def inverse(self, y: Tensor, embedded: Tensor | None) -> Tensor:
         a, b = y.chunk(2, dim=1)
-        shift, log_scale = self.net(a)
+        shift, log_scale = self.net(a, embedded)
         x = torch.cat([a, (b - shift) * (-log_scale).exp()], dim=1)
         inverted: Tensor = self.norm.inverse(self.mix.inverse(x))
         return inverted
@@ -175,32 +198,43 @@ class Flow(nn.Module):
     """A bijection between standardised features x and Gaussian latents z.
 
     Shape: x (batch, bands, frames) with an even number of frames;
-    z (batch, 2 * bands, frames / 2).
+    z (batch, 2 * bands, frames / 2); labels (batch,) of int64, for a flow that has labels.
     """
 
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        if config.labels:
+            self.labels = nn.Embedding(config.labels, config.embedding)
+            nn.init.uniform_(self.labels.weight, -0.1, 0.1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def embed(self, labels: Tensor | None) -> Tensor | None:
+        """Embeddings of unit length (batch, embedding); None for a flow without labels."""
+        if (labels is None) == bool(self.config.labels):
+            raise ValueError(f"a flow with {self.config.labels} labels was given {labels}")
+        return None if labels is None else F.normalize(self.labels(labels), dim=1)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return z and log |det dz/dx|, shape (batch,)."""
-        y = squeeze(x)
+        y, embedded = squeeze(x), self.embed(labels)
         log_det = x.new_zeros(x.shape[0])
         for block in self.blocks:
-            y, step = block(y)
+            y, step = block(y, embedded)
             log_det = log_det + step
         return y, log_det
 
-    def inverse(self, z: Tensor) -> Tensor:
+    def inverse(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return x."""
+        embedded = self.embed(labels)
         for block in reversed(self.blocks):
-            z = block.inverse(z)  # type: ignore[operator]
+            z = block.inverse(z, embedded)  # type: ignore[operator]
         return unsqueeze(z)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """log p(x) in nats per dimension, shape (batch,)."""
-        z, log_det = self.forward(x)
+    def log_prob(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(x), of the labels' instruments where there are any, in nats per dimension:
+        shape (batch,)."""
+        z, log_det = self.forward(x, labels)
         dimensions = x.shape[1] * x.shape[2]
         gaussian = -0.5 * (z**2).sum(dim=(1, 2)) - 0.5 * dimensions * math.log(2 * math.pi)
         return (gaussian + log_det) / dimensions

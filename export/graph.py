@@ -8,23 +8,30 @@ matrix product; measured on two cores this beats Conv on (batch, channel, step).
 All graphs speak band magnitudes of shape (batch, frames, bands) and latents of shape
 (batch, frames / 2, 2 * bands). Weights are stored once per graph in half precision and cast
 when the session is made; the flow is rounded first, so graph and torch agree exactly.
+
+A flow with labels has one more input, the number of the label. All that a label does is add to
+the gates' biases, so the graphs hold a row of biases per label and gather the one asked for:
+every label costs what an unconditional flow costs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import nn
+from torch import Tensor, nn
 
 from .flow import LOG_SCALE_LIMIT, SPLIT, SQUEEZE, Block, Flow, WaveNet
 from .graph_writer import END, GraphWriter, Linear, array_of
 from .train import Features
 
+LABEL = "label"  # the graphs' int64 input, a scalar
 LEAST_SUM = 1e-8  # keeps the logarithm of the modelled mixture finite (the paper's constant)
 
 
@@ -46,14 +53,23 @@ class _Tape:
 
 
 class NetEmitter:
-    """Emits a coupling's WaveNet forwards and backwards from one set of weights."""
+    """Emits a coupling's WaveNet forwards and backwards from one set of weights.
 
-    def __init__(self, graph: GraphWriter, net: WaveNet) -> None:
+    `embedded` are the embeddings (labels, embedding) of a flow that has labels.
+    """
+
+    def __init__(self, graph: GraphWriter, net: WaveNet, embedded: Tensor | None) -> None:
         self.g = graph
         self.gate_convs = cast(list[nn.Conv1d], list(net.gates))
         self.start, self.end = Linear(graph, net.start), Linear(graph, net.end)
         self.gates = [Linear(graph, gate) for gate in self.gate_convs]
         self.mixers = [Linear(graph, mixer) for mixer in cast(list[nn.Conv1d], list(net.mixers))]
+        self.biases = [gate.bias for gate in self.gates]
+        if embedded is not None:
+            rows = array_of(net.label_biases(embedded))  # (labels, layers, 2 * hidden)
+            own = [array_of(cast(Tensor, gate.bias)) for gate in self.gate_convs]
+            tables = [rows[:, index] + bias for index, bias in enumerate(own)]
+            self.biases = [graph.op("Gather", graph.constant(t), LABEL, axis=0) for t in tables]
 
     def forward(self, x: str) -> tuple[str, str, str, list[tuple[str, str]]]:
         """Return shift, log-scale, tanh of the raw log-scale, and the gates."""
@@ -62,7 +78,7 @@ class NetEmitter:
         gates: list[tuple[str, str]] = []
         for index, (gate, mixer) in enumerate(zip(self.gates, self.mixers, strict=True)):
             windows = g.windows(h, self.gate_convs[index].kernel_size[0])
-            a, b = g.halves(gate.apply(windows))
+            a, b = g.halves(gate.apply(windows, self.biases[index]))
             gates.append((g.op("Tanh", a), g.op("Sigmoid", b)))
             mixed = mixer.apply(g.op("Mul", *gates[-1]))
             if index + 1 < len(self.gates):
@@ -109,8 +125,8 @@ class NetEmitter:
 class BlockEmitter:
     """Emits one flow block in the three directions."""
 
-    def __init__(self, graph: GraphWriter, block: Block) -> None:
-        self.g, self.net = graph, NetEmitter(graph, block.net)
+    def __init__(self, graph: GraphWriter, block: Block, embedded: Tensor | None) -> None:
+        self.g, self.net = graph, NetEmitter(graph, block.net, embedded)
         self.scale = array_of(block.norm.log_scale)[:, 0]
         self.bias = array_of(block.norm.bias)[:, 0]
         self.mixing = array_of(block.mix.weight)
@@ -168,8 +184,10 @@ class FlowEmitter:
     def __init__(self, flow: Flow, features: Features) -> None:
         self.g = GraphWriter()
         self.features, self.bands = features, flow.config.bands
+        self.labels = flow.config.labels
+        embedded = flow.embed(torch.arange(self.labels) if self.labels else None)
         blocks = cast(list[Block], list(flow.blocks))
-        self.blocks = [BlockEmitter(self.g, block) for block in blocks]
+        self.blocks = [BlockEmitter(self.g, block, embedded) for block in blocks]
         self.latents = ("batch", "steps", SQUEEZE * self.bands)
         self.frames = ("batch", "frames", self.bands)
 
@@ -197,7 +215,7 @@ class FlowEmitter:
         g.name(y, "latents")
         constant_part = g.op("Mul", steps, g.number(per_step))
         g.name(g.op("Add", total, constant_part), "log_det")
-        return g.model(
+        return self._model(
             {"magnitudes": self.frames}, {"latents": self.latents, "log_det": ("batch",)}
         )
 
@@ -205,7 +223,7 @@ class FlowEmitter:
         """latents -> magnitudes."""
         u, _, _ = self._invert()
         self.g.name(self._expand(u)[0], "magnitudes")
-        return self.g.model({"latents": self.latents}, {"magnitudes": self.frames})
+        return self._model({"latents": self.latents}, {"magnitudes": self.frames})
 
     def gradient(self) -> onnx.ModelProto:
         """The separation objective of one prior and its gradient by the latents.
@@ -213,7 +231,8 @@ class FlowEmitter:
         loss = mean(weight * (X log((X + e)/S) - X + S)) + prior_weight * mean(z^2) / 2, with
         S = |m(z) + others| + e: generalised Kullback-Leibler divergence between the mix's
         magnitudes X and the sum of all stems', plus minus the latent's log density (Zhu et al.
-        2022). `others` holds the sum of the other priors' magnitudes.
+        2022). `others` holds the sum of the other priors' magnitudes. Ours adds guide_weight
+        times the same divergence between `guide`, an estimate of this stem, and m(z).
         """
         g = self.g
         u, tapes, _ = self._invert()
@@ -227,16 +246,25 @@ class FlowEmitter:
         d_prior = g.op("Mul", "latents", g.op("Div", "prior_weight", count))
         g.name(g.op("Add", d_y, d_prior), "gradient")
         g.name(magnitudes, "own")
-        return g.model(
+        return self._model(
             {
                 "latents": self.latents,
                 "mix": self.frames,
                 "others": self.frames,
+                "guide": self.frames,
                 "weight": self.frames,
                 "prior_weight": (),
+                "guide_weight": (),
             },
             {"loss": ("batch",), "own": self.frames, "gradient": self.latents},
         )
+
+    def _model(
+        self, inputs: dict[str, Sequence[str | int]], outputs: dict[str, Sequence[str | int]]
+    ) -> onnx.ModelProto:
+        if self.labels:
+            inputs = {**inputs, LABEL: ()}
+        return self.g.model(inputs, outputs, integers=[LABEL])
 
     def _invert(self) -> tuple[str, list[_Tape], str]:
         """latents -> compressed magnitudes, and the tapes in the order of emission."""
@@ -264,22 +292,29 @@ class FlowEmitter:
 
     def _objective(self, magnitudes: str) -> str:
         """Emit the loss; return its gradient by this prior's magnitudes."""
-        g, least = self.g, self.g.number(LEAST_SUM)
-        signed = g.op("Add", magnitudes, "others")
-        total = g.op("Add", g.op("Abs", signed), least)
+        g = self.g
         # mean over the frames that count
         size = g.op("ReduceSum", "weight", g.ints(1, 2), keepdims=1)
         share = g.op("Div", "weight", g.op("Max", size, g.number(1)))
-        ratio = g.op("Div", g.op("Add", "mix", least), total)
-        divergence = g.op("Mul", "mix", g.op("Log", ratio))
-        divergence = g.op("Add", g.op("Sub", divergence, "mix"), total)
-        rec = g.op("ReduceSum", g.op("Mul", share, divergence), g.ints(1, 2), keepdims=0)
+        mixed, d_mixed = self._divergence("mix", g.op("Add", magnitudes, "others"))
+        guided, d_guided = self._divergence("guide", magnitudes)
+        points = g.op("Add", mixed, g.op("Mul", guided, "guide_weight"))
+        slope = g.op("Add", d_mixed, g.op("Mul", d_guided, "guide_weight"))
+        rec = g.op("ReduceSum", g.op("Mul", share, points), g.ints(1, 2), keepdims=0)
         energy = g.op("ReduceSumSquare", "latents", g.ints(1, 2), keepdims=0)
         half = g.op("Div", g.op("Mul", energy, g.number(0.5)), self._count("latents"))
-        prior = g.op("Mul", half, "prior_weight")
-        g.name(g.op("Add", rec, prior), "loss")
-        slope = g.op("Sub", g.number(1), g.op("Div", "mix", total))
-        return g.op("Mul", g.op("Mul", share, slope), g.op("Sign", signed))
+        g.name(g.op("Add", rec, g.op("Mul", half, "prior_weight")), "loss")
+        return g.op("Mul", share, slope)
+
+    def _divergence(self, target: str, signed: str) -> tuple[str, str]:
+        """Generalised Kullback-Leibler divergence of every point, and its slope by `signed`."""
+        g, least = self.g, self.g.number(LEAST_SUM)
+        model = g.op("Add", g.op("Abs", signed), least)
+        ratio = g.op("Div", g.op("Add", target, least), model)
+        point = g.op("Mul", target, g.op("Log", ratio))
+        point = g.op("Add", g.op("Sub", point, target), model)
+        slope = g.op("Sub", g.number(1), g.op("Div", target, model))
+        return point, g.op("Mul", slope, g.op("Sign", signed))
 
     def _count(self, name: str) -> str:
         """Latent dimensions of one example, as a float scalar."""

@@ -83,13 +83,19 @@ class GraphWriter:
         self.nodes.append(helper.make_node("Identity", [result], [public]))
 
     def model(
-        self, inputs: dict[str, Sequence[str | int]], outputs: dict[str, Sequence[str | int]]
+        self,
+        inputs: dict[str, Sequence[str | int]],
+        outputs: dict[str, Sequence[str | int]],
+        integers: Sequence[str] = (),
     ) -> onnx.ModelProto:
-        """Finish: give the outputs their public names and check the model."""
+        """Finish: give the outputs their public names and check the model. Inputs and outputs
+        are float but for the `integers`, which are int64."""
 
         def values(shapes: dict[str, Sequence[str | int]]) -> list[onnx.ValueInfoProto]:
             return [
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+                helper.make_tensor_value_info(
+                    name, TensorProto.INT64 if name in integers else TensorProto.FLOAT, list(shape)
+                )
                 for name, shape in shapes.items()
             ]
 
@@ -115,8 +121,9 @@ class Linear:
         assert conv.bias is not None
         self.bias = graph.weight(array_of(conv.bias))
 
-    def apply(self, windows: str) -> str:
-        return self.g.op("Add", self.g.op("MatMul", windows, self.matrix), self.bias)
+    def apply(self, windows: str, bias: str = "") -> str:
+        """The product plus the convolution's bias, or another one."""
+        return self.g.op("Add", self.g.op("MatMul", windows, self.matrix), bias or self.bias)
 
     def back(self, gradient: str) -> str:
         """The transposed product, for convolutions of kernel 1."""

@@ -4,16 +4,18 @@ The likelihood term sees one stem at a time, never a sum. In the second half a c
 joins: the same excerpt with a leak of *other* isolated recordings must be less likely than the
 excerpt alone. Plain likelihoods of spectra do not tell instruments apart (Frank & Ilse,
 arXiv:2011.01761); this term makes them do so, and a bounded margin keeps the landscape smooth.
+A flow with labels is trained in the same way, and its contrast has a second part: the same
+excerpt under another label must be less likely, too.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,15 +26,18 @@ from presets import StemwrightError
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .flow import Flow, FlowConfig, noise
+from .music import labels_of_rows
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 CHECKPOINT = "checkpoint.npz"
+PLAYED = 1e-3  # an excerpt this far (30 dB) below its batch is a pause: it has no instrument
 
 
 class Corpus(Protocol):
-    """Where batches come from: band magnitudes of one instrument alone."""
+    """Where batches come from: band magnitudes of one instrument alone in every row. For a flow
+    with labels the rows follow `labels_of_rows`."""
 
     def sample(self, rng: Rng, batch: int, frames: int) -> Float:
         """Return augmented magnitudes, shape (batch, frames, bands)."""
@@ -88,15 +93,34 @@ def measure_features(corpus: Corpus, settings: TrainSettings, batches: int = 40)
     )
 
 
+class Validation(NamedTuple):
+    """Held-out songs: nats per dimension, of each label too where there are labels, how often a
+    clean excerpt beats its leak, and how often its own label is the likeliest."""
+
+    nll: float
+    told_apart: float | None
+    nll_of_labels: tuple[float, ...] = ()
+    recognised: float | None = None
+
+    def told(self, labels: Sequence[str]) -> str:
+        """For the terminal."""
+        each = zip(labels, self.nll_of_labels, strict=True)
+        words = [f"{self.nll:.3f}" + "".join(f", {label} {nll:.3f}" for label, nll in each)]
+        if self.told_apart is not None:
+            words.append(f"tells leaks apart {self.told_apart:.0%}")
+        if self.recognised is not None:
+            words.append(f"recognises labels {self.recognised:.0%}")
+        return "  ".join(words)
+
+
 @dataclass(frozen=True)
 class Progress:
-    """One report: nats per dimension on training and validation audio, and the gap to leaks."""
+    """One report: nats per dimension on training audio, and what held-out songs say."""
 
     step: int
     steps: int
     train_nll: float
-    valid_nll: float | None
-    told_apart: float | None
+    valid: Validation
     seconds: float
 
 
@@ -134,16 +158,25 @@ class Trainer:
             self.step += 1
             if self.step % every == 0 or self.step == self.settings.steps:
                 self.save()
-                valid, told_apart = self.validate()
                 yield Progress(
                     self.step,
                     self.settings.steps,
                     float(np.mean(losses)),
-                    valid,
-                    told_apart,
+                    self.validate(),
                     time.monotonic() - started,
                 )
                 losses.clear()
+
+    def lines(self, labels: Sequence[str] = ()) -> Iterator[str]:
+        """`run`, told in lines for the terminal; `labels` are the names of the flow's labels."""
+        if self.step:
+            yield f"resuming at step {self.step} of {self.settings.steps}"
+        for p in self.run():
+            left = p.seconds / max(p.step - self.started_at, 1) * (p.steps - p.step)
+            yield (
+                f"step {p.step}/{p.steps}  nats per dimension: train {p.train_nll:.3f}, "
+                f"validation {p.valid.told(labels)}  {left / 60:.1f} min left"
+            )
 
     def _train_step(self) -> float:
         s = self.settings
@@ -153,11 +186,16 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = s.learning_rate * self._schedule()
         magnitudes = self.train_corpus.sample(rng, s.batch, s.frames)
-        log_prob = self.flow.log_prob(noise(self.features.apply(magnitudes), s.sigma, generator))
+        log_prob = self._log_prob(magnitudes, generator, self._labels())
         loss = -log_prob.mean()
         nll = float(loss.detach())
-        if self.leak is not None and self.step >= s.contrast_from * s.steps:
-            loss = loss + s.contrast_weight * self._contrast(rng, generator, magnitudes, log_prob)
+        if s.contrast_weight and self.step >= s.contrast_from * s.steps:
+            if self.leak is not None:
+                term = self._contrast(rng, generator, magnitudes, log_prob)
+                loss = loss + s.contrast_weight * term
+            if self.config.labels > 1:
+                term = self._label_contrast(rng, generator, magnitudes, log_prob)
+                loss = loss + s.contrast_weight * term
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.flow.parameters(), s.clip_norm)
@@ -182,31 +220,70 @@ class Trainer:
         level_db = rng.uniform(-25, 5, (batch, 1, 1)).astype(np.float32)
         leaked = self.leak(rng, batch, frames) * 10 ** (level_db / 20)
         mixed = np.sqrt(magnitudes**2 + leaked**2)
-        dirty = self.flow.log_prob(
-            noise(self.features.apply(mixed), self.settings.sigma, generator)
-        )
+        dirty = self._log_prob(mixed, generator, self._labels())
         share = torch.from_numpy(np.clip((level_db[:, 0, 0] + 25) / 20, 0, 1))
         return torch.relu(self.settings.margin * share - (clean - dirty)).mean()
 
+    def _label_contrast(
+        self, rng: Rng, generator: torch.Generator, magnitudes: Float, own: Tensor
+    ) -> Tensor:
+        """Hinge on the gap between an excerpt under its own label and under another one.
+
+        Pauses sound alike whoever rests, so they do not count.
+        """
+        labels, count = self._labels(), self.config.labels
+        assert labels is not None
+        other = (labels + torch.from_numpy(rng.integers(1, count, len(labels)))) % count
+        wrong = self._log_prob(magnitudes, generator, other)
+        played = torch.from_numpy(_played(magnitudes).astype(np.float32))
+        return (played * torch.relu(self.settings.margin - (own - wrong))).mean()
+
     @torch.no_grad()
-    def validate(self, batches: int = 4) -> tuple[float, float | None]:
-        """Nats per dimension on held-out songs, and how often a clean excerpt beats its leak."""
+    def validate(self, batches: int = 4) -> Validation:
+        """Measure the flow on held-out songs, always the same excerpts."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 3])
         generator = torch.Generator().manual_seed(s.seed)
-        clean, dirty = [], []
+        clean, dirty, recognised = [], [], []
         for _ in range(batches):
             magnitudes = self.valid_corpus.sample(rng, s.batch, s.frames)
-            clean.append(self._log_prob(magnitudes, generator))
+            clean.append(self._log_prob(magnitudes, generator, self._labels()))
             if self.leak is not None:
                 leaked = np.sqrt(magnitudes**2 + self.leak(rng, s.batch, s.frames) ** 2)
-                dirty.append(self._log_prob(leaked, generator))
-        told = float((torch.cat(clean) > torch.cat(dirty)).float().mean()) if dirty else None
-        return -float(torch.cat(clean).mean()), told
+                dirty.append(self._log_prob(leaked, generator, self._labels()))
+            if self.config.labels:
+                recognised.append(self._recognised(magnitudes)[_played(magnitudes)])
+        scores = torch.cat(clean)
+        told = float((scores > torch.cat(dirty)).float().mean()) if dirty else None
+        if not self.config.labels:
+            return Validation(-float(scores.mean()), told)
+        rows = np.tile(labels_of_rows(s.batch, self.config.labels), batches)
+        by_label = [-float(scores[rows == label].mean()) for label in range(self.config.labels)]
+        share = float(np.concatenate(recognised).mean())
+        return Validation(-float(scores.mean()), told, tuple(by_label), share)
 
-    def _log_prob(self, magnitudes: Float, generator: torch.Generator) -> Tensor:
+    def _recognised(self, magnitudes: Float) -> NDArray[np.bool_]:
+        """Whether each row is likelier under its own label than under all others."""
+        s, count = self.settings, self.config.labels
+        under = []
+        for label in range(count):
+            generator = torch.Generator().manual_seed(s.seed)  # the same noise for each
+            labels = torch.full((len(magnitudes),), label)
+            under.append(self._log_prob(magnitudes, generator, labels))
+        likeliest = torch.stack(under).argmax(dim=0).numpy()
+        return np.asarray(likeliest == labels_of_rows(len(magnitudes), count))
+
+    def _labels(self) -> Tensor | None:
+        """The labels of a batch's rows; None for a flow without labels."""
+        if not self.config.labels:
+            return None
+        return torch.from_numpy(labels_of_rows(self.settings.batch, self.config.labels))
+
+    def _log_prob(
+        self, magnitudes: Float, generator: torch.Generator, labels: Tensor | None
+    ) -> Tensor:
         x = noise(self.features.apply(magnitudes), self.settings.sigma, generator)
-        return self.flow.log_prob(x)
+        return self.flow.log_prob(x, labels)
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -238,6 +315,12 @@ class Trainer:
         )
 
 
+def _played(magnitudes: Float) -> NDArray[np.bool_]:
+    """Which rows of a batch (batch, frames, bands) are more than a pause."""
+    power = (magnitudes**2).mean(axis=(1, 2))
+    return np.asarray(power > PLAYED * power.mean())
+
+
 @dataclass(frozen=True)
 class Run:
     """What a training folder holds."""
@@ -247,6 +330,14 @@ class Run:
     config: FlowConfig
     settings: TrainSettings
     step: int
+
+    @torch.no_grad()
+    def scores(self, corpus: Corpus, label: int | None = None, batches: int = 6) -> Float:
+        """log p in nats per dimension of excerpts without noise, shape (excerpts,)."""
+        rng = np.random.default_rng([self.settings.seed, 5])
+        labels = None if label is None else torch.full((16,), label)
+        drawn = [self.features.apply(corpus.sample(rng, 16, 128)) for _ in range(batches)]
+        return torch.cat([self.flow.log_prob(x, labels) for x in drawn]).numpy()
 
 
 def load_run(folder: Path) -> Run:

@@ -26,8 +26,8 @@ HOT_DBTP = 0.0
 SHORT_S = 1.0
 FIXED = (
     "row", "state", "path", "title", "artist", "isrc", "upc", "year", "preset", "destination",
-    "duration_s", "null_dbfs", "loudness_lufs", "true_peak_dbtp", "flags", "reason", "attempts",
-    "elapsed_s", "sha256", "manifest_sha256",
+    "duration_s", "null_dbfs", "loudness_lufs", "true_peak_dbtp", "leakage_db", "worst", "flags",
+    "reason", "attempts", "elapsed_s", "sha256", "manifest_sha256",
 )  # fmt: skip
 
 
@@ -124,12 +124,15 @@ def _outcome(job: Job | None) -> dict[str, Any]:
     }
     if "files" not in facts:
         return outcome
-    levels = stem_levels(facts)
+    levels, quality = stem_levels(facts), facts.get("quality") or {}
+    worst = quality.get("worst")
     return outcome | {
         "duration_s": round(facts["frames"] / facts["sample_rate"], 3),
         "null_dbfs": "exact" if facts.get("null_dbfs") is None else facts["null_dbfs"],
         "loudness_lufs": loudness.get("integrated_lufs"),
         "true_peak_dbtp": loudness.get("true_peak_dbtp"),
+        "leakage_db": quality.get("leakage_db"),
+        "worst": f"{worst['listen']} ({worst['stem']})" if worst else None,
         "flags": "; ".join(flags_of(facts)),
         "elapsed_s": facts.get("elapsed_s"),
         "manifest_sha256": _manifest_sha256(job.destination),

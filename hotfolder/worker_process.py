@@ -206,7 +206,8 @@ def refuse_foreign_plugins(preset: Preset, folders: list[str] | None) -> None:
 
 def summary(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the journal and the reports keep of a manifest."""
-    names = ("input", "null_dbfs", "source_null_dbfs", "files", "provider", "seconds")
+    measured = ("null_dbfs", "source_null_dbfs", "quality")
+    names = ("input", *measured, "files", "provider", "seconds")
     return {name: manifest[name] for name in names if name in manifest}
 
 

@@ -29,6 +29,10 @@ class StemSpec(_Section):
     """One stem: which prior finds it, and what its wet file goes through."""
 
     prior: str = Field(default="", description="prior bundle; the stem's own name if left out")
+    label: str = Field(
+        default="",
+        description="in a bundle with labels, which is meant; the stem's own name if left out",
+    )
     gain_db: float = Field(default=0, ge=-60, le=24, description="fader after the chain, wet only")
     when_absent: Literal["silent", "omit"] = Field(
         default="silent", description="an instrument that does not play: silent file or no file"

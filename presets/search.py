@@ -17,6 +17,7 @@ TIERS: dict[str, dict[str, Any]] = {
 DEFAULTS: dict[str, Any] = {
     "start": "zero",
     "prior_weight": 0.0,
+    "guide_weight": 0.0,
     "exact_gradient": False,
     "output": "masks",
     "mask_power": 1.0,
@@ -40,6 +41,9 @@ class SearchSettings(BaseModel):
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     prior_weight: float | None = Field(
         default=None, ge=0, le=10, description="weight of |z|^2/2: 0 is MLE, above 0 is MAP"
+    )
+    guide_weight: float | None = Field(
+        default=None, ge=0, le=100, description="pull of the flows towards the first estimate"
     )
     exact_gradient: bool | None = Field(
         default=None, description="the other stems of this step, not of the last; a third slower"

@@ -13,7 +13,8 @@ def explain(preset: Preset) -> str:
     head = [f"{preset.name}: {preset.title}".rstrip(": "), preset.description.strip()]
     lines = [*filter(None, head), ""]
     for name, spec in preset.stems.items():
-        lines += [f"{name} (prior {spec.prior})", *_chain_lines(spec.chain)]
+        label = f", label {spec.label}" if spec.label else ""
+        lines += [f"{name} (prior {spec.prior}{label})", *_chain_lines(spec.chain)]
         lines += [f"  fader {spec.gain_db:+g} dB"] if spec.gain_db else []
     into = preset.residual.into
     lines.append(f"residual: part of {into}" if into else "residual: a stem of its own")

@@ -1,5 +1,6 @@
 """Tiny but real priors for the tests: torch flows of some hundred parameters, exported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,22 @@ def tiny_priors(folder: Path) -> None:
     encoder = estimator.encoder_bytes()
     sha256 = estimator.head("low", 0).encoder_sha256
     (folder / f"{sha256[:16]}.encoder.onnx").write_bytes(encoder)
+
+
+def labelled_prior(path: Path) -> Path:
+    """One bundle of a flow with the labels `low` and `high`."""
+    config = replace(CONFIG, labels=2)
+    features = Features(1 / 3, np.linspace(0.6, 0.1, BANDS, dtype=np.float32),
+                        np.full(BANDS, 0.2, np.float32))  # fmt: skip
+    write_bundle(
+        Run(random_flow(3, config, spread=0.15), features, config, TrainSettings(steps=1), 1),
+        path,
+        stem="musicglow",
+        labels=("low", "high"),
+        front_end=tiny_front_end(),
+        sources=(Source(name="none: random weights", files=0, minutes=0),),
+        validation={},
+        percentiles_of_labels={"low": tuple(range(7))},
+        training={"steps": 0},
+    )
+    return path

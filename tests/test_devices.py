@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import stemwright
 from engine import Device, Prior
 from engine.device_descent import GRAPHS, descend_on_device
-from engine.search import Adam
+from engine.search import Adam, SearchPlan, SearchTask
 from export.device_graphs import device_graphs
 from presets import StemwrightError
 
@@ -23,30 +23,34 @@ def priors(tiny_prior_folder):
     return [Prior(tiny_prior_folder / f"{stem}.prior", Device("cpu")) for stem in ("low", "high")]
 
 
-def descend_on_host(priors, latents, magnitudes, mix, weight, rate, prior_weight):
-    movers = [Adam(z.shape, rate) for z in latents]
+def descend_on_host(priors, latents, magnitudes, task):
+    movers = [Adam(z.shape, task.plan.learning_rate) for z in latents]
     own = list(magnitudes)
     for _ in range(STEPS):
         total = sum(own)
         for index, prior in enumerate(priors):
             others = total - own[index]
             _, own[index], gradient = prior.gradient(
-                latents[index], mix, others, weight, prior_weight
-            )
+                latents[index], task.mix, others, task.guide[index], task.weight,
+                prior_weight=task.plan.prior_weight, guide_weight=task.plan.guide_weight,
+            )  # fmt: skip
             latents[index] = latents[index] + movers[index].move(gradient)
     return latents
 
 
-@pytest.mark.parametrize("prior_weight", [0.0, 0.5])
-def test_arrays_that_stay_on_the_device_take_the_same_steps(priors, rng, prior_weight):
+@pytest.mark.parametrize(("prior_weight", "guide_weight"), [(0.0, 0.0), (0.5, 0.0), (0.0, 2.0)])
+def test_arrays_that_stay_on_the_device_take_the_same_steps(
+    priors, rng, prior_weight, guide_weight
+):
     """The path of a graphics card, on the device that every machine has."""
     mix = rng.random((2, 12, 16)).astype(np.float32)
     weight = np.ones_like(mix)
     latents = [0.1 * rng.standard_normal((2, 6, 32)).astype(np.float32) for _ in priors]
     magnitudes = np.stack([p.inverse(z) for p, z in zip(priors, latents, strict=True)])
-    given = (priors, latents, magnitudes, mix, weight, 0.03, prior_weight)
-    moved = descend_on_device(*given, range(STEPS))
-    expected = descend_on_host(priors, list(latents), *given[2:])
+    plan = SearchPlan(learning_rate=0.03, prior_weight=prior_weight, guide_weight=guide_weight)
+    task = SearchTask(mix, weight, rng.random(magnitudes.shape).astype(np.float32), plan)
+    moved = descend_on_device(priors, latents, magnitudes, task, range(STEPS))
+    expected = descend_on_host(priors, list(latents), magnitudes, task)
     for got, wanted, start in zip(moved, expected, latents, strict=True):
         assert np.abs(got - wanted).max() < SAME
         assert np.abs(got - start).max() > 0.1  # they did move

@@ -26,6 +26,7 @@ def make_vectors(rng, config, batch, frames):
         "magnitudes": rng.random(shape).astype(np.float32) + 0.01,
         "z": rng.standard_normal((batch, frames // 2, 2 * config.bands)).astype(np.float32),
         "others": rng.random(shape).astype(np.float32),
+        "guide": rng.random(shape).astype(np.float32),
     }
 
 
@@ -61,8 +62,10 @@ def test_exported_gradient_equals_finite_differences(rng, compression):
             "latents": z,
             "mix": v["magnitudes"],
             "others": v["others"],
+            "guide": v["guide"],
             "weight": weight,
             "prior_weight": np.array(0.3, np.float32),
+            "guide_weight": np.array(0.7, np.float32),
         }
         return session.run(["loss", "gradient"], inputs)
 

@@ -8,8 +8,12 @@ import bench_path  # noqa: F401 - first, it finds the next ones
 import nmf
 import quality
 from engine.search import divergence
+from export.bundle import write_bundle
+from export.flow import FlowConfig
+from export.train import Features, Run, TrainSettings
 from multitracks import Song
 from presets import load_preset
+from prior_fixtures import random_flow
 from quality_page import Score, page
 
 RATE = 44_100
@@ -80,6 +84,26 @@ def test_engine_separates_with_the_priors_of_the_stems_that_are_there(song, engi
 def test_faithful_search_counts_the_flows_and_no_estimate(engine):
     flows = sum(prior.card.parameters for prior in engine.priors.values())
     assert engine.row(load_preset("faithful")).parameters == flows
+
+
+def test_musicglow_is_counted_once_and_asked_by_stem(song, engine, tmp_path):
+    config = FlowConfig(blocks=1, hidden=4, layers=1, labels=4)
+    told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
+    card = write_bundle(
+        Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
+        tmp_path / "musicglow.prior",
+        stem="musicglow",
+        labels=list(engine.priors),
+        front_end=next(iter(engine.priors.values())).card.front_end,
+        sources=(),
+        validation={},
+        training={},
+    )
+    preset = load_preset("faithful")
+    few = preset.model_copy(update={"search": preset.search.model_copy(update={"steps": 2})})
+    row = engine.row(few, musicglow=tmp_path / "musicglow.prior")
+    assert row.parameters == card.parameters
+    assert scored(song, row).decibels.keys() == {"bass", "drums"}
 
 
 def scores():

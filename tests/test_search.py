@@ -7,7 +7,7 @@ import pytest
 
 from engine import Device, Prior
 from engine.masks import MaskPlan, combine, level
-from engine.search import SearchPlan, search
+from engine.search import SearchPlan, divergence, search
 
 FAITHFUL = SearchPlan(steps=150, learning_rate=0.01, exact=True)
 
@@ -18,16 +18,21 @@ def priors(tiny_prior_folder):
 
 
 @pytest.fixture(scope="module")
-def mix(priors):
-    """Magnitudes that the priors themselves drew, added up."""
+def parts(priors):
+    """Magnitudes that the priors themselves drew."""
     rng = np.random.default_rng(3)
-    parts = [p.inverse(rng.standard_normal((2, 6, 32)).astype(np.float32)) for p in priors]
-    return np.asarray(sum(parts), np.float32)
+    drawn = [p.inverse(rng.standard_normal((2, 6, 32)).astype(np.float32)) for p in priors]
+    return np.stack(drawn)
 
 
-def run(priors, mix, plan, threads=2, seed=0, start=None):
+@pytest.fixture(scope="module")
+def mix(parts):
+    return parts.sum(axis=0)
+
+
+def run(priors, mix, plan, threads=2, seed=0, start=None, guide=None):
     with ThreadPoolExecutor(threads) as pool:
-        return search(priors, mix, np.ones_like(mix), start, plan, seed, pool)
+        return search(priors, mix, np.ones_like(mix), start, guide, plan, seed, pool)
 
 
 def test_faithful_search_lowers_the_divergence_by_nine_tenths(priors, mix):
@@ -48,6 +53,24 @@ def test_sum_of_the_last_step_serves_as_well_as_the_exact_one(priors, mix):
     late = run(priors, mix, plan).last_loss
     exact = run(priors, mix, SearchPlan(steps=100, learning_rate=0.03, exact=True)).last_loss
     assert late < 2 * exact + 1e-3
+
+
+def test_a_guide_draws_every_prior_towards_its_own_part(priors, parts, mix):
+    ones = np.ones_like(mix)
+
+    def away(**plan):
+        found = run(priors, mix, SearchPlan(steps=100, **plan), guide=parts).magnitudes
+        return sum(divergence(p, m, ones) for p, m in zip(parts, found, strict=True))
+
+    assert away(guide_weight=1.0) < 0.2 * away()
+    spsa = {"method": "finite-difference", "learning_rate": 0.05}
+    assert away(guide_weight=1.0, **spsa) < away(**spsa)
+
+
+def test_a_guide_without_weight_changes_nothing(priors, parts, mix):
+    plan = SearchPlan(steps=5)
+    unguided, idle = (run(priors, mix, plan, guide=guide).magnitudes for guide in (None, parts))
+    assert np.array_equal(unguided, idle)
 
 
 def test_a_prior_weight_keeps_the_latents_near_the_mode(priors, mix):
@@ -93,10 +116,10 @@ def test_frames_without_weight_change_nothing(priors, mix):
     weight = np.ones_like(mix)
     weight[:, 8:] = 0
     with ThreadPoolExecutor(1) as pool:
-        one = search(priors, mix, weight, None, plan, 0, pool)
+        one = search(priors, mix, weight, None, None, plan, 0, pool)
         loud = mix.copy()
         loud[:, 8:] *= 9
-        other = search(priors, loud, weight, None, plan, 0, pool)
+        other = search(priors, loud, weight, None, None, plan, 0, pool)
     assert np.array_equal(one.magnitudes, other.magnitudes)
 
 

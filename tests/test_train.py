@@ -74,7 +74,7 @@ def test_likelihood_grows(tmp_path):
 
 
 def test_a_leak_is_told_from_the_clean_excerpt(tmp_path):
-    _, told_apart = train(tmp_path, 60).validate()
+    told_apart = train(tmp_path, 60).validate().told_apart
     assert told_apart > 0.9
 
 
@@ -94,7 +94,7 @@ def mixes():
 def test_random_mixes_have_unit_level_and_targets_on_the_same_scale():
     mix, targets = mixes().sample(np.random.default_rng(0), 64, 10)
     power = (mix**2).mean(axis=(1, 2))
-    assert np.allclose(power[power > 0.5], 1, atol=1e-3)
+    assert np.allclose(power[power > 0.6], 1, atol=1e-3)  # less: nobody plays
     assert targets.keys() == {"a", "rest"}
     # random phases: powers add on average, not in every point
     heard = power > 0.5
@@ -121,3 +121,19 @@ def test_estimator_resumes_and_learns(tmp_path):
     one, two = load_estimator(tmp_path / "whole"), load_estimator(tmp_path / "halves")
     assert torch.equal(one.encoder.start.weight, two.encoder.start.weight)
     assert whole[-1].valid_loss["a"] < whole[0].valid_loss["a"]
+
+
+def test_seats_of_a_mix_are_balanced_whatever_the_takes_levels_were():
+    class Loud(Tones):
+        def sample(self, rng, batch, frames):
+            return 30 * super().sample(rng, batch, frames)
+
+    parts = {"a": Loud(1), "b": Tones(5), "c": Tones(6)}
+    loud = RandomMixes(parts, {"a": ["a"], "rest": ["b", "c"]}, np.ones(BANDS))
+    _, targets = loud.sample(np.random.default_rng(1), 200, 10)
+    levels = {n: 10 * np.log10((t**2).mean(axis=(1, 2)) + 1e-9) for n, t in targets.items()}
+    both = (levels["a"] > -30) & (levels["rest"] > -30)
+    difference_db = levels["a"][both] - levels["rest"][both]
+    assert both.mean() > 0.4
+    assert abs(np.median(difference_db)) < 2
+    assert 3 < difference_db.std() < 9

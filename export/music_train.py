@@ -1,0 +1,81 @@
+"""The training of MusicGlow: one flow for several stems, told by a label which one is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine import PERCENTS, STEM_PATTERN
+from presets import StemwrightError
+
+from .music import Music
+from .runs import add_about, named_places, read_about, read_corpus, sized, told_corpus, write_about
+from .train import CHECKPOINT, Run, Trainer, load_run
+
+MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
+
+
+def train_music(
+    places: Sequence[Path], out: Path, steps: int, size: str, seed: int, threads: int
+) -> Iterator[str]:
+    """Train in `out`, yielding lines for the terminal; a folder with a checkpoint goes on.
+
+    `places` are STEM=FOLDER of isolated recordings; stems may repeat. Their order is that of
+    the labels. What leaks into a stem's excerpts in the contrastive term are the other stems.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    folders = named_places(places)
+    labels = tuple(folders)
+    _check(labels, out)
+    card, config, settings = sized(size, steps, seed)
+    corpora = [read_corpus(stem, given, card, out) for stem, given in folders.items()]
+    for corpus in corpora:
+        yield from told_corpus(corpus)
+    config = replace(config, labels=len(labels))
+    # as many rows of every label
+    settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
+    music = Music(corpora)
+    train, valid = music.split()
+    write_about(out, MUSICGLOW, card, music.sources, settings, labels)
+    trainer = Trainer(out, config, settings, train, valid, train.leak)
+    yield from trainer.lines(labels)
+    yield from _measured(load_run(out), valid, out)
+
+
+def _check(labels: Sequence[str], out: Path) -> None:
+    """Refuse what would fail after the training, or spoil an earlier one."""
+    if len(labels) < 2:
+        raise StemwrightError(
+            "music-single",
+            f"--music trains one flow for several stems and was given {', '.join(labels)} alone. "
+            "Name more, or train a prior of its own with --stem.",
+        )
+    if wrong := [label for label in labels if not re.fullmatch(STEM_PATTERN, label)]:
+        raise StemwrightError(
+            "label-malformed",
+            f"{', '.join(wrong)}: a stem's name begins with a small letter and has small "
+            "letters, digits, - and _ only.",
+        )
+    if (out / CHECKPOINT).exists() and tuple(theirs := read_about(out)["labels"]) != labels:
+        raise StemwrightError(
+            "run-differs",
+            f"{out} holds a flow with the labels {', '.join(theirs) or '(none)'} in this order, "
+            f"not {', '.join(labels)}. Name the stems as before, or choose another folder.",
+        )
+
+
+def _measured(run: Run, valid: Music, out: Path) -> Iterator[str]:
+    """Measure held-out excerpts of every stem under its label."""
+    percentiles, nats = {}, {}
+    for label, corpus in enumerate(valid.corpora):
+        scores = run.scores(corpus, label)
+        percentiles[corpus.stem] = [float(p) for p in np.percentile(scores, PERCENTS)]
+        nats[corpus.stem] = float(-scores.mean())
+        yield f"{corpus.stem}: {nats[corpus.stem]:.3f} nats per dimension on held-out songs"
+    add_about(out, percentiles_of_labels=percentiles, validation={"nats_per_dimension": nats})

@@ -1,0 +1,131 @@
+"""The other instruments that a new one is trained against: recordings of them, or stand-ins.
+
+What the likelihood sees is the new instrument alone; leaks and random mixes need others. They
+are the recordings that the user names, and where there are none, samples of installed priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from engine import FrontEndCard, Prior
+
+from .dataset import Corpus, Interference
+from .estimator_train import EstimatorSettings, RandomMixes
+from .head_train import FrozenEncoder, HeadTrainer, installed_encoder
+from .prior_samples import installed_priors, sampled_corpora, sampled_corpus
+
+SAMPLES = "samples"  # folder in the run
+
+
+@dataclass(frozen=True)
+class Others:
+    """Everyone but `stem`: `recorded` corpora by name, and installed priors of the same view."""
+
+    stem: str
+    front_end: FrontEndCard
+    folder: Path
+    seed: int
+    recorded: dict[str, Corpus]
+
+    @cached_property
+    def installed(self) -> dict[str, Prior]:
+        """Installed priors by name."""
+        return installed_priors(self.stem, self.front_end)
+
+    def leak(self) -> Interference | None:
+        """What the contrastive term leaks in: recordings if there are any, or else samples."""
+        corpora = self.recorded or self._sampled
+        return Interference(self.stem, list(corpora.values())) if corpora else None
+
+    def told(self) -> str:
+        """One sentence about where the leaks come from."""
+        if self.recorded:
+            return f"leaks come from recordings of {', '.join(self.recorded)}"
+        if self.installed:
+            return (
+                f"leaks come from samples of the installed priors {', '.join(self.installed)}; "
+                "recordings given with --against teach more"
+            )
+        return (
+            "no recordings of other instruments (--against) and no installed priors: the prior "
+            "learns its own instrument only, not what to tell it from"
+        )
+
+    @property
+    def encoder(self) -> FrozenEncoder | None:
+        """The encoder that installed bundles share."""
+        return installed_encoder(self.installed)
+
+    def head_trainer(
+        self, encoder: FrozenEncoder, corpus: Corpus, own: Prior, settings: EstimatorSettings
+    ) -> HeadTrainer:
+        """A run that trains the new stem's head on its recordings, against everyone else.
+
+        A mix can hold every instrument, so samples stand in for all that were not recorded.
+        Samples of the new prior itself join its recordings: otherwise the head would learn to
+        tell recordings from samples.
+        """
+        cut = sampled_corpus(self.stem, own, self.seed, self.folder / SAMPLES)
+        sides = zip(corpus.split(), cut.split(), strict=True)
+        view = self.front_end
+        mine = [
+            Corpus(
+                self.stem,
+                (*real.clips, *drawn.clips),
+                weights=real.weights,
+                frame_s=view.hop / view.sample_rate,
+            )
+            for real, drawn in sides
+        ]
+        others = {name: c.split() for name, c in (self._sampled | self.recorded).items()}
+        width = np.diff(view.edges_hz) / (view.sample_rate / (4 * view.hop))
+        train, valid = (
+            RandomMixes(
+                {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
+                {self.stem: (self.stem,)},
+                np.maximum(width, 1),
+            )
+            for side in (0, 1)
+        )
+        return HeadTrainer(self.folder, self.stem, encoder, settings, train, valid)
+
+    @cached_property
+    def _sampled(self) -> dict[str, Corpus]:
+        return sampled_corpora(self.installed, self.seed, self.folder / SAMPLES)
+
+
+def train_head(others: Others, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
+    """Train the head in the run's folder, yielding lines for the terminal."""
+    encoder = others.encoder
+    if encoder is None:
+        yield (
+            "no head for first estimates: no installed prior of the same spectrogram has one "
+            "whose encoder could be used. The prior works in presets with search: "
+            "{start: zero, flow_weight: 1}"
+        )
+        return
+    settings = EstimatorSettings(steps=steps, seed=others.seed)
+    trainer = others.head_trainer(encoder, corpus, own, settings)
+    yield (
+        f"head: on the installed encoder {encoder.sha256[:12]}, which stays as it is; in mixes "
+        f"with {', '.join(name for name in trainer.train_mixes.parts if name != others.stem)}"
+    )
+    if trainer.step:
+        yield f"head: resuming at step {trainer.step} of {steps}"
+    for p in trainer.run():
+        left = p.seconds / max(p.step - trainer.started_at, 1) * (p.steps - p.step)
+        yield (
+            f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "
+            f"validation {p.valid_loss:.3f}  {left / 60:.1f} min left"
+        )
+    found, before = trainer.measure()
+    yield (
+        f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
+        f"mix itself has {before:.1f} dB"
+    )

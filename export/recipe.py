@@ -1,0 +1,186 @@
+"""A whole set of priors by one command: render, train every flow, train the heads, export, judge.
+
+A recipe says which recordings each part consists of and which parts each prior stands for. Every
+stage leaves its run in the output folder; called again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine import Device, Prior, judge_priors, store_row
+from presets import StemwrightError
+
+from .dataset import Corpus, Interference, load_corpus
+from .midi_render import render_corpus
+from .priors import export_prior, measure_held_out, run_heads
+from .recordings import SUFFIXES, Origins
+from .runs import sized, standard_front_end, told_corpus, write_about
+from .train import Trainer, load_run
+
+Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Recipe(BaseModel):
+    """What a recipe file says.
+
+    `parts` are patterns of files below the folders of recordings; `render` is minutes of a part
+    to compose and play through SoundFonts on top; `priors` are the parts of each prior.
+    `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    catalogue: str
+    parts: dict[str, Patterns]
+    render: dict[str, Annotated[float, Field(gt=0)]] = {}
+    render_seed: int = 0
+    priors: dict[str, Patterns]
+    flow_steps: int = Field(default=4000, gt=0)
+    head_steps: int = Field(default=8000, gt=0)
+    seed: int = 0
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe; raises StemwrightError with what is wrong in it."""
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text("utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise StemwrightError("recipe-malformed", f"{path}: {error}") from error
+    unknown = {p for made_of in recipe.priors.values() for p in made_of} - recipe.parts.keys()
+    unknown |= recipe.render.keys() - recipe.parts.keys()
+    if unknown:
+        raise StemwrightError(
+            "recipe-malformed",
+            f"{path}: {', '.join(sorted(unknown))} is used, but parts has only "
+            f"{', '.join(recipe.parts)}.",
+        )
+    return recipe
+
+
+class Kitchen:
+    """The recordings of a recipe, found and loaded once for all of its priors."""
+
+    def __init__(
+        self, path: Path, recordings: Sequence[Path], soundfonts: Sequence[Path], out: Path
+    ) -> None:
+        self.recipe, self.out = read_recipe(path), out
+        self.catalogue = path.with_name(self.recipe.catalogue)
+        self.card = standard_front_end()
+        self._recordings, self._soundfonts = recordings, soundfonts
+        self._corpora: dict[tuple[str, ...], Corpus] = {}
+
+    def render(self) -> Iterator[str]:
+        """Compose and play what the recipe wants rendered and is not there yet."""
+        for part, minutes in self.recipe.render.items():
+            folder = self._rendered(part)
+            if not folder.exists():
+                aside = folder.with_name(f"{part}.part")
+                seed = self.recipe.render_seed
+                files = render_corpus(aside, part, minutes, seed, self._soundfonts)
+                aside.rename(folder)
+                yield f"{part}: {len(files)} songs rendered"
+
+    def files(self, part: str) -> list[Path]:
+        """Every recording of a part."""
+        found = {
+            path
+            for root in self._recordings
+            for pattern in self.recipe.parts[part]
+            for path in root.glob(pattern)
+            if path.suffix.lower() in SUFFIXES
+        }
+        found.update(self._rendered(part).glob("*"))
+        if not found:
+            raise StemwrightError(
+                "recordings-missing",
+                f"{part}: no recording matches {', '.join(self.recipe.parts[part])} below "
+                f"{', '.join(map(str, self._recordings))}.",
+            )
+        return sorted(found)
+
+    def corpus(self, stem: str, parts: tuple[str, ...]) -> Corpus:
+        """The recordings of some parts together, without those held out for judging."""
+        if parts not in self._corpora:
+            self._corpora[parts] = load_corpus(
+                stem,
+                [path for part in parts for path in self.files(part)],
+                self.card.front_end(),
+                catalogue=self.catalogue,
+                cache=self.out / "magnitudes",
+            )
+        return self._corpora[parts]
+
+    def held_out(self, parts: Sequence[str]) -> list[Path]:
+        """The recordings of some parts that no training heard."""
+        origins = Origins(self.catalogue)
+        return [p for part in parts for p in self.files(part) if origins.of(p).held_out]
+
+    def _rendered(self, part: str) -> Path:
+        return self.out / "rendered" / part
+
+
+def make_priors(
+    recipe: Path,
+    recordings: Sequence[Path],
+    soundfonts: Sequence[Path],
+    out: Path,
+    priors: Path,
+    threads: int,
+) -> Iterator[str]:
+    """Make every prior of a recipe, yielding lines for the terminal.
+
+    Runs are kept in `out`, bundles and the encoder are written to `priors`.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    kitchen = Kitchen(recipe, recordings, soundfonts, out)
+    yield from kitchen.render()
+    for stem in kitchen.recipe.priors:
+        for line in _train_flow(kitchen, stem):
+            yield f"{stem}: {line}"
+    parts = kitchen.recipe.parts
+    corpora = {part: kitchen.corpus(part, (part,)) for part in parts}
+    heads = {part: (part,) for part in parts} | kitchen.recipe.priors
+    steps, seed = kitchen.recipe.head_steps, kitchen.recipe.seed
+    for line in run_heads(corpora, heads, out / "heads", steps, seed):
+        yield f"heads: {line}"
+    priors.mkdir(parents=True, exist_ok=True)
+    for stem in kitchen.recipe.priors:
+        yield export_prior(out / stem, priors / f"{stem}.prior", out / "heads")
+    yield from _judge(kitchen, priors)
+
+
+def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
+    recipe, out = kitchen.recipe, kitchen.out / stem
+    card, config, settings = sized("cpu", recipe.flow_steps, recipe.seed)
+    corpus = kitchen.corpus(stem, recipe.priors[stem])
+    yield from told_corpus(corpus)
+    others = [
+        kitchen.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
+    ]
+    train, valid = corpus.split()
+    leak = Interference(stem, others) if others else None
+    write_about(out, stem, card, corpus.sources, settings)
+    yield from Trainer(out, config, settings, train, valid, leak).lines()
+    yield measure_held_out(load_run(out), valid, out)
+
+
+def _judge(kitchen: Kitchen, folder: Path) -> Iterator[str]:
+    """Compare the new priors on what was held out and store every row in its card."""
+    held: Mapping[str, Any] = {
+        stem: files
+        for stem, parts in kitchen.recipe.priors.items()
+        if (files := kitchen.held_out(parts))
+    }
+    opened = {stem: Prior(folder / f"{stem}.prior", Device("cpu")) for stem in held}
+    judgement = judge_priors(opened, held, kitchen.recipe.seed)
+    yield from judgement.lines()
+    for stem, prior in opened.items():
+        store_row(prior.path, judgement.row(stem))

@@ -1,0 +1,341 @@
+"""A new instrument joins: samples stand in for others, its head learns, nobody else changes."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import export.runs
+from engine import Device, Prior, read_bundle
+from engine.estimate import Estimate, give_way
+from export import export_prior, train_prior
+from export.bundle import write_bundle
+from export.dataset import Interference
+from export.estimator import EstimatorConfig, against
+from export.estimator_train import (
+    EstimatorSettings,
+    EstimatorTrainer,
+    RandomMixes,
+    load_estimator,
+)
+from export.head_train import FrozenEncoder, HeadTrainer, installed_encoder, load_head
+from export.others import Others
+from export.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
+from export.runs import read_corpus
+from export.train import TrainSettings
+from export.verdict import GOOD, judge_run
+from presets import StemwrightError
+from prior_fixtures import BANDS, CONFIG, tiny_front_end, tiny_priors, tiny_run
+
+RATE = 44_100
+
+
+def open_all(folder):
+    return {name: Prior(folder / f"{name}.prior", Device("cpu")) for name in ("low", "high")}
+
+
+@pytest.fixture(scope="module")
+def priors(tiny_prior_folder):
+    return open_all(tiny_prior_folder)
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_prior_folder):
+    return FrozenEncoder(next(tiny_prior_folder.glob("*.encoder.onnx")))
+
+
+def hashes(folder):
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
+
+
+# samples of priors
+
+
+def test_a_prior_plays_its_own_instrument_at_the_level_of_recordings(priors):
+    corpora = sampled_corpora(priors, seed=0)
+    share = {}
+    for name, corpus in corpora.items():
+        clips = np.stack([clip.active for clip in corpus.clips]).astype(np.float32)
+        assert clips.shape == (POOL, 128, BANDS)
+        assert np.allclose((clips**2).sum(axis=2).mean(axis=1), 1, atol=0.01)
+        share[name] = (clips[..., : BANDS // 2] ** 2).sum() / (clips**2).sum()
+    assert share["low"] > 0.7 > 0.3 > share["high"]
+
+
+def test_samples_follow_the_seed_and_are_kept(priors, tmp_path):
+    drawn, again, other = (
+        sampled_corpus("low", priors["low"], seed, tmp_path).clips[3].active for seed in (0, 0, 1)
+    )
+    assert np.array_equal(drawn, again)
+    assert not np.array_equal(drawn, other)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_samples_serve_as_leaks_and_are_held_out_like_songs(priors, rng):
+    train, valid = sampled_corpus("low", priors["low"], 0).split()
+    assert {c.song for c in train.clips}.isdisjoint(c.song for c in valid.clips)
+    leak = Interference("mid", list(sampled_corpora(priors, 0).values()))
+    assert leak(rng, 3, 16).shape == (3, 16, BANDS)
+
+
+def test_installed_priors_are_those_of_the_same_view_without_the_stem(
+    tiny_prior_folder, monkeypatch
+):
+    monkeypatch.setenv("STEMWRIGHT_PRIORS", str(tiny_prior_folder))
+    assert installed_priors("low", tiny_front_end()).keys() == {"high"}
+    assert installed_priors("mid", tiny_front_end()).keys() == {"low", "high"}
+
+
+# the verdict
+
+
+def held_out(priors, name):
+    return [c.active.astype(np.float32) for c in sampled_corpus(name, priors[name], 5).clips[:6]]
+
+
+def test_a_prior_that_knows_its_instrument_is_good(priors):
+    verdict = judge_run(priors["low"], {"high": priors["high"]}, held_out(priors, "low"), 12, ())
+    assert verdict.good
+    assert verdict.told_apart["high"] >= GOOD
+    first, *_, last = verdict.lines()
+    assert first.startswith("tells low from high in ")
+    assert last == "low: good"
+
+
+def test_a_prior_that_does_not_is_told_what_to_do(priors):
+    verdict = judge_run(priors["high"], {"low": priors["low"]}, held_out(priors, "low"), 3, ())
+    assert not verdict.good
+    (*_, last) = verdict.lines()
+    assert "NOT GOOD" in last
+    assert "3.0 minutes" in last
+    assert "--against low=FOLDER" in last
+
+
+def test_without_rivals_or_recordings_the_verdict_says_so(priors):
+    (alone,) = judge_run(priors["low"], {}, held_out(priors, "low"), 12, ()).lines()
+    assert "no other prior" in alone
+    nothing = judge_run(priors["low"], {"high": priors["high"]}, [], 12, ())
+    assert not nothing.good
+    assert "too little" in list(nothing.lines())[-1]
+
+
+def test_a_collective_rival_does_not_count(priors, monkeypatch):
+    card = priors["low"].card.model_copy(update={"stem": "rest", "against": ("vocals",)})
+    monkeypatch.setattr(priors["low"], "card", card)
+    verdict = judge_run(priors["high"], {"rest": priors["low"]}, held_out(priors, "low"), 12, ())
+    assert verdict.told_apart["rest"] < GOOD
+    assert verdict.good
+
+
+# stems within stems
+
+
+def cards(priors, **against):
+    """Cards of the stems named; those with a list are collective."""
+    card = priors["low"].card
+    return [card.model_copy(update={"stem": s, "against": a}) for s, a in against.items()]
+
+
+def test_other_gives_way_to_a_part_of_it(priors, rng):
+    masks = rng.random((3, 1, 4, BANDS), np.float32)
+    members = cards(priors, vocals=(), guitar=(), other=("vocals",))
+    masks[1] = 1
+    assert not give_way(masks, members)[2].any()
+    masks[1] = 0
+    assert give_way(masks, members).tobytes() == masks.tobytes()
+
+
+def test_a_set_without_parts_of_other_keeps_its_bytes(priors, rng):
+    masks = rng.random((3, 1, 4, BANDS), np.float32)
+    for rest in (("vocals", "bass"), ()):
+        members = cards(priors, vocals=(), bass=(), other=rest)
+        assert give_way(masks, members).tobytes() == masks.tobytes()
+
+
+def test_several_parts_are_taken_out_of_other_one_by_one(priors, rng):
+    masks = rng.random((3, 1, 4, BANDS), np.float32)
+    given = give_way(masks, cards(priors, other=("vocals",), guitar=(), piano=()))
+    assert np.allclose(given[0], masks[0] * (1 - masks[1]) * (1 - masks[2]))
+    assert np.array_equal(given[1:], masks[1:])
+
+
+def test_estimate_applies_it_to_the_mix(tiny_prior_folder, priors, rng, monkeypatch):
+    mix = rng.random((1, 8, BANDS), np.float32)
+    plain = Estimate(list(priors.values()), [tiny_prior_folder], Device("cpu")).magnitudes(mix)
+    card = priors["low"].card.model_copy(update={"against": ("vocals",)})
+    monkeypatch.setattr(priors["low"], "card", card)
+    nested = Estimate(list(priors.values()), [tiny_prior_folder], Device("cpu")).magnitudes(mix)
+    assert np.allclose(nested[0], plain[0] * (1 - plain[1] / mix), atol=1e-6)
+    assert np.array_equal(nested[1], plain[1])
+
+
+def test_heads_of_several_parts_know_what_they_are_against():
+    heads = {
+        "vocals": ("vocals",),
+        "bass": ("bass",),
+        "guitar": ("guitar",),
+        "strings": ("strings",),
+        "other": ("guitar", "strings"),
+        "band": ("bass", "guitar"),
+    }
+    assert against("other", heads) == ("vocals", "bass")
+    assert against("band", heads) == ("vocals", "strings")
+    assert against("guitar", heads) == ()
+
+
+def test_a_collective_bundle_carries_what_its_head_is_against(priors, tmp_path):
+    corpora = sampled_corpora({"a": priors["low"], "b": priors["high"], "c": priors["high"]}, 0)
+    mixes = RandomMixes(corpora, {"a": ("a",), "rest": ("b", "c")}, np.ones(BANDS))
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1,), head=8)
+    settings = EstimatorSettings(steps=1, batch=2, frames=16)
+    list(EstimatorTrainer(tmp_path, config, settings, mixes, mixes).run())
+    for stem, expected in (("rest", ("a",)), ("a", ())):
+        write_bundle(
+            tiny_run(np.full(BANDS, 0.3), 0),
+            tmp_path / f"{stem}.prior",
+            stem=stem,
+            front_end=tiny_front_end(),
+            sources=(),
+            validation={},
+            training={},
+            head=load_estimator(tmp_path).head(stem, 0),
+        )
+        assert read_bundle(tmp_path / f"{stem}.prior")[0].against == expected
+
+
+# the head
+
+
+@pytest.fixture(scope="module")
+def mixes(priors):
+    return RandomMixes(sampled_corpora(priors, 0), {"low": ("low",)}, np.ones(BANDS))
+
+
+def head_run(folder, mixes, encoder, steps, upto=None):
+    settings = EstimatorSettings(steps, batch=4, frames=16, warm_up=2, learning_rate=1e-2)
+    trainer = HeadTrainer(folder, "low", encoder, settings, mixes, mixes)
+    reports = []
+    for progress in trainer.run(every=10):
+        reports.append(progress)
+        if upto is not None and progress.step >= upto:
+            break
+    return trainer, reports
+
+
+def test_head_learns_on_the_frozen_encoder_and_resumes_exactly(mixes, encoder, tmp_path):
+    for folder in ("whole", "halves"):
+        (tmp_path / folder).mkdir()
+    trainer, reports = head_run(tmp_path / "whole", mixes, encoder, 40)
+    head_run(tmp_path / "halves", mixes, encoder, 40, upto=20)
+    resumed, _ = head_run(tmp_path / "halves", mixes, encoder, 40)
+    assert resumed.started_at == 20
+    assert torch.equal(trainer.head.last.weight, resumed.head.last.weight)
+    assert reports[-1].valid_loss < reports[0].valid_loss
+    found, before = trainer.measure()
+    assert found > before
+
+
+def test_a_head_of_another_encoder_is_not_trained_on(mixes, encoder, tmp_path, monkeypatch):
+    head_run(tmp_path, mixes, encoder, 20)
+    monkeypatch.setattr(encoder, "sha256", "0" * 64)
+    with pytest.raises(StemwrightError, match="Remove the file") as caught:
+        head_run(tmp_path, mixes, encoder, 20)
+    assert caught.value.code == "encoder-changed"
+
+
+def test_without_heads_there_is_no_encoder(priors):
+    assert installed_encoder({}) is None
+
+
+# from takes to a set
+
+
+@pytest.fixture
+def takes(tmp_path):
+    """Twelve files of noise in the middle of the spectrum, with a pulse."""
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    hz = np.fft.rfftfreq(2 * RATE, 1 / RATE)
+    for n in range(12):
+        rng = np.random.default_rng(n)
+        spectrum = np.fft.rfft(rng.standard_normal(2 * RATE)) * ((hz > 1500) & (hz < 4000))
+        pulse = 1 + np.sin(2 * np.pi * (1 + n) * np.arange(2 * RATE) / RATE)
+        audio = np.fft.irfft(spectrum) * pulse
+        soundfile.write(folder / f"{n}.wav", 0.3 * audio / np.abs(audio).max(), RATE)
+    return folder
+
+
+def tiny_size(size, steps, seed):
+    return tiny_front_end(), CONFIG, TrainSettings(steps=steps, seed=seed)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The command at the tiny priors' size, with these installed."""
+    folder = tmp_path / "priors"
+    folder.mkdir()
+    tiny_priors(folder)
+    monkeypatch.setenv("STEMWRIGHT_PRIORS", str(folder))
+    monkeypatch.setattr(export.runs, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.runs, "FlowConfig", lambda: CONFIG)
+    return folder
+
+
+def test_a_new_instrument_leaves_every_other_bundle_as_it_is(installed, takes, tmp_path):
+    before = hashes(installed)
+    lines = list(train_prior("mid", [takes], tmp_path / "run", (), 6, "cpu", 0, 1, 4))
+    assert any("samples of the installed priors high, low" in line for line in lines)
+    assert any(line.startswith("tells mid from high in ") for line in lines)
+    assert any(line.startswith("head: step 4/4") for line in lines)
+    export_prior(tmp_path / "run", installed / "mid.prior", None)
+    after = hashes(installed)
+    assert after.pop("mid.prior")
+    assert after == before
+    card, _, _ = read_bundle(installed / "mid.prior")
+    assert card.validation["told_apart"].keys() == {"high", "low"}
+    members = {**open_all(installed), "mid": Prior(installed / "mid.prior", Device("cpu"))}
+    members["mid"].verify()
+    estimate = Estimate(list(members.values()), [installed], Device("cpu"))
+    assert estimate.magnitudes(np.ones((1, 8, BANDS), np.float32)).shape == (3, 1, 8, BANDS)
+
+
+def test_the_command_goes_on_where_it_was(installed, takes, tmp_path):
+    run = tmp_path / "run"
+    first = list(train_prior("mid", [takes], run, (), 4, "cpu", 0, 1, 0))
+    assert not any(line.startswith("head:") for line in first)
+    assert load_head(run, 0) is None
+    again = list(train_prior("mid", [takes], run, (), 4, "cpu", 0, 1, 4))
+    assert not any(line.startswith("step ") for line in again)
+    assert any(line.startswith("head: step 4/4") for line in again)
+
+
+def test_a_name_that_no_card_takes_is_refused_before_the_training(takes, tmp_path):
+    with pytest.raises(StemwrightError, match="small letter"):
+        next(train_prior("Mid Range", [takes], tmp_path / "run", (), 4, "cpu", 0, 1, 0))
+
+
+def test_nothing_installed_is_told_and_works(takes, tmp_path, monkeypatch):
+    monkeypatch.setattr(export.runs, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.runs, "FlowConfig", lambda: CONFIG)
+    lines = list(train_prior("mid", [takes], tmp_path / "run", (), 2, "cpu", 0, 1, 2))
+    assert any("no installed priors" in line for line in lines)
+    assert any("no other prior is installed" in line for line in lines)
+    assert any(line.startswith("no head for first estimates") for line in lines)
+    export_prior(tmp_path / "run", tmp_path / "mid.prior", None)
+    assert read_bundle(tmp_path / "mid.prior")[0].encoder_sha256 is None
+
+
+def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
+
+    recorded = {"low": read_corpus("low", [takes], tiny_front_end(), tmp_path / "run")}
+    others = Others("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
+    assert "recordings of low" in others.told()
+    assert not (tmp_path / "run" / "samples").exists()
+    own = Prior(installed / "high.prior", Device("cpu"))
+    trainer = others.head_trainer(others.encoder, recorded["low"], own, EstimatorSettings(steps=1))
+    parts = trainer.train_mixes.parts
+    assert parts.keys() == {"mid", "low", "high"}
+    assert {clip.source for clip in parts["high"].clips} == {"samples of high"}
+    assert {clip.source for clip in parts["low"].clips}.isdisjoint({"samples of low"})

@@ -1,0 +1,112 @@
+"""One command makes a whole set of priors: rendered, trained, with heads, exported and judged."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from engine import read_bundle
+from export.recipe import make_priors, read_recipe
+from presets import StemwrightError
+
+RECIPE = """
+catalogue: sources.yaml
+parts: {low: ["takes/low/*"], high: ["takes/high/*"], noise: ["takes/noise/*"]}
+priors: {low: [low], rest: [high, noise]}
+flow_steps: 2
+head_steps: 2
+"""
+SOURCES = """
+"*/kept_*": {name: kept for judging, held_out: true}
+"*": {name: takes, licence: CC0-1.0}
+"""
+
+
+@pytest.fixture
+def kitchen(tmp_path):
+    rng, rate = np.random.default_rng(0), 22_050
+    t = np.arange(4 * rate) / rate
+    for part, make in (
+        ("low", lambda: np.sin(2 * np.pi * rng.uniform(60, 90) * t)),
+        ("high", lambda: np.sin(2 * np.pi * rng.uniform(900, 2000) * t)),
+        ("noise", lambda: rng.standard_normal(t.size)),
+    ):
+        folder = tmp_path / "audio" / "takes" / part
+        folder.mkdir(parents=True)
+        for name in ("one", "two", "kept_three"):
+            audio = (0.2 * make()).clip(-0.9, 0.9)
+            soundfile.write(folder / f"{name}.wav", audio, rate, subtype="PCM_16")
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "sources.yaml").write_text(SOURCES)
+    return tmp_path
+
+
+def make(folder, priors="priors"):
+    return list(
+        make_priors(
+            folder / "recipe.yaml", [folder / "audio"], [], folder / "runs", folder / priors, 1
+        )
+    )
+
+
+def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(kitchen):
+    told = make(kitchen)
+
+    cards = {stem: read_bundle(kitchen / f"priors/{stem}.prior")[0] for stem in ("low", "rest")}
+    assert any(line.startswith("low: step 2/2") for line in told)
+    assert cards["low"].encoder_sha256 == cards["rest"].encoder_sha256
+    assert cards["low"].encoder_sha256
+    assert cards["low"].percentiles
+    # what is kept for judging is in no training, and judged
+    assert [(s.name, s.files) for s in cards["low"].sources] == [("takes", 2)]
+    assert [(s.name, s.files) for s in cards["rest"].sources] == [("takes", 4)]
+    assert cards["low"].validation["judged"]["recordings"] == 1
+
+    again = make(kitchen, "again")
+    assert not any("step" in line and "heads" in line for line in again)
+    for name in sorted(path.name for path in (kitchen / "priors").iterdir()):
+        one, two = (hashlib.sha256((kitchen / f / name).read_bytes()).hexdigest()
+                    for f in ("priors", "again"))  # fmt: skip
+        assert one == two
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("priors: {low: [lwo]}", "lwo is used"),
+        ("priors: {low: []}", "priors.low"),
+        ("steps: 3", "Extra inputs"),
+    ],
+)
+def test_a_wrong_recipe_is_told(kitchen, change, sentence):
+    key = change.partition(":")[0]
+    lines = [line for line in RECIPE.splitlines() if not line.startswith(f"{key}:")]
+    (kitchen / "recipe.yaml").write_text("\n".join([*lines, change]))
+    with pytest.raises(StemwrightError, match=sentence):
+        read_recipe(kitchen / "recipe.yaml")
+
+
+def test_a_part_without_recordings_is_told(kitchen):
+    for path in (kitchen / "audio/takes/noise").iterdir():
+        path.unlink()
+    with pytest.raises(StemwrightError, match="noise: no recording matches"):
+        make(kitchen)
+
+
+def test_shipped_recipe_takes_nothing_for_academic_use():
+    from pathlib import Path
+
+    import yaml
+
+    import export
+
+    folder = Path(export.__file__).parent
+    patterns = [p for given in read_recipe(folder / "shipped.yaml").parts.values() for p in given]
+    sources = yaml.safe_load((folder / "shipped_sources.yaml").read_text())
+    academic = [name for name, about in sources.items() if "academic" in about.get("licence", "")]
+    assert academic
+    assert not any("musdb" in pattern for pattern in patterns)
+    assert any(
+        "musdb" in p for given in read_recipe(folder / "research.yaml").parts.values() for p in given
+    )
