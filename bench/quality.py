@@ -182,7 +182,7 @@ def systems(engine: Engine, recordings: Path, musicglow: Path | None = None) -> 
         else {}
     )
     view, ours = engine.front_end, load_preset(PRESET)
-    flows_alone = ours.model_copy(update={"search": SearchSettings(flow_weight=1.0)})
+    flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
     dictionaries = nmf.learn(_nmf_files(recordings, list(engine.priors)), view)
     return {
         "mixture / K": Row(even_shares, 0),

@@ -45,11 +45,11 @@ def descend_on_device(
         "mix": card.put(task.mix),
         "weight": card.put(task.weight),
         "prior_weight": card.put(task.plan.prior_weight),
-        "guide_weight": card.put(task.plan.guide_weight),
     }
     guides = [card.put(each) for each in task.guide]
     movers = [_Mover(card, z, task.plan.learning_rate) for z in latents]
     for step in steps:
+        fixed["guide_weight"] = card.put(task.plan.guidance(step))
         total = own[0]
         for each in own[1:]:
             total = card.scaled_sum(total, each, 1)

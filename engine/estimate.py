@@ -75,7 +75,7 @@ def _encoder_bytes(priors: Sequence[Prior], folders: Sequence[Path]) -> bytes:
         raise StemwrightError(
             "prior-without-head",
             f"the priors of {', '.join(without)} have no head for a first estimate. Train one, "
-            "or set flow_weight: 1 and start: zero in the preset's search.",
+            "or set guided_steps: 0, flow_weight: 1 and start: zero in the preset's search.",
         )
     if len(set(wanted.values())) > 1:
         raise StemwrightError(

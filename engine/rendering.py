@@ -357,6 +357,7 @@ def _plan(settings: dict[str, Any], seed: int) -> Plan:
             settings["learning_rate"],
             settings["prior_weight"],
             settings["exact_gradient"],
+            settings["guided_steps"],
             settings["guide_weight"],
         ),
         MaskPlan(settings["output"], settings["mask_power"], settings["flow_weight"]),

@@ -4,8 +4,8 @@
 start from z = 0 (their modes), and descend the generalised Kullback-Leibler divergence between
 the mix's magnitudes and the sum of the priors' with Adam. MAP adds |z|^2 / 2. Since a flow can
 explain anything, start, step size and number of steps are part of the method, not accuracy
-settings. Ours may also be guided: each prior is drawn towards a first estimate of its stem, so
-that it says what of the estimate its instrument could have played (docs/lab.md).
+settings. Ours may begin guided: for some steps each prior is drawn towards a first estimate of its
+stem, then it goes on from what of the estimate its instrument could have played (docs/lab.md).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,12 @@ class SearchPlan:
     learning_rate: float = 0.03
     prior_weight: float = 0.0
     exact: bool = False  # sum of the others from this step, not from the last one
-    guide_weight: float = 0.0  # pull of every prior towards its own first estimate
+    guided_steps: int = 0  # how many steps, at first, draw every prior to its own estimate
+    guide_weight: float = 1.0  # and how much
+
+    def guidance(self, step: int) -> float:
+        """Weight of the guide in this step."""
+        return self.guide_weight if step < self.guided_steps else 0.0
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,9 @@ def search(
 
     Shape: mix and weight (batch, frames, bands), frames even; start (priors, batch, frames,
     bands) are first magnitudes, or None for z = 0. `weight` is 0 where there is no audio.
-    `guide`, shaped like `start`, draws every prior towards its first estimate: the objective
-    gains `plan.guide_weight` times the divergence of each prior's magnitudes from its guide.
+    `guide`, shaped like `start`, draws every prior towards its first estimate: in the first
+    `plan.guided_steps` steps the objective gains `plan.guide_weight` times the divergence of
+    each prior's magnitudes from its guide.
     The result does not depend on the pool's size. `go_on` is asked before every step; once it
     says no, the search ends with what it has.
     """
@@ -126,7 +133,7 @@ def search(
     first = divergence(mix, magnitudes.sum(axis=0), weight)
     steps = _Steps(plan.steps, go_on)
     if guide is None:
-        plan, guide = replace(plan, guide_weight=0.0), np.zeros_like(magnitudes)
+        plan, guide = replace(plan, guided_steps=0), np.zeros_like(magnitudes)
     task = SearchTask(mix, weight, guide, plan)
     if plan.method == "finite-difference":
         latents = _spsa(priors, latents, task, seed, pool, steps)
@@ -181,7 +188,7 @@ def _adam(
     plan = task.plan
     optimisers = [Adam(z.shape, plan.learning_rate) for z in latents]
 
-    def step(index: int) -> tuple[Float, Float]:
+    def move(index: int, step: int) -> tuple[Float, Float]:
         others = total - magnitudes[index]
         _, own, gradient = priors[index].gradient(
             latents[index],
@@ -190,15 +197,15 @@ def _adam(
             task.guide[index],
             task.weight,
             prior_weight=plan.prior_weight,
-            guide_weight=plan.guide_weight,
+            guide_weight=plan.guidance(step),
         )
         return own, latents[index] + optimisers[index].move(gradient)
 
-    for _ in steps:
+    for step in steps:
         if plan.exact:
             magnitudes = _invert(priors, latents, pool)
         total = magnitudes.sum(axis=0)
-        results = list(pool.map(step, range(len(priors))))
+        results = list(pool.map(move, range(len(priors)), repeat(step)))
         magnitudes = np.stack([own for own, _ in results])
         latents = [moved for _, moved in results]
     return latents
@@ -225,11 +232,11 @@ def _spsa(
     rng, plan, weight = np.random.default_rng([seed, 7]), task.plan, task.weight
     optimisers = [Adam(z.shape, plan.learning_rate) for z in latents]
 
-    def objective(candidate: Sequence[Float]) -> Float:
+    def objective(candidate: Sequence[Float], step: int) -> Float:
         magnitudes = _invert(priors, candidate, pool)
         point = _points(task.mix, magnitudes.sum(axis=0))
-        if plan.guide_weight:
-            point += plan.guide_weight * _points(task.guide, magnitudes).sum(axis=0)
+        if guidance := plan.guidance(step):
+            point += guidance * _points(task.guide, magnitudes).sum(axis=0)
         rec = (point * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
         reg = np.sum([0.5 * (z * z).mean(axis=(1, 2)) for z in candidate], axis=0)
         return np.asarray(rec + plan.prior_weight * reg, np.float32)
@@ -239,8 +246,8 @@ def _spsa(
         gain = np.float32(1 / (1 + step / 100) ** _GAIN_DECAY)
         signs = [rng.choice(np.array([-1, 1], np.float32), size=z.shape) for z in latents]
         probes = [np.asarray(reach * d, np.float32) for d in signs]
-        up = objective([z + p for z, p in zip(latents, probes, strict=True)])
-        down = objective([z - p for z, p in zip(latents, probes, strict=True)])
+        up = objective([z + p for z, p in zip(latents, probes, strict=True)], step)
+        down = objective([z - p for z, p in zip(latents, probes, strict=True)], step)
         slope = ((up - down) / (2 * reach))[:, None, None]
         latents = [
             np.asarray(z + gain * optimiser.move(slope * d), np.float32)

@@ -54,7 +54,7 @@ class Plan:
     @property
     def needs_estimate(self) -> bool:
         """Whether the first estimate has a say anywhere."""
-        guided = self.search.guide_weight > 0
+        guided = self.search.guided_steps > 0
         return guided or self.start == "estimate" or self.mask.flow_weight < 1
 
 
@@ -203,7 +203,7 @@ class Separator:
             return SearchResult(estimate, loss, loss, 0)
         start = estimate if self.plan.start == "estimate" else None
         guide = None
-        if estimate is not None and self.plan.search.guide_weight:
+        if estimate is not None and self.plan.search.guided_steps:
             guide = mix * combine(estimate, None, mix, MaskPlan())  # they sum to the mix
         return search(self.priors, mix, weight, start, guide, self.plan.search, seed, pool, go_on)
 

@@ -107,7 +107,7 @@ def train_head(others: Others, corpus: Corpus, own: Prior, steps: int) -> Iterat
         yield (
             "no head for first estimates: no installed prior of the same spectrogram has one "
             "whose encoder could be used. The prior works in presets with search: "
-            "{start: zero, flow_weight: 1}"
+            "{start: zero, guided_steps: 0, flow_weight: 1}"
         )
         return
     settings = EstimatorSettings(steps=steps, seed=others.seed)

@@ -10,14 +10,15 @@ Tier = Literal["draft", "standard", "best"]
 
 # Everything a tier fixes. Results depend on these numbers and never on the clock.
 TIERS: dict[str, dict[str, Any]] = {
-    "draft": {"steps": 0, "learning_rate": 0.03, "flow_weight": 0.0},
-    "standard": {"steps": 50, "learning_rate": 0.03, "flow_weight": 0.3},
-    "best": {"steps": 150, "learning_rate": 0.02, "flow_weight": 0.3},
+    "draft": {"steps": 0, "guided_steps": 0, "flow_weight": 0.0},
+    "standard": {"steps": 100, "guided_steps": 30, "flow_weight": 1.0},
+    "best": {"steps": 300, "guided_steps": 60, "flow_weight": 1.0},
 }
 DEFAULTS: dict[str, Any] = {
     "start": "zero",
+    "learning_rate": 0.01,
     "prior_weight": 0.0,
-    "guide_weight": 0.0,
+    "guide_weight": 1.0,
     "exact_gradient": False,
     "output": "masks",
     "mask_power": 1.0,
@@ -42,8 +43,11 @@ class SearchSettings(BaseModel):
     prior_weight: float | None = Field(
         default=None, ge=0, le=10, description="weight of |z|^2/2: 0 is MLE, above 0 is MAP"
     )
+    guided_steps: int | None = Field(
+        default=None, ge=0, le=2000, description="steps that draw flows to the first estimate"
+    )
     guide_weight: float | None = Field(
-        default=None, ge=0, le=100, description="pull of the flows towards the first estimate"
+        default=None, gt=0, le=100, description="how much the guided steps heed the estimate"
     )
     exact_gradient: bool | None = Field(
         default=None, description="the other stems of this step, not of the last; a third slower"

@@ -161,7 +161,7 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
             takes / f"take{n}.wav", 0.3 * hum + 0.01 * rng.standard_normal(4 * rate), rate
         )
     run = tmp_path / "run"
-    words = ("prior", "train", "--stem", "hum", takes, "--out", run, "--threads", 1)
+    words = ("prior", "train", "--stem", "hum", takes, "--out", run, "--threads", 1, "--no-head")
     first = stemwright(*words, "--steps", 2)
     assert first.returncode == 0, first.stderr
     assert "3 recordings" in first.stdout
@@ -173,7 +173,7 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
     assert exported.returncode == 0, exported.stderr
     assert "equals torch" in exported.stdout
     preset = tmp_path / "hum.yaml"
-    preset.write_text("name: hum\nstems: {hum: {}}\nsearch: {steps: 2, flow_weight: 1}\n")
+    preset.write_text("name: hum\nstems: {hum: {}}\nsearch: {steps: 2, guided_steps: 0}\n")
     done = stemwright(
         "separate", short, "-o", tmp_path / "o", "--preset", preset, "--priors", bundle.parent
     )

@@ -11,7 +11,8 @@ from engine.separator import Watch
 from presets import load_preset
 
 RATE = 44100
-PRESET = "name: tiny\nstems: {low: {}, high: {}}\nsearch: {steps: 20, flow_weight: 0.5}\n"
+SEARCH = "steps: 20, guided_steps: 0, flow_weight: 0.5"
+PRESET = f"name: tiny\nstems: {{low: {{}}, high: {{}}}}\nsearch: {{{SEARCH}}}\n"
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_a_deadline_in_the_past_gives_the_first_estimate_and_says_so(mix, render
     stems, manifest = rendered("late", deadline_s=0.0)
     assert manifest.degraded == ("deadline: 0.0 of 20 steps per segment on average",)
     assert measure_null(mix, stems).exact
-    draft = PRESET.replace("steps: 20, flow_weight: 0.5", "steps: 0, flow_weight: 0")
+    draft = PRESET.replace(SEARCH, "steps: 0, guided_steps: 0, flow_weight: 0")
     for late, estimate in zip(stems, rendered("draft", draft)[0], strict=True):
         assert np.array_equal(soundfile.read(late)[0], soundfile.read(estimate)[0])
 

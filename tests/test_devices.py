@@ -26,28 +26,28 @@ def priors(tiny_prior_folder):
 def descend_on_host(priors, latents, magnitudes, task):
     movers = [Adam(z.shape, task.plan.learning_rate) for z in latents]
     own = list(magnitudes)
-    for _ in range(STEPS):
+    for step in range(STEPS):
         total = sum(own)
         for index, prior in enumerate(priors):
             others = total - own[index]
             _, own[index], gradient = prior.gradient(
                 latents[index], task.mix, others, task.guide[index], task.weight,
-                prior_weight=task.plan.prior_weight, guide_weight=task.plan.guide_weight,
+                prior_weight=task.plan.prior_weight, guide_weight=task.plan.guidance(step),
             )  # fmt: skip
             latents[index] = latents[index] + movers[index].move(gradient)
     return latents
 
 
-@pytest.mark.parametrize(("prior_weight", "guide_weight"), [(0.0, 0.0), (0.5, 0.0), (0.0, 2.0)])
+@pytest.mark.parametrize(("prior_weight", "guided_steps"), [(0.0, 0), (0.5, 0), (0.0, 2)])
 def test_arrays_that_stay_on_the_device_take_the_same_steps(
-    priors, rng, prior_weight, guide_weight
+    priors, rng, prior_weight, guided_steps
 ):
     """The path of a graphics card, on the device that every machine has."""
     mix = rng.random((2, 12, 16)).astype(np.float32)
     weight = np.ones_like(mix)
     latents = [0.1 * rng.standard_normal((2, 6, 32)).astype(np.float32) for _ in priors]
     magnitudes = np.stack([p.inverse(z) for p, z in zip(priors, latents, strict=True)])
-    plan = SearchPlan(learning_rate=0.03, prior_weight=prior_weight, guide_weight=guide_weight)
+    plan = SearchPlan(learning_rate=0.03, prior_weight=prior_weight, guided_steps=guided_steps)
     task = SearchTask(mix, weight, rng.random(magnitudes.shape).astype(np.float32), plan)
     moved = descend_on_device(priors, latents, magnitudes, task, range(STEPS))
     expected = descend_on_host(priors, list(latents), magnitudes, task)

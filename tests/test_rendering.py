@@ -148,7 +148,7 @@ def test_an_absent_stem_can_be_left_to_the_residual(tmp_path, rng, options):
     path = tmp_path / "p.yaml"
     path.write_text(
         "name: p\nstems: {low: {when_absent: omit}, high: {when_absent: omit}}\n"
-        "search: {steps: 0, flow_weight: 1, mask_power: 4}\n",
+        "search: {steps: 0, guided_steps: 0, mask_power: 4}\n",
         encoding="utf-8",
     )
     tone = 0.3 * np.sin(2 * np.pi * 15000 * np.arange(RATE) / RATE)
@@ -177,7 +177,7 @@ def test_finite_difference_is_called_degraded(tmp_path, rng, options, tiny_prior
     path = tmp_path / "p.yaml"
     path.write_text(
         "name: p\nstems: {low: {}, high: {}}\n"
-        "search: {method: finite-difference, steps: 2, flow_weight: 1}\n",
+        "search: {method: finite-difference, steps: 2, guided_steps: 0}\n",
         encoding="utf-8",
     )
     mix = write_mix(tmp_path / "mix.wav", rng, 9000)
@@ -214,7 +214,7 @@ def test_existing_destination_is_not_touched(tmp_path, rng, preset, options):
 
 def test_priors_of_different_views_are_refused(tmp_path, rng, options):
     path = tmp_path / "p.yaml"
-    path.write_text("name: p\nstems: {low: {}, vocals: {}}\nsearch: {flow_weight: 1}\n")
+    path.write_text("name: p\nstems: {low: {}, vocals: {}}\nsearch: {guided_steps: 0}\n")
     mix = write_mix(tmp_path / "mix.wav", rng, 5000)
     with pytest.raises(StemwrightError, match="different spectrograms"):
         render(mix, tmp_path / "out", load_preset(path), options)

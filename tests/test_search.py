@@ -62,12 +62,13 @@ def test_a_guide_draws_every_prior_towards_its_own_part(priors, parts, mix):
         found = run(priors, mix, SearchPlan(steps=100, **plan), guide=parts).magnitudes
         return sum(divergence(p, m, ones) for p, m in zip(parts, found, strict=True))
 
-    assert away(guide_weight=1.0) < 0.2 * away()
+    assert away(guided_steps=100) < 0.2 * away()
+    assert away(guided_steps=100) < away(guided_steps=20) < away()
     spsa = {"method": "finite-difference", "learning_rate": 0.05}
-    assert away(guide_weight=1.0, **spsa) < away(**spsa)
+    assert away(guided_steps=100, **spsa) < away(**spsa)
 
 
-def test_a_guide_without_weight_changes_nothing(priors, parts, mix):
+def test_a_guide_without_guided_steps_changes_nothing(priors, parts, mix):
     plan = SearchPlan(steps=5)
     unguided, idle = (run(priors, mix, plan, guide=guide).magnitudes for guide in (None, parts))
     assert np.array_equal(unguided, idle)
