@@ -46,7 +46,7 @@ def search_rate(threads: int) -> float:
     priors = [Prior(find_prior(stem), Device("cpu")) for stem in STEMS]
     flops = sum(step_flops(p.card.flow, BATCH * WINDOW) for p in priors)
     feeds = _feeds(priors[0].card.flow["bands"], BATCH)
-    return flops / _side_by_side(threads, [lambda p=p: p.gradient(*feeds) for p in priors]) / 1e9
+    return flops / _side_by_side(threads, [lambda p=p: p.gradient(**feeds) for p in priors]) / 1e9
 
 
 def matmul_peak(threads: int) -> float:
@@ -67,9 +67,7 @@ def papers_step_s() -> tuple[float, float]:
     features = Features(1 / 3, np.zeros(bands, np.float32), np.ones(bands, np.float32))
     model = FlowEmitter(flow, features).gradient().SerializeToString()
     session = _session(model)
-    latents, mix, others, weight, prior_weight = _feeds(bands, 1)
-    inputs = {"latents": latents, "mix": mix, "others": others, "weight": weight}
-    inputs["prior_weight"] = np.array(prior_weight, np.float32)
+    inputs = _feeds(bands, 1)
     return median_s(5, lambda: session.run(None, inputs), time.process_time), WINDOW * 256 / 44100
 
 
@@ -77,9 +75,7 @@ def operator_shares(folder: Path) -> list[tuple[str, float]]:
     """ONNX Runtime's profile of one gradient session: share of time per operator."""
     _, files, _ = read_bundle(find_prior(STEMS[0]))
     session = _session(files["gradient.onnx"], folder / "profile")
-    latents, mix, others, weight, prior_weight = _feeds(mix_bands(session), BATCH)
-    inputs = {"latents": latents, "mix": mix, "others": others, "weight": weight}
-    inputs["prior_weight"] = np.array(prior_weight, np.float32)
+    inputs = _feeds(mix_bands(session), BATCH)
     for _ in range(REPEATS):
         session.run(None, inputs)
     spent: Counter[str] = Counter()
@@ -99,11 +95,19 @@ def _side_by_side(threads: int, works: list[Callable[[], Any]]) -> float:
         return median_s(REPEATS, lambda: list(pool.map(lambda work: work(), works)))
 
 
-def _feeds(bands: int, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+def _feeds(bands: int, batch: int) -> dict[str, Any]:
+    """Inputs of a gradient graph."""
     rng = np.random.default_rng(0)
-    mix, others = rng.random((2, batch, WINDOW, bands)).astype(np.float32)
-    latents = 0.1 * rng.standard_normal((batch, WINDOW // 2, 2 * bands)).astype(np.float32)
-    return latents, mix, others, np.ones_like(mix), 0.0
+    mix, others, guide = rng.random((3, batch, WINDOW, bands)).astype(np.float32)
+    return {
+        "latents": 0.1 * rng.standard_normal((batch, WINDOW // 2, 2 * bands)).astype(np.float32),
+        "mix": mix,
+        "others": others,
+        "guide": guide,
+        "weight": np.ones_like(mix),
+        "prior_weight": np.array(0.0, np.float32),
+        "guide_weight": np.array(0.0, np.float32),
+    }
 
 
 def _session(model: bytes, profile: Path | None = None) -> Any:  # noqa: ANN401

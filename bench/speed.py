@@ -19,7 +19,7 @@ import peers
 import search_limits
 from engine import ENGINE_VERSION, physical_cores
 from speed_plots import plot
-from speed_trials import STEMS, Cost, Trials, slope
+from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
 
 CLIP_S = 30.0
 FAITHFUL = "faithful"
@@ -90,8 +90,8 @@ class Page:
         """Threads, stems, batches and length."""
         cores = range(1, physical_cores() + 1)
         self._series("threads", ((n, self._standard(threads=n)) for n in cores))
-        counts = range(1, len(STEMS) + 1)
-        presets = {n: self.trials.preset(STEMS[:n]) for n in counts}
+        counts = range(1, len(EVERY_STEM) + 1)
+        presets = {n: self.trials.preset(EVERY_STEM[:n]) for n in counts}
         self._series("stems", ((n, self._standard(preset=presets[n])) for n in counts))
         self._series("segments in a batch", self._batches())
         for tier in ("draft", "standard"):

@@ -20,6 +20,7 @@ from presets import load_preset
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mix.flac"
 STEMS = ("vocals", "bass", "drums", "other")
+EVERY_STEM = (*STEMS, "guitar", "piano")
 
 
 @dataclass(frozen=True)

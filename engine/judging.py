@@ -56,6 +56,9 @@ class Judgement:
     prior is ahead of a rival, excerpt by excerpt; `told_apart[stem][rival]` the share of
     excerpts in which it is ahead, `told_apart[stem][stem]` the share in which it is ahead of
     all. `inversion[prior]` is the largest error of inverse(forward(x)), playing having RMS 1.
+
+    A prior that stands for several instruments has learned from theirs: it is no rival of
+    theirs, nor they of it (`other` and guitar).
     """
 
     likelihood: dict[str, dict[str, Interval]]
@@ -142,12 +145,14 @@ def judge_priors(
         {
             stem: {
                 rival: _interval(units[:, :, own[stem]] - units[:, :, own[rival]], seed)
-                for rival in priors
-                if rival != stem
+                for rival in _rivals(priors, stem)
             }
             for stem, units in scores.items()
         },
-        {stem: _told_apart(units, own, stem) for stem, units in scores.items()},
+        {
+            stem: _told_apart(units, own, stem, _rivals(priors, stem))
+            for stem, units in scores.items()
+        },
         {stem: _inversion(prior, heard[stem]) for stem, prior in priors.items()},
         {stem: len(found) for stem, found in heard.items()},
         {stem: sum(map(len, found)) for stem, found in heard.items()},
@@ -248,16 +253,26 @@ def _interval(values: Scores, seed: int) -> Interval:
     return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
 
 
-def _told_apart(units: Scores, own: Mapping[str, int], stem: str) -> dict[str, float]:
+def _rivals(priors: Mapping[str, Prior], stem: str) -> list[str]:
+    """The priors that a stem's own must beat: all but those that stand for it or it for them."""
+
+    def holds(whole: str, part: str) -> bool:
+        against = priors[whole].card.against
+        return bool(against) and part not in against
+
+    return [r for r in priors if r != stem and not holds(r, stem) and not holds(stem, r)]
+
+
+def _told_apart(
+    units: Scores, own: Mapping[str, int], stem: str, rivals: Sequence[str]
+) -> dict[str, float]:
     """Share of excerpts in which the stem's own prior is ahead of each, and of all (own name)."""
     scores = units.reshape(-1, units.shape[2])
     scores = scores[~np.isnan(scores[:, 0])]
-    ahead = {
-        rival: float((scores[:, own[stem]] > scores[:, index]).mean())
-        for rival, index in own.items()
-    }
-    ahead[stem] = float((scores.argmax(axis=1) == own[stem]).mean())
-    return ahead
+    mine = scores[:, [own[stem]]]
+    ahead = mine > scores[:, [own[rival] for rival in rivals]]
+    shares = dict(zip(rivals, ahead.mean(axis=0).tolist(), strict=True))
+    return shares | {stem: float(ahead.all(axis=1).mean())}
 
 
 def _inversion(prior: Prior, heard: Sequence[Sequence[Float]]) -> float:

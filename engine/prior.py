@@ -157,7 +157,6 @@ class Prior:
         `weight` says how much each point of the spectrogram counts; all have the mix's shape
         (batch, frames, bands).
         """
-        session = self._session("gradient")
         given = {
             "latents": latents,
             "mix": mix,
@@ -168,9 +167,7 @@ class Prior:
             "guide_weight": np.array(guide_weight, np.float32),
             **self._asked,
         }
-        known = {i.name for i in session.get_inputs()}  # TEMP until bundles are replaced
-        given = {k: v for k, v in given.items() if k in known}  # TEMP
-        loss, own, gradient = session.run(["loss", "own", "gradient"], given)
+        loss, own, gradient = self._session("gradient").run(["loss", "own", "gradient"], given)
         return loss, own, gradient
 
     def bound(self, graph: str) -> BoundSession:
@@ -214,7 +211,7 @@ class Prior:
         else:
             ones = np.ones_like(v["others"])
             loss, own, gradient = self.gradient(
-                v["z"], v["magnitudes"], v["others"], v.get("guide", ones), ones,
+                v["z"], v["magnitudes"], v["others"], v["guide"], ones,
                 prior_weight=0.5, guide_weight=0.5,
             )  # fmt: skip
             results = {"loss": loss, "inverse": own, "gradient": gradient}

@@ -43,7 +43,7 @@ class Recipe(BaseModel):
     render_seed: int = 0
     priors: dict[str, Patterns]
     flow_steps: int = Field(default=4000, gt=0)
-    head_steps: int = Field(default=8000, gt=0)
+    head_steps: int = Field(default=12000, gt=0)
     seed: int = 0
 
 

@@ -1,13 +1,14 @@
 """The cross-likelihood table: own audio is recognised, level and pauses do not count."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 
 from engine import Device, Prior, read_bundle
-from engine.judging import Judgement, held_out, judge_priors, judgement_png
+from engine.judging import Judgement, _rivals, held_out, judge_priors, judgement_png
 from engine.verdict import JUDGED, store_row
 from presets import StemwrightError
 
@@ -178,3 +179,13 @@ def test_folder_without_audio_is_named(tmp_path):
 def test_picture_has_a_cell_for_every_pair(table):
     assert isinstance(table, Judgement)
     assert judgement_png(table).startswith(b"\x89PNG")
+
+
+def test_a_prior_of_several_instruments_is_no_rival_of_theirs():
+    def prior(*against):
+        return SimpleNamespace(card=SimpleNamespace(against=against))
+
+    priors = {"bass": prior(), "guitar": prior(), "piano": prior(), "other": prior("bass")}
+    assert _rivals(priors, "bass") == ["guitar", "piano", "other"]
+    assert _rivals(priors, "guitar") == ["bass", "piano"]
+    assert _rivals(priors, "other") == ["bass"]
