@@ -21,6 +21,12 @@ from presets import load_preset
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mix.flac"
 STEMS = ("vocals", "bass", "drums", "other")
 EVERY_STEM = (*STEMS, "guitar", "piano")
+# A forked child inherits its parent's peak until it runs another program: a small parent between.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,10 @@ class Trials:
         with tempfile.TemporaryDirectory(dir=self.folder) as out:
             command = [sys.executable, "-m", "stemwright", "separate", str(self.clip(seconds))]
             command += ["-o", out, "--preset", "dry", "--tier", tier, "--json"]
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-        assert child.returncode == 0
-        return used.ru_maxrss / 1024
+            done = subprocess.run(
+                [sys.executable, "-c", PEAK, *command], capture_output=True, text=True, check=True
+            )
+        return float(done.stderr.split()[-1]) / 1024
 
     @contextlib.contextmanager
     def batch_of(self, segments: int) -> Iterator[None]:

@@ -10,6 +10,12 @@ import pytest
 import soundfile
 
 RATE = 44100
+# A forked child inherits its parent's peak until it runs another program: a small parent between.
+PEAK = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
 LONGER = 1.10  # what a longer mix may take, in relation to a short one
 LATER = 1.01  # the last 50 of 200 mixes against the second 50: steps of an allocator, no slope
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -42,13 +48,9 @@ def write_long_mix(path, seconds):
 def peak_kib(mix, output, tier):
     """The largest resident memory of `stemwright separate` while it works on a mix."""
     command = [sys.executable, "-m", "stemwright", "separate", mix, "-o", output]
-    child = subprocess.Popen(
-        [*command, "--preset", "dry", "--tier", tier, "--json"], stdout=subprocess.DEVNULL
-    )
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0
-    return used.ru_maxrss
+    words = [sys.executable, "-c", PEAK, *command, "--preset", "dry", "--tier", tier, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return int(done.stderr.split()[-1])
 
 
 @pytest.mark.slow
