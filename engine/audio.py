@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from presets import StemwrightError
 
+from .closing import Closing
 from .containers import Inspection, inspect
 from .decode import BLOCK_FRAMES, Decoder, DecoderHeader
 from .loudness import Loudness, LoudnessMeter
@@ -87,7 +87,7 @@ def probe(path: Path) -> SourceInfo:
         return _source_info(path, inspection, decoder.header)
 
 
-class MixReader:
+class MixReader(Closing):
     """Reads a mix from beginning to end in blocks; `seek` starts again elsewhere."""
 
     def __init__(self, path: Path) -> None:
@@ -122,17 +122,6 @@ class MixReader:
     def close(self) -> None:
         """End the decoder."""
         self._decoder.close()
-
-    def __enter__(self) -> MixReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _nothing(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float64]:
         shape = (self.info.channels, 0)

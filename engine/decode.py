@@ -10,12 +10,13 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from presets import StemwrightError
+
+from .closing import Closing
 
 STALL_S = 60.0  # a decoder that sends nothing for so long hangs
 BLOCK_FRAMES = 65536
@@ -35,7 +36,7 @@ class DecoderHeader:
     subtype: str
 
 
-class Decoder:
+class Decoder(Closing):
     """One run of the child process, from frame `start` to the end of the file.
 
     `start=None` reads the header only; `prefix` and `skip` as in `Inspection`.
@@ -85,17 +86,6 @@ class Decoder:
         for pipe in (self._process.stdout, self._process.stderr):
             if pipe is not None:
                 pipe.close()
-
-    def __enter__(self) -> Decoder:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _read_header(self) -> DecoderHeader:
         assert self._process.stdout is not None

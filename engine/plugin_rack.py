@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from presets import Plugin, StemwrightError
 
 from .blocks import BLOCK_FRAMES, Audio, Stream, reblocked
+from .closing import Closing
 from .plugin_child import PluginChild, PluginFailedError
 from .plugins import PluginCatalogue, host_request, plugin_error
 
@@ -38,7 +38,7 @@ class _Slot:
 
 
 @dataclass
-class PluginRack:
+class PluginRack(Closing):
     """The running children. Used as a context: at its end all of them are gone."""
 
     catalogue: PluginCatalogue = field(default_factory=PluginCatalogue)
@@ -76,17 +76,6 @@ class PluginRack:
         for slot in self._slots:
             slot.child.close()
         self._slots = []
-
-    def __enter__(self) -> PluginRack:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _slot(self, file: Path) -> _Slot:
         for slot in [slot for slot in self._slots if slot.file == file and not slot.busy]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
 from presets import StemwrightError
 
+from .closing import Closing
 from .writer import telling_disk_errors
 
 SAMPLE_BYTES = 4
 
 
-class StemScratch:
+class StemScratch(Closing):
     """One raw file per stem in a folder; opening the same folder again goes on where it ended.
 
     Whether a set overflows is known only at its end, so nothing can be written for good before.
@@ -88,17 +88,6 @@ class StemScratch:
         """Close the files and leave them where they are."""
         for file in self._files.values():
             file.close()
-
-    def __enter__(self) -> StemScratch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _path(self, stem: str) -> Path:
         return self.folder / f"{self.stems.index(stem):02d}.f32"
