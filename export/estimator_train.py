@@ -8,7 +8,6 @@ random phases. The heads minimise the power of what they get wrong relative to t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Corpus
 from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+from .rounds import rounds
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -147,19 +147,11 @@ class EstimatorTrainer:
 
     def run(self, every: int = 100) -> Iterator[EstimatorProgress]:
         """Train to the end, reporting and saving every `every` steps."""
-        started, losses = time.monotonic(), []
-        while self.step < self.settings.steps:
-            losses.append(self._train_step())
-            self.step += 1
-            if self.step % every == 0 or self.step == self.settings.steps:
-                self.save()
-                seconds = time.monotonic() - started
-                yield EstimatorProgress(
-                    self.step, float(np.mean(losses)), self.validate(), seconds
-                )
-                losses.clear()
+        for loss, seconds in rounds(self, every):
+            yield EstimatorProgress(self.step, loss, self.validate(), seconds)
 
-    def _train_step(self) -> float:
+    def train_step(self) -> float:
+        """Take one step; return its loss."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 4, self.step])
         for group in self.optimiser.param_groups:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -32,6 +31,7 @@ from .estimator_train import (
     learning_rate,
     mask_loss,
 )
+from .rounds import rounds
 
 Float = NDArray[np.float32]
 
@@ -104,22 +104,11 @@ class HeadTrainer:
 
     def run(self, every: int = 100) -> Iterator[HeadProgress]:
         """Train to the end, reporting and saving every `every` steps."""
-        started, losses = time.monotonic(), []
-        while self.step < self.settings.steps:
-            losses.append(self._train_step())
-            self.step += 1
-            if self.step % every == 0 or self.step == self.settings.steps:
-                self.save()
-                yield HeadProgress(
-                    self.step,
-                    self.settings.steps,
-                    float(np.mean(losses)),
-                    self.validate(),
-                    time.monotonic() - started,
-                )
-                losses.clear()
+        for loss, seconds in rounds(self, every):
+            yield HeadProgress(self.step, self.settings.steps, loss, self.validate(), seconds)
 
-    def _train_step(self) -> float:
+    def train_step(self) -> float:
+        """Take one step; return its loss."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 8, self.step])
         for group in self.optimiser.param_groups:

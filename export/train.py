@@ -11,7 +11,6 @@ excerpt under another label must be less likely, too.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from presets import StemwrightError
 from .checkpoint import load_checkpoint, save_checkpoint
 from .flow import Flow, FlowConfig, noise
 from .music import labels_of_rows
+from .rounds import rounds
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -151,21 +151,8 @@ class Trainer:
 
     def run(self, every: int = 100) -> Iterator[Progress]:
         """Train to the end, reporting and saving every `every` steps."""
-        started = time.monotonic()
-        losses: list[float] = []
-        while self.step < self.settings.steps:
-            losses.append(self._train_step())
-            self.step += 1
-            if self.step % every == 0 or self.step == self.settings.steps:
-                self.save()
-                yield Progress(
-                    self.step,
-                    self.settings.steps,
-                    float(np.mean(losses)),
-                    self.validate(),
-                    time.monotonic() - started,
-                )
-                losses.clear()
+        for loss, seconds in rounds(self, every):
+            yield Progress(self.step, self.settings.steps, loss, self.validate(), seconds)
 
     def lines(self, labels: Sequence[str] = ()) -> Iterator[str]:
         """`run`, told in lines for the terminal; `labels` are the names of the flow's labels."""
@@ -178,7 +165,8 @@ class Trainer:
                 f"validation {p.valid.told(labels)}  {left / 60:.1f} min left"
             )
 
-    def _train_step(self) -> float:
+    def train_step(self) -> float:
+        """Take one step; return its loss."""
         s = self.settings
         # every step draws from its own generator: a resumed run sees the same batches
         rng = np.random.default_rng([s.seed, 2, self.step])
