@@ -35,6 +35,24 @@ def random_flow(seed: int, config: FlowConfig = CONFIG, spread: float = 0.1) -> 
     return flow.eval()
 
 
+def make_vectors(rng, config, batch, frames):
+    """Random inputs of all graphs."""
+    shape = (batch, frames, config.bands)
+    return {
+        "magnitudes": rng.random(shape).astype(np.float32) + 0.01,
+        "z": rng.standard_normal((batch, frames // 2, 2 * config.bands)).astype(np.float32),
+        "others": rng.random(shape).astype(np.float32),
+        "guide": rng.random(shape).astype(np.float32),
+    }
+
+
+def make_features(rng, config, compression):
+    """Random standardisation."""
+    mean = rng.random(config.bands).astype(np.float32) + 0.5
+    std = rng.random(config.bands).astype(np.float32) * 0.3 + 0.2
+    return Features(compression, mean, std)
+
+
 def tiny_run(mean: np.ndarray, seed: int) -> Run:
     features = Features(1 / 3, mean.astype(np.float32), np.full(BANDS, 0.2, np.float32))
     return Run(random_flow(seed), features, CONFIG, TrainSettings(steps=1), 1)

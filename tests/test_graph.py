@@ -8,8 +8,7 @@ from engine import Device, make_session
 from export.bundle import parity, torch_reference
 from export.flow import FlowConfig
 from export.graph import emit_graphs
-from export.train import Features
-from prior_fixtures import random_flow
+from prior_fixtures import make_features, make_vectors, random_flow
 
 PARITY = 1e-4  # relative
 FINITE_DIFFERENCE = 1e-2  # relative, single precision
@@ -18,22 +17,6 @@ CONFIGS = [
     FlowConfig(bands=4, blocks=1, hidden=4, layers=1, kernel=3),
     FlowConfig(bands=8, blocks=3, hidden=8, layers=3, kernel=5),
 ]
-
-
-def make_vectors(rng, config, batch, frames):
-    shape = (batch, frames, config.bands)
-    return {
-        "magnitudes": rng.random(shape).astype(np.float32) + 0.01,
-        "z": rng.standard_normal((batch, frames // 2, 2 * config.bands)).astype(np.float32),
-        "others": rng.random(shape).astype(np.float32),
-        "guide": rng.random(shape).astype(np.float32),
-    }
-
-
-def make_features(rng, config, compression):
-    mean = rng.random(config.bands).astype(np.float32) + 0.5
-    std = rng.random(config.bands).astype(np.float32) * 0.3 + 0.2
-    return Features(compression, mean, std)
 
 
 @pytest.mark.parametrize("compression", [1 / 3, 0.5, 1.0])

@@ -24,9 +24,17 @@ from export.dataset import Clip, Corpus
 from export.flow import Flow, FlowConfig
 from export.graph import emit_graphs
 from export.music import Music, labels_of_rows
-from export.train import Features, Trainer, TrainSettings, load_run
+from export.train import Trainer, TrainSettings, load_run
 from presets import StemwrightError, load_preset
-from prior_fixtures import BANDS, CONFIG, labelled_prior, random_flow, tiny_front_end
+from prior_fixtures import (
+    BANDS,
+    CONFIG,
+    labelled_prior,
+    make_features,
+    make_vectors,
+    random_flow,
+    tiny_front_end,
+)
 
 INVERSE_ERROR = 1e-3  # single precision
 LOG_DET_ERROR = 1e-3  # relative, double precision
@@ -98,27 +106,12 @@ def test_paper_size_has_the_papers_parameters():
 # the graphs
 
 
-def vectors(rng, config, batch, frames):
-    shape = (batch, frames, config.bands)
-    return {
-        "magnitudes": rng.random(shape).astype(np.float32) + 0.01,
-        "z": rng.standard_normal((batch, frames // 2, 2 * config.bands)).astype(np.float32),
-        "others": rng.random(shape).astype(np.float32),
-        "guide": rng.random(shape).astype(np.float32),
-    }
-
-
-def features(rng, config, compression):
-    mean = rng.random(config.bands).astype(np.float32) + 0.5
-    return Features(compression, mean, rng.random(config.bands).astype(np.float32) * 0.3 + 0.2)
-
-
 @pytest.mark.parametrize("compression", [1 / 3, 1.0])
 @pytest.mark.parametrize("config", LABELLED, ids=str)
 def test_onnx_equals_torch_for_every_label(rng, config, compression):
-    flow, given = random_flow(4, config), features(rng, config, compression)
+    flow, given = random_flow(4, config), make_features(rng, config, compression)
     graphs = {n: m.SerializeToString() for n, m in emit_graphs(flow, given).items()}
-    v = vectors(rng, config, 3, 10)
+    v = make_vectors(rng, config, 3, 10)
     v |= torch_reference(flow, given, v)
     assert v["gradient"].shape == (config.labels, *v["z"].shape)
     errors = parity(graphs, v, config.labels)
@@ -129,11 +122,11 @@ def test_onnx_equals_torch_for_every_label(rng, config, compression):
 
 def test_exported_gradient_equals_finite_differences_under_every_label(rng):
     config = LABELLED[1]
-    flow, given = random_flow(5, config), features(rng, config, 1 / 3)
+    flow, given = random_flow(5, config), make_features(rng, config, 1 / 3)
     session, _ = make_session(
         emit_graphs(flow, given)["gradient"].SerializeToString(), Device("cpu")
     )
-    v = vectors(rng, config, 1, 8)
+    v = make_vectors(rng, config, 1, 8)
     weight = rng.random(v["others"].shape).astype(np.float32)
     fixed = {
         "mix": v["magnitudes"],
@@ -217,7 +210,7 @@ def test_the_likelihood_never_sees_two_stems_in_one_excerpt(tmp_path):
     for step in range(told.steps):
         trainer.step = step
         seen.clear()
-        trainer._train_step()
+        trainer.train_step()
         x, labels = seen[0]
         magnitudes = (x.numpy().transpose(0, 2, 1) * std + mean).clip(0) ** 3
         for row, label in zip(magnitudes, labels.tolist(), strict=True):
@@ -236,7 +229,7 @@ def test_training_makes_the_labels_differ(tmp_path):
         for step in range(20):
             trainer.step = step
             with torch.enable_grad():
-                trainer._train_step()
+                trainer.train_step()
         modes = [trainer.flow.inverse(zeros, torch.tensor([k])) for k in range(3)]
     assert (modes[0] - modes[1]).abs().max() > 1e-3
     assert (modes[1] - modes[2]).abs().max() > 1e-3
