@@ -34,7 +34,7 @@ from .options import Progress, RenderOptions
 from .pace import Pace
 from .plugin_rack import PluginRack
 from .prior import find_prior, open_priors, read_bundle
-from .providers import Device, physical_cores
+from .providers import Device, usable_cores
 from .publish import publishing
 from .quality import QualityMeter
 from .scratch import StemScratch
@@ -81,7 +81,7 @@ class Renderer:
             options.prior_folders,
             device,
         )
-        self.threads = options.threads or physical_cores()
+        self.threads = options.threads or usable_cores()
         self.plan = _plan(self.settings, options.seed)
         self.estimate = (
             Estimate(list(self.priors.values()), options.prior_folders, device)
@@ -121,7 +121,9 @@ class Renderer:
             pace.lap("writing")
             wet = self._process(report, folder, naming, workspace)
             pace.lap("processing")
-            manifest = self._manifest(mix, facts, separated, report, quality, wet, pace.laps)
+            source = Input.of(mix.name, facts)
+            title = naming.fields["title"]
+            manifest = self._manifest(title, source, separated, report, quality, wet, pace.laps)
             (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
             self._tell("publishing")
         return manifest
@@ -245,8 +247,8 @@ class Renderer:
 
     def _manifest(
         self,
-        mix: Path,
-        facts: MixFacts,
+        title: str,
+        source: Input,
         separated: _Separated,
         report: SetReport,
         quality: Quality,
@@ -254,9 +256,9 @@ class Renderer:
         seconds: dict[str, float],
     ) -> Manifest:
         return Manifest(
-            title=naming_fields(mix)["title"],
+            title=title,
             program={"name": "stemwright", "version": ENGINE_VERSION} | _versions(),
-            input=Input.of(mix.name, facts),
+            input=source,
             preset=self.preset.model_dump(mode="json"),
             preset_sha256=self.preset.digest(),
             priors={
