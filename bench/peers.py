@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from engine import physical_cores
+from engine import usable_cores
 from speed_trials import Trials
 
 # torch first and pinned: without it the CUDA build and its gigabytes are fetched.
@@ -70,7 +70,7 @@ def _keep(best: dict[str, Seconds], name: str, found: Seconds) -> None:
 
 def _peer_s(python: Path, program: str, mix: Path) -> Seconds:
     script = str(Path(__file__).with_name("peer_timing.py"))
-    command = [str(python), script, program, str(mix), str(physical_cores())]
+    command = [str(python), script, program, str(mix), str(usable_cores())]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return found["wall_s"], found["cpu_s"]

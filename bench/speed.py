@@ -17,7 +17,7 @@ from pathlib import Path
 
 import peers
 import search_limits
-from engine import ENGINE_VERSION, physical_cores
+from engine import ENGINE_VERSION, usable_cores
 from speed_plots import plot
 from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
 
@@ -47,7 +47,7 @@ class Page:
             "# Speed\n",
             "Written by `python bench/speed.py`; do not edit.\n",
             f"Stemwright {ENGINE_VERSION}, {versions}, Python {platform.python_version()}, "
-            f"{physical_cores()} cores ({_processor()}), load average {load:.1f} before the run.",
+            f"{usable_cores()} cores ({_processor()}), load average {load:.1f} before the run.",
             "RTF is waiting time by length of the mix, files and all; processor seconds (of all",
             "processes) per second of audio barely change when the machine has other work, as",
             "it had if the load above is not near zero. Stereo, 44.1 kHz, sessions open.\n",
@@ -88,7 +88,7 @@ class Page:
 
     def series(self) -> None:
         """Threads, stems, batches and length."""
-        cores = range(1, physical_cores() + 1)
+        cores = range(1, usable_cores() + 1)
         self._series("threads", ((n, self._standard(threads=n)) for n in cores))
         counts = range(1, len(EVERY_STEM) + 1)
         presets = {n: self.trials.preset(EVERY_STEM[:n]) for n in counts}
@@ -144,7 +144,7 @@ class Page:
             "| threads | search GFLOP/s | ONNX Runtime MatMul 1024 GFLOP/s | share |",
             "|---|---|---|---|",
         )
-        for threads in range(1, physical_cores() + 1):
+        for threads in range(1, usable_cores() + 1):
             peak = search_limits.matmul_peak(threads)
             rate = search_limits.search_rate(threads)
             self.say(f"| {threads} | {rate:.0f} | {peak:.0f} | {rate / peak:.0%} |")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .plugins import PluginCatalogue
     from .prior import Prior, find_prior, list_priors, open_priors, prior_folders, read_bundle
     from .processing import assign_stems, process_stems, saved_presets
-    from .providers import Device, make_session, physical_cores
+    from .providers import Device, make_session, usable_cores
     from .rendering import Interrupted, Progress, Renderer, RenderOptions, prior_hashes, render
     from .spectrogram import FrontEnd
     from .verdict import store_row
@@ -76,7 +76,6 @@ __all__ = [
     "metadata_for",
     "naming_fields",
     "open_priors",
-    "physical_cores",
     "prior_folders",
     "prior_hashes",
     "probe",
@@ -88,6 +87,7 @@ __all__ = [
     "saved_presets",
     "store_row",
     "try_plugin",
+    "usable_cores",
     "verify_mix",
     "write_sample",
 ]
@@ -120,7 +120,7 @@ _MODULES = {
         "read_bundle",
     ),
     "processing": ("assign_stems", "process_stems", "saved_presets"),
-    "providers": ("Device", "make_session", "physical_cores"),
+    "providers": ("Device", "make_session", "usable_cores"),
     "rendering": (
         "Interrupted",
         "Progress",

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import ENGINE_VERSION
 from .prior import list_priors, prior_folders
-from .providers import Device, physical_cores
+from .providers import Device, usable_cores
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pedalboard", "soundfile", "soxr"),
@@ -38,7 +38,7 @@ def examine(device: str, output: Path) -> dict[str, Any]:
         "system": platform.platform(),
         "packages": packages,
         "device": {"asked": device, "got": got, "compiled_in": _compiled_in(packages)},
-        "threads": {"cores": physical_cores(), "sessions_run_on": 1},
+        "threads": {"cores": usable_cores(), "sessions_run_on": 1},
         "priors": {name: str(path) for name, path in priors.items()},
         "prior_folders": [str(folder) for folder in prior_folders()],
         "plugin_folders": [str(folder) for folder in _plugin_folders() if folder.is_dir()],

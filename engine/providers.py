@@ -78,7 +78,7 @@ class Device:
             )
 
 
-def physical_cores() -> int:
+def usable_cores() -> int:
     """Cores this process may use; hyper-threads count, containers' limits are kept."""
     return (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
