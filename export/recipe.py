@@ -7,6 +7,7 @@ stage leaves its run in the output folder; called again, it goes on where it sto
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,8 @@ class Recipe(BaseModel):
     `parts` are patterns of files below the folders of recordings; `render` is minutes of a part
     to compose and play through SoundFonts on top; `priors` are the parts of each prior.
     `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
+    Without `contrast` the flows learn by likelihood alone, as the paper's; with 0 `head_steps`
+    the priors have no first estimate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,7 +46,8 @@ class Recipe(BaseModel):
     render_seed: int = 0
     priors: dict[str, Patterns]
     flow_steps: int = Field(default=4000, gt=0)
-    head_steps: int = Field(default=12000, gt=0)
+    head_steps: int = Field(default=12000, ge=0)
+    contrast: bool = True
     seed: int = 0
 
 
@@ -145,21 +149,28 @@ def make_priors(
     for stem in kitchen.recipe.priors:
         for line in _train_flow(kitchen, stem):
             yield f"{stem}: {line}"
-    parts = kitchen.recipe.parts
-    corpora = {part: kitchen.corpus(part, (part,)) for part in parts}
-    heads = {part: (part,) for part in parts} | kitchen.recipe.priors
-    steps, seed = kitchen.recipe.head_steps, kitchen.recipe.seed
-    for line in run_heads(corpora, heads, out / "heads", steps, seed):
-        yield f"heads: {line}"
+    heads = out / "heads" if kitchen.recipe.head_steps else None
+    if heads is not None:
+        yield from _train_heads(kitchen, heads)
     priors.mkdir(parents=True, exist_ok=True)
     for stem in kitchen.recipe.priors:
-        yield export_prior(out / stem, priors / f"{stem}.prior", out / "heads")
+        yield export_prior(out / stem, priors / f"{stem}.prior", heads)
     yield from _judge(kitchen, priors)
+
+
+def _train_heads(kitchen: Kitchen, out: Path) -> Iterator[str]:
+    recipe = kitchen.recipe
+    corpora = {part: kitchen.corpus(part, (part,)) for part in recipe.parts}
+    heads = {part: (part,) for part in recipe.parts} | recipe.priors
+    for line in run_heads(corpora, heads, out, recipe.head_steps, recipe.seed):
+        yield f"heads: {line}"
 
 
 def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
     recipe, out = kitchen.recipe, kitchen.out / stem
     card, config, settings = sized("cpu", recipe.flow_steps, recipe.seed)
+    if not recipe.contrast:
+        settings = replace(settings, contrast_weight=0.0)
     corpus = kitchen.corpus(stem, recipe.priors[stem])
     yield from told_corpus(corpus)
     others = [

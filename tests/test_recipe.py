@@ -1,6 +1,7 @@
 """One command makes a whole set of priors: rendered, trained, with heads, exported and judged."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import yaml
 import export
 from engine import read_bundle
 from export.recipe import make_priors, read_recipe
+from export.train import load_run
 from presets import StemwrightError
 
 RECIPE = """
@@ -72,6 +74,21 @@ def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(kitchen):
         one, two = (hashlib.sha256((kitchen / f / name).read_bytes()).hexdigest()
                     for f in ("priors", "again"))  # fmt: skip
         assert one == two
+
+
+def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(kitchen):
+    recipe = RECIPE.replace("head_steps: 2", "head_steps: 0")
+    (kitchen / "recipe.yaml").write_text(recipe)
+    make(kitchen)
+    taught = load_run(kitchen / "runs/low").settings
+    (kitchen / "recipe.yaml").write_text(f"{recipe}contrast: false\n")
+    shutil.rmtree(kitchen / "runs")
+    make(kitchen, "plain")
+    assert taught.contrast_weight > 0
+    assert load_run(kitchen / "runs/low").settings.contrast_weight == 0
+    for folder in ("priors", "plain"):
+        assert not list((kitchen / folder).glob("*.onnx"))
+        assert read_bundle(kitchen / folder / "low.prior")[0].encoder_sha256 is None
 
 
 @pytest.mark.parametrize(
