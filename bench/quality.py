@@ -7,7 +7,8 @@ them with `--set COLUMN=LAYOUT:FOLDER`, for example
 
     --set musdb18=musdb18hq:/data/musdb18hq --set slakh=slakh2100:/data/slakh2100 --seconds 0
 
-Scores are appended to `--scores` song by song; a run that was stopped goes on there.
+Scores are appended to `--scores` song by song; a run that was stopped goes on there. Rows of
+other priors are added with `--musicglow PATH.prior` and `--priors NAME=FOLDER`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,8 @@ Audio = NDArray[np.float32]
 Stems = dict[str, Audio]
 
 PRESET = "dry"  # the stems and the shipped search
+TIERS = ("standard", "best")
+FAITHFUL = "faithful InstGlow search"
 AUDIO = Path(__file__).parent.parent.parent / "shared" / "audio"
 SETS = (
     f"familiar=held-out:{AUDIO / 'stems'}",
@@ -120,11 +123,15 @@ def _masked(front_end: FrontEnd, mix: Mix, masks: Audio) -> Stems:
 
 
 class Engine:
-    """The engine's own two passes over a file, with the priors of the stems that are there."""
+    """The engine's own two passes over a file, with the priors of the stems that are there: the
+    shipped ones, or those of a folder."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, folder: Path | None = None) -> None:
         self.threads = threads
-        self.priors = Renderer(load_preset(PRESET), RenderOptions(device="cpu")).priors
+        self.folders = (folder,) if folder else ()
+        stems = load_preset(PRESET).stems
+        wanted = {stem: (_bundle(stem, folder), "") for stem in stems}
+        self.priors = open_priors(wanted, (), Device("cpu"))
 
     @property
     def front_end(self) -> FrontEnd:
@@ -143,12 +150,14 @@ class Engine:
         return Row(
             lambda mix: self._separate(mix, plan, estimate, priors),
             flows * sum({p.sha256: p.card.parameters for p in priors.values()}.values())
-            + estimate * _estimate_parameters(list(self.priors.values())),
+            + estimate * self._estimate_parameters(),
         )
 
     def _separate(self, mix: Mix, plan: Plan, estimate: bool, opened: dict[str, Prior]) -> Stems:
         priors = {stem: opened[stem] for stem in mix.truth}
-        first = Estimate(list(priors.values()), (), Device("cpu")) if estimate else None
+        first = None
+        if estimate:
+            first = Estimate(list(priors.values()), self.folders, Device("cpu"))
         separator = Separator(priors, plan, self.threads, first)
         info, blocks = probe(mix.path), []
         groups = channel_groups(info.channels, info.channel_mask)
@@ -157,46 +166,63 @@ class Engine:
             separator.write(mix.path, info, groups, Path(folder), blocks.append)
         return {stem: np.concatenate([b[stem] for b in blocks], axis=1) for stem in priors}
 
+    @property
+    def has_heads(self) -> bool:
+        """Whether there can be a first estimate."""
+        return all(prior.card.encoder_sha256 for prior in self.priors.values())
 
-def _estimate_parameters(priors: Sequence[Prior]) -> int:
-    """Weights of the shared encoder and the heads, counted in their graphs."""
-    import onnx
+    def _estimate_parameters(self) -> int:
+        """Weights of the shared encoder and the heads, counted in their graphs."""
+        import onnx
 
-    encoder = encoder_path(str(priors[0].card.encoder_sha256), ())
-    assert encoder is not None
-    graphs = [encoder.read_bytes(), *(prior._files["head.onnx"] for prior in priors)]
-    return sum(
-        int(np.prod(weights.dims))
-        for graph in graphs
-        for weights in onnx.load_model_from_string(graph).graph.initializer
-        if weights.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
-    )
+        priors = list(self.priors.values())
+        encoder = encoder_path(str(priors[0].card.encoder_sha256), self.folders)
+        assert encoder is not None
+        graphs = [encoder.read_bytes(), *(prior._files["head.onnx"] for prior in priors)]
+        return sum(
+            int(np.prod(weights.dims))
+            for graph in graphs
+            for weights in onnx.load_model_from_string(graph).graph.initializer
+            if weights.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+        )
 
 
-def systems(engine: Engine, recordings: Path, musicglow: Path | None = None) -> dict[str, Row]:
-    """Every line of the table, in its order; MusicGlow's if there is a bundle of it."""
-    faithful = load_preset("faithful")
-    conditional = (
-        {"faithful MusicGlow search": engine.row(faithful, musicglow=musicglow)}
-        if musicglow
-        else {}
-    )
-    view, ours = engine.front_end, load_preset(PRESET)
+def _bundle(stem: str, folder: Path | None) -> str:
+    return str(folder / f"{stem}.prior") if folder else stem
+
+
+def systems(
+    engine: Engine,
+    recordings: Path,
+    musicglow: Path | None = None,
+    others: Mapping[str, Engine] | None = None,
+) -> dict[str, Row]:
+    """Every line of the table, in its order: MusicGlow's if there is a bundle of it, and what
+    `others`, engines with other priors, do."""
+    faithful, ours = load_preset("faithful"), load_preset(PRESET)
+    view = engine.front_end
     flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
     dictionaries = nmf.learn(_nmf_files(recordings, list(engine.priors)), view)
-    return {
+    rows = {
         "mixture / K": Row(even_shares, 0),
         "supervised KL-NMF": Row(
             supervised_nmf(view, dictionaries), sum(W.size for W in dictionaries.values())
         ),
-        "faithful InstGlow search": engine.row(faithful),
-        **conditional,
+        FAITHFUL: engine.row(faithful),
+    }
+    if musicglow:
+        rows["faithful MusicGlow search"] = engine.row(faithful, musicglow=musicglow)
+    rows |= {
         "flows alone": engine.row(flows_alone),
         "first estimate alone": engine.row(ours, "draft"),
-        "standard": engine.row(ours, "standard"),
-        "best": engine.row(ours, "best"),
-        "oracle ratio mask": Row(oracle(view), 0),
+        **{tier: engine.row(ours, tier) for tier in TIERS},
     }
+    for name, other in (others or {}).items():
+        rows[f"{FAITHFUL}, {name}"] = other.row(faithful)
+        if other.has_heads:
+            rows[f"first estimate alone, {name}"] = other.row(ours, "draft")
+            rows |= {f"{tier}, {name}": other.row(ours, tier) for tier in TIERS}
+    return rows | {"oracle ratio mask": Row(oracle(view), 0)}
 
 
 def _nmf_files(root: Path, stems: Sequence[str]) -> dict[str, list[Path]]:
@@ -249,13 +275,24 @@ def main() -> None:
     parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
     parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
     parser.add_argument("--musicglow", type=Path, metavar="PATH.prior", help="adds its row")
+    parser.add_argument(
+        "--priors",
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="adds the rows of other priors, made by stemwright prior make",
+    )
     parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
     parser.add_argument("--songs", type=int, default=0, help="most of every set; 0 is all")
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     engine = Engine(given.threads)
-    rows = systems(engine, given.recordings, given.musicglow)
+    others = {
+        name: Engine(given.threads, Path(folder))
+        for name, _, folder in (item.partition("=") for item in given.priors)
+    }
+    rows = systems(engine, given.recordings, given.musicglow, others)
     given.scores.parent.mkdir(parents=True, exist_ok=True)
     known = given.scores.read_text().splitlines() if given.scores.exists() else []
     done = {(s.column, s.song, s.system): s for s in (Score.parse(line) for line in known)}

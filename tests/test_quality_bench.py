@@ -1,5 +1,7 @@
 """The quality bench: its baseline, its systems on a song made here, and its page."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -104,6 +106,26 @@ def test_musicglow_is_counted_once_and_asked_by_stem(song, engine, tmp_path):
     row = engine.row(few, musicglow=tmp_path / "musicglow.prior")
     assert row.parameters == card.parameters
     assert scored(song, row).decibels.keys() == {"bass", "drums"}
+
+
+def test_other_priors_have_rows_of_their_own(song, engine, tmp_path):
+    shipped = next(iter(engine.priors.values())).path.parent
+    mine = shutil.copytree(shipped, tmp_path / "mine")
+    takes = tmp_path / "takes"
+    for stem in engine.priors:
+        (takes / stem).mkdir(parents=True)
+        shutil.copy(song.stems["bass"][0], takes / stem)
+    other = quality.Engine(1, mine)
+    rows = quality.systems(engine, takes, others={"mine": other})
+    assert {prior.path.parent for prior in other.priors.values()} == {mine}
+    added = {name for name in rows if name.endswith(", mine")}
+    assert {name.removesuffix(", mine") for name in added} < set(rows)
+    assert len(added) == 4
+    # the same bundles in another folder: the same stems
+    draft, again = (
+        scored(song, rows[f"first estimate alone{m}"]).decibels for m in ("", ", mine")
+    )
+    assert draft == again
 
 
 def scores():
