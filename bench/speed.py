@@ -1,6 +1,6 @@
 """Writes the speed page: one command, one machine, one run.
 
-    python bench/speed.py [--minutes 4] [--peers build/peers] [--out docs/speed.md]
+    python bench/speed.py [--minutes 60] [--searched-minutes 10] [--peers build/peers]
 
 Renders loops of the example mix with the shipped priors. Needs the groups `export` and `bench`.
 """
@@ -11,7 +11,7 @@ import argparse
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from speed_plots import plot
 from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
 
 CLIP_S = 30.0
+LENGTHS_S = (CLIP_S, 120.0, 600.0, 3600.0)
 FAITHFUL = "faithful"
 HEAD = "| {} | RTF | processor s per s |\n|---|---|---|"
 
@@ -29,8 +30,11 @@ HEAD = "| {} | RTF | processor s per s |\n|---|---|---|"
 class Page:
     """The page as it grows; every section is printed as soon as it is measured."""
 
-    def __init__(self, trials: Trials, minutes: float) -> None:
-        self.trials, self.minutes = trials, minutes
+    def __init__(self, trials: Trials, longest_s: Mapping[str, float]) -> None:
+        self.trials = trials
+        self.lengths = {
+            tier: [s for s in LENGTHS_S if s <= most] for tier, most in longest_s.items()
+        }
         self.lines: list[str] = []
         self.curves: dict[str, list[tuple[float, Cost]]] = {}
 
@@ -94,7 +98,7 @@ class Page:
         presets = {n: self.trials.preset(EVERY_STEM[:n]) for n in counts}
         self._series("stems", ((n, self._standard(preset=presets[n])) for n in counts))
         self._series("segments in a batch", self._batches())
-        for tier in ("draft", "standard"):
+        for tier in self.lengths:
             self._lengths(tier)
 
     def _standard(self, **how: int | Path) -> Cost:
@@ -111,15 +115,10 @@ class Page:
         self.say(*(f"| {x:g} | {_both(cost)} |" for x, cost in self.curves[name]), "")
 
     def _lengths(self, tier: str) -> None:
-        lengths = [CLIP_S]
-        while lengths[-1] * 2 <= 60 * self.minutes:
-            lengths.append(lengths[-1] * 2)
-        costs = ((length, self.trials.render(length, tier)) for length in lengths)
-        self._series(f"length in seconds, {tier}", costs)
-        if len(lengths) > 2:
-            fixed, per_second, off = slope(
-                [c for _, c in self.curves[f"length in seconds, {tier}"]]
-            )
+        name = f"length in seconds, {tier}"
+        self._series(name, ((s, self.trials.render(s, tier)) for s in self.lengths[tier]))
+        if len(self.lengths[tier]) > 2:
+            fixed, per_second, off = slope([cost for _, cost in self.curves[name]])
             self.say(
                 f"Processor time is {fixed:.2f} s + {per_second:.3f} s per second; the farthest "
                 f"point is {off:.1%} off that line.\n"
@@ -129,12 +128,12 @@ class Page:
         """Peak resident memory of the command, short and long."""
         self.say(
             "## Memory\n\nPeak of the resident memory of `stemwright separate`.\n",
-            "| length in seconds | draft MiB | standard MiB |",
+            "| tier | length in seconds | MiB |",
             "|---|---|---|",
         )
-        for length in (CLIP_S, 60 * self.minutes):
-            peaks = [self.trials.peak_mib(length, tier) for tier in ("draft", "standard")]
-            self.say(f"| {length:g} | {peaks[0]:.0f} | {peaks[1]:.0f} |")
+        for tier, lengths in self.lengths.items():
+            for length in (lengths[0], lengths[-1]):
+                self.say(f"| {tier} | {length:g} | {self.trials.peak_mib(length, tier):.0f} |")
         self.say("")
 
     def limits(self, folder: Path) -> None:
@@ -172,12 +171,14 @@ def _processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=4.0, help="the longest mix")
+    parser.add_argument("--minutes", type=float, default=60.0, help="the longest draft")
+    parser.add_argument("--searched-minutes", type=float, default=10.0, help="longest standard")
     parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        page = Page(Trials(Path(folder)), given.minutes)
+        longest_s = {"draft": 60 * given.minutes, "standard": 60 * given.searched_minutes}
+        page = Page(Trials(Path(folder)), longest_s)
         page.machine()
         page.tiers()
         page.limits(Path(folder))
