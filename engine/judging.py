@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from .audio import MixReader
+from .card import PERCENTS
 from .frames import stream_frames
 from .heat_map import heat_map
 from .masks import level
@@ -55,7 +56,8 @@ class Judgement:
     stem can be compared with each other. `margin[stem][rival]` is by how much the stem's own
     prior is ahead of a rival, excerpt by excerpt; `told_apart[stem][rival]` the share of
     excerpts in which it is ahead, `told_apart[stem][stem]` the share in which it is ahead of
-    all. `inversion[prior]` is the largest error of inverse(forward(x)), playing having RMS 1.
+    all. `percentiles[stem]` are PERCENTS of its own prior's log p, excerpt by excerpt.
+    `inversion[prior]` is the largest error of inverse(forward(x)), playing having LEVEL_DB.
 
     A prior that stands for several instruments has learned from theirs: it is no rival of
     theirs, nor they of it (`other` and guitar).
@@ -64,6 +66,7 @@ class Judgement:
     likelihood: dict[str, dict[str, Interval]]
     margin: dict[str, dict[str, Interval]]
     told_apart: dict[str, dict[str, float]]
+    percentiles: dict[str, tuple[float, ...]]
     inversion: dict[str, float]
     recordings: dict[str, int]
     excerpts: dict[str, int]
@@ -73,10 +76,13 @@ class Judgement:
         """The instruments, in the order given."""
         return tuple(self.likelihood)
 
-    def good(self, stem: str) -> bool:
-        """Whether the prior wins its own audio against every rival, and inverts."""
-        ahead = all(margin.low > 0 for margin in self.margin[stem].values())
-        return ahead and self.inversion[stem] < INVERSION_LIMIT
+    def good(self, stem: str) -> bool | None:
+        """Whether the prior wins its own audio against every rival, and inverts; None where
+        there is no rival to win against."""
+        if not self.inversion[stem] < INVERSION_LIMIT:
+            return False
+        margins = self.margin[stem].values()
+        return all(margin.low > 0 for margin in margins) if margins else None
 
     def row(self, stem: str) -> dict[str, Any]:
         """What the card of one prior stores."""
@@ -84,6 +90,7 @@ class Judgement:
             "likelihood": {k: asdict(v) for k, v in self.likelihood[stem].items()},
             "margin": {k: asdict(v) for k, v in self.margin[stem].items()},
             "told_apart": self.told_apart[stem],
+            "percentiles": self.percentiles[stem],
             "inversion": self.inversion[stem],
             "recordings": self.recordings[stem],
             "excerpts": self.excerpts[stem],
@@ -108,7 +115,7 @@ class Judgement:
             yield self._verdict(stem)
 
     def _verdict(self, stem: str) -> str:
-        word = "good" if self.good(stem) else "NOT GOOD"
+        word = {True: "good", False: "NOT GOOD", None: "not compared"}[self.good(stem)]
         about = f"{stem}: {word}; inversion error {self.inversion[stem]:.0e}"
         if self.margin[stem]:
             rival, margin = min(self.margin[stem].items(), key=lambda item: item[1].mean)
@@ -153,6 +160,7 @@ def judge_priors(
             stem: _told_apart(units, own, stem, _rivals(priors, stem))
             for stem, units in scores.items()
         },
+        {stem: _percentiles(units[:, :, own[stem]]) for stem, units in scores.items()},
         {stem: _inversion(prior, heard[stem]) for stem, prior in priors.items()},
         {stem: len(found) for stem, found in heard.items()},
         {stem: sum(map(len, found)) for stem, found in heard.items()},
@@ -273,6 +281,11 @@ def _told_apart(
     ahead = mine > scores[:, [own[rival] for rival in rivals]]
     shares = dict(zip(rivals, ahead.mean(axis=0).tolist(), strict=True))
     return shares | {stem: float(ahead.all(axis=1).mean())}
+
+
+def _percentiles(values: Scores) -> tuple[float, ...]:
+    """Of every excerpt's log p: what a quality report ranks the excerpts of a stem among."""
+    return tuple(float(p) for p in np.nanpercentile(values, PERCENTS))
 
 
 def _inversion(prior: Prior, heard: Sequence[Sequence[Float]]) -> float:

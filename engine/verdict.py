@@ -16,15 +16,18 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 def store_row(path: Path, row: dict[str, Any], label: str | None = None) -> None:
     """Put a row of the cross-likelihood table into the card; graphs and hashes stay as they are.
 
-    The rows of a bundle with labels lie side by side under theirs.
+    Its percentiles take the place of those measured in training: recordings that no training
+    heard say better what is usual. The rows of a bundle with labels lie side by side under theirs.
     The bundle's own sha256 changes, and with it the manifests of later renders.
     """
     card, files, _ = read_bundle(path)
     about = card.model_dump(mode="json")
     if label is None:
         about["validation"][JUDGED] = row
+        about["percentiles"] = row["percentiles"]
     else:
         about["validation"].setdefault(JUDGED, {})[label] = row
+        about["percentiles_of_labels"][label] = row["percentiles"]
     files["card.json"] = json.dumps(about, indent=1, sort_keys=True).encode()
     aside = path.with_name(f".{path.name}.part")
     with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as bundle:

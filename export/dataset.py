@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from engine import Source
+from engine import Source, cut_excerpts
 from presets import StemwrightError
 
 from .augment import LAYER_DB, PRODUCED, Production
@@ -136,6 +136,14 @@ class Corpus:
                 if rng.random() < self._production.layer:
                     self._add_layer(rng, row)
         return out
+
+    def excerpts(self, frames: int, most: int = 500) -> list[Float]:
+        """What is played, as a quality report hears a stem: at the usual level, without pauses,
+        gain or treatment; (1, frames, bands) each, `most` at most, evenly spread."""
+        cut = [cut_excerpts(clip.active.astype(np.float32), frames) for clip in self.clips]
+        pieces = [piece for found in cut for piece in found]
+        at = np.linspace(0, len(pieces) - 1, min(len(pieces), most)).round().astype(int)
+        return [pieces[index] for index in at]
 
     def _add_layer(self, rng: Rng, row: Float) -> None:
         """A second excerpt of the same stem: choirs, doubled guitars, percussion over a kit."""

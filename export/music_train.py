@@ -74,7 +74,11 @@ def _measured(run: Run, valid: Music, out: Path) -> Iterator[str]:
     """Measure held-out excerpts of every stem under its label."""
     percentiles, nats = {}, {}
     for label, corpus in enumerate(valid.corpora):
-        scores = run.scores(corpus, label)
+        heard = corpus.excerpts(run.settings.frames)
+        if not heard:
+            yield f"{corpus.stem}: too little is held out to say how likely it is"
+            continue
+        scores = run.scores(heard, label)
         percentiles[corpus.stem] = [float(p) for p in np.percentile(scores, PERCENTS)]
         nats[corpus.stem] = float(-scores.mean())
         yield f"{corpus.stem}: {nats[corpus.stem]:.3f} nats per dimension on held-out songs"

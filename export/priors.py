@@ -176,7 +176,10 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
 
 def measure_held_out(run: Run, valid: Corpus, out: Path) -> str:
     """Measure held-out excerpts: likelihood percentiles for quality reports, and a sentence."""
-    scores = run.scores(valid)
+    heard = valid.excerpts(run.settings.frames)
+    if not heard:
+        return "trained; too little is held out to say how likely it is"
+    scores = run.scores(heard)
     percentiles = [float(p) for p in np.percentile(scores, PERCENTS)]
     validation = {"nats_per_dimension": float(-scores.mean())}
     add_about(out, percentiles=percentiles, validation=validation)

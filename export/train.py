@@ -320,12 +320,11 @@ class Run:
     step: int
 
     @torch.no_grad()
-    def scores(self, corpus: Corpus, label: int | None = None, batches: int = 6) -> Float:
-        """log p in nats per dimension of excerpts without noise, shape (excerpts,)."""
-        rng = np.random.default_rng([self.settings.seed, 5])
-        labels = None if label is None else torch.full((16,), label)
-        drawn = [self.features.apply(corpus.sample(rng, 16, 128)) for _ in range(batches)]
-        return torch.cat([self.flow.log_prob(x, labels) for x in drawn]).numpy()
+    def scores(self, excerpts: Sequence[Float], label: int | None = None) -> Float:
+        """log p in nats per dimension of excerpts (1, frames, bands), without noise."""
+        labels = None if label is None else torch.tensor([label])
+        seen = [self.flow.log_prob(self.features.apply(piece), labels) for piece in excerpts]
+        return torch.cat(seen).numpy()
 
 
 def load_run(folder: Path) -> Run:

@@ -35,6 +35,17 @@ def clip(song, frames, band=0, source="takes", pauses=0):
     return Clip(song, source, active, np.full((pauses, 4), 0.01, np.float16))
 
 
+def test_excerpts_hold_playing_at_one_level():
+    """As quality reports hear stems: no pauses, no gain, no treatment."""
+    soft, loud = clip("soft", 64, pauses=50), clip("loud", 200, band=1)
+    soft.active[:] *= np.float16(0.1)
+    found = Corpus("bass", [soft, loud]).excerpts(64)
+    assert [len(piece[0]) for piece in found] == [64, 64, 64, 64]
+    levels = [float((piece**2).sum(axis=2).mean()) for piece in found]
+    assert levels == pytest.approx([levels[0]] * 4, rel=1e-2)
+    assert len(Corpus("bass", [loud]).excerpts(64, most=2)) == 2
+
+
 def loudest_band(magnitudes):
     return int(np.argmax(magnitudes.astype(np.float32).sum(axis=0)))
 

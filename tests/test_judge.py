@@ -8,7 +8,15 @@ import pytest
 import soundfile
 
 from engine import Device, Prior, read_bundle
-from engine.judging import Judgement, _rivals, held_out, judge_priors, judgement_png
+from engine.card import PERCENTS
+from engine.judging import (
+    Judgement,
+    _rivals,
+    excerpts,
+    held_out,
+    judge_priors,
+    judgement_png,
+)
 from engine.verdict import JUDGED, store_row
 from presets import StemwrightError
 
@@ -113,6 +121,17 @@ def test_stereo_and_mono_agree(priors, recordings, table, tmp_path):
     )
 
 
+def test_percentiles_are_those_of_what_is_played(priors, recordings, table):
+    """Neither pauses nor the takes' levels: what a quality report shows to a prior."""
+    prior = priors["low"]
+    heard = [
+        float(prior.log_likelihood(piece)[0])
+        for path in recordings["low"]
+        for piece in excerpts(path, prior.card.front_end.front_end())
+    ]
+    assert table.percentiles["low"] == pytest.approx(np.percentile(heard, PERCENTS))
+
+
 def test_one_long_recording_still_has_an_interval(priors, recordings):
     one = {stem: paths[:1] for stem, paths in recordings.items()}
     cell = judge_priors(priors, one).likelihood["low"]["low"]
@@ -125,9 +144,10 @@ def test_same_seed_same_table(priors, recordings, table):
 
 def test_a_single_prior_has_no_rivals(priors, recordings):
     alone = judge_priors({"low": priors["low"]}, {"low": recordings["low"]})
-    assert alone.good("low")
+    assert alone.good("low") is None
+    assert alone.row("low")["good"] is None
     assert alone.margin["low"] == {}
-    assert any(line.startswith("low: good") for line in alone.lines())
+    assert any(line.startswith("low: not compared") for line in alone.lines())
 
 
 def test_silent_recordings_are_named(priors, recordings, tmp_path):
@@ -153,6 +173,7 @@ def test_row_lies_in_the_card_and_nothing_else_changes(tiny_prior_folder, table,
     after, _, sha256 = read_bundle(copy)
     assert after.validation[JUDGED] == json.loads(json.dumps(table.row("low")))
     assert after.files == before.files
+    assert after.percentiles == table.percentiles["low"]
     Prior(copy, Device("cpu")).verify()
     store_row(copy, table.row("low"))
     assert read_bundle(copy)[2] == sha256
