@@ -8,12 +8,14 @@ them with `--set COLUMN=LAYOUT:FOLDER`, for example
     --set musdb18=musdb18hq:/data/musdb18hq --set slakh=slakh2100:/data/slakh2100 --seconds 0
 
 Scores are appended to `--scores` song by song; a run that was stopped goes on there. Rows of
-other priors are added with `--musicglow PATH.prior` and `--priors NAME=FOLDER`.
+other priors are added with `--musicglow PATH.prior` and `--priors NAME=FOLDER`; more stems are
+measured with, for example, `--stems vocals bass drums guitar piano other`.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import tempfile
 import time
@@ -34,6 +36,7 @@ from engine import (
     channel_groups,
     open_priors,
     probe,
+    read_bundle,
 )
 from engine.estimate import Estimate, encoder_path
 from engine.providers import Device
@@ -46,7 +49,8 @@ from scores import sdr_db, si_sdr_db
 Audio = NDArray[np.float32]
 Stems = dict[str, Audio]
 
-PRESET = "dry"  # the stems and the shipped search
+PRESET = "dry"  # the shipped search
+FOUR = ("vocals", "bass", "drums", "other")
 FAITHFUL = "faithful InstGlow search"
 AUDIO = Path(__file__).parent.parent.parent / "shared" / "audio"
 SETS = (
@@ -74,10 +78,12 @@ System = Callable[[Mix], Stems]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: the system and how many parameters it has for given stems."""
+    """A line of the table: the system, how many parameters it has for given stems, and what its
+    scores depend on (priors and search), so that older ones are not taken for them."""
 
     system: System
     parameters: int
+    identity: str = ""
 
 
 def even_shares(mix: Mix) -> Stems:
@@ -125,10 +131,11 @@ class Engine:
     """The engine's own two passes over a file, with the priors of the stems that are there: the
     shipped ones, or those of a folder."""
 
-    def __init__(self, threads: int, folder: Path | None = None) -> None:
+    def __init__(
+        self, threads: int, folder: Path | None = None, stems: Sequence[str] = FOUR
+    ) -> None:
         self.threads = threads
         self.folders = (folder,) if folder else ()
-        stems = load_preset(PRESET).stems
         wanted = {stem: (_bundle(stem, folder), "") for stem in stems}
         self.priors = open_priors(wanted, (), Device("cpu"))
 
@@ -146,10 +153,12 @@ class Engine:
         plan = Renderer(preset, RenderOptions(device="cpu", tier=tier)).plan
         estimate = plan.needs_estimate
         flows = plan.search.steps > 0
+        made_of = [repr(plan), *(f"{stem} {prior.sha256}" for stem, prior in priors.items())]
         return Row(
             lambda mix: self._separate(mix, plan, estimate, priors),
             flows * sum({p.sha256: p.card.parameters for p in priors.values()}.values())
             + estimate * self._estimate_parameters(),
+            hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16],
         )
 
     def _separate(self, mix: Mix, plan: Plan, estimate: bool, opened: dict[str, Prior]) -> Stems:
@@ -177,7 +186,8 @@ class Engine:
         priors = list(self.priors.values())
         encoder = encoder_path(str(priors[0].card.encoder_sha256), self.folders)
         assert encoder is not None
-        graphs = [encoder.read_bytes(), *(prior._files["head.onnx"] for prior in priors)]
+        heads = (read_bundle(prior.path)[1]["head.onnx"] for prior in priors)
+        graphs = [encoder.read_bytes(), *heads]
         return sum(
             int(np.prod(weights.dims))
             for graph in graphs
@@ -201,14 +211,13 @@ def systems(
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
     flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
-    dictionaries = nmf.learn(_nmf_files(recordings, list(engine.priors)), view)
-    rows = {
-        "mixture / K": Row(even_shares, 0),
-        "supervised KL-NMF": Row(
-            supervised_nmf(view, dictionaries), sum(W.size for W in dictionaries.values())
-        ),
-        FAITHFUL: engine.row(faithful),
-    }
+    rows = {"mixture / K": Row(even_shares, 0)}
+    files = _nmf_files(recordings, list(engine.priors))
+    if all(files.values()):
+        dictionaries = nmf.learn(files, view)
+        atoms = sum(W.size for W in dictionaries.values())
+        rows["supervised KL-NMF"] = Row(supervised_nmf(view, dictionaries), atoms)
+    rows[FAITHFUL] = engine.row(faithful)
     if musicglow:
         rows["faithful MusicGlow search"] = engine.row(faithful, musicglow=musicglow)
     rows |= {
@@ -231,6 +240,7 @@ def _nmf_files(root: Path, stems: Sequence[str]) -> dict[str, list[Path]]:
         stem: [
             file
             for part in NMF_PARTS.get(stem, (stem,))
+            if part == stem or part not in stems
             for file in sorted((root / part).glob("*"))
             if not (file.stem.startswith("rendered_") and file.stem.endswith(HELD_OUT_DIGIT))
         ]
@@ -266,13 +276,50 @@ def measure(song: Song, column: str, name: str, row: Row, seconds: float) -> Sco
         for stem, reference in truth.items()
         if float((reference**2).mean()) >= LEAST_POWER
     }
-    return Score(column, song.name, name, row.parameters, decibels, cpu_s, audio.shape[1] / rate)
+    audio_s = audio.shape[1] / rate
+    made_of = identity(row, seconds)
+    return Score(column, song.name, name, row.parameters, decibels, cpu_s, audio_s, made_of)
+
+
+def identity(row: Row, seconds: float) -> str:
+    """What a score depends on besides song and system."""
+    return f"{row.identity}/{seconds:g}"
 
 
 def main() -> None:
     """Measure what is not in the scores file yet, then print the page."""
+    given = _arguments()
+    engine = Engine(given.threads, stems=given.stems)
+    others = {
+        name: Engine(given.threads, Path(folder), given.stems)
+        for name, _, folder in (item.partition("=") for item in given.priors)
+    }
+    rows = systems(engine, given.recordings, given.musicglow, others)
+    rows = {name: row for name, row in rows.items() if not given.only or name in given.only}
+    given.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    old = {s.key: s for s in (Score.parse(line) for line in known)}
+    scores, left_out = [], 0
+    for spec in given.sets or SETS:
+        column, songs, without = songs_of(spec, given.stems)
+        left_out += without
+        for song in songs[:: -(-len(songs) // given.songs) if given.songs else 1]:
+            for name, row in rows.items():
+                score = old.get((column, song.name, name, identity(row, given.seconds)))
+                if score is None:
+                    score = measure(song, column, name, row, given.seconds)
+                    with given.scores.open("a") as file:
+                        file.write(score.line() + "\n")
+                    print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
+                scores.append(score)
+    print(page(scores, list(rows), given.seconds, left_out, _command()), end="")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
+    parser.add_argument("--stems", nargs="+", default=list(FOUR), help="what songs are cut into")
+    parser.add_argument("--only", action="append", metavar="ROW", help="may repeat")
     parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
     parser.add_argument("--musicglow", type=Path, metavar="PATH.prior", help="adds its row")
     parser.add_argument(
@@ -286,30 +333,7 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=0, help="most of every set; 0 is all")
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    engine = Engine(given.threads)
-    others = {
-        name: Engine(given.threads, Path(folder))
-        for name, _, folder in (item.partition("=") for item in given.priors)
-    }
-    rows = systems(engine, given.recordings, given.musicglow, others)
-    given.scores.parent.mkdir(parents=True, exist_ok=True)
-    known = given.scores.read_text().splitlines() if given.scores.exists() else []
-    done = {(s.column, s.song, s.system): s for s in (Score.parse(line) for line in known)}
-    left_out = 0
-    for spec in given.sets or SETS:
-        column, songs, without = songs_of(spec, list(engine.priors))
-        left_out += without
-        for song in songs[:: -(-len(songs) // given.songs) if given.songs else 1]:
-            for name, row in rows.items():
-                if (column, song.name, name) in done:
-                    continue
-                score = measure(song, column, name, row, given.seconds)
-                done[column, song.name, name] = score
-                with given.scores.open("a") as file:
-                    file.write(score.line() + "\n")
-                print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
-    print(page(list(done.values()), list(rows), given.seconds, left_out, _command()), end="")
+    return parser.parse_args()
 
 
 def _command() -> str:

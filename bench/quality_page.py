@@ -18,7 +18,10 @@ OURS = "standard"
 
 @dataclass(frozen=True)
 class Score:
-    """One song, one system: stem -> (SDR, SI-SDR, SDR over the mixture), and the work done."""
+    """One song, one system: stem -> (SDR, SI-SDR, SDR over the mixture), and the work done.
+
+    `made_of` tells scores of other priors, searches and excerpts apart.
+    """
 
     column: str
     song: str
@@ -27,6 +30,12 @@ class Score:
     decibels: dict[str, tuple[float, float, float]]
     cpu_s: float
     audio_s: float
+    made_of: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What a score is of."""
+        return self.column, self.song, self.system, self.made_of
 
     def line(self) -> str:
         """As a line of JSON."""
@@ -131,7 +140,8 @@ def _foot() -> list[str]:
         "  paper's search, not its system.",
         "- *flows alone*: the search of `standard` with ratio masks and without the estimate.",
         "- *first estimate alone*: the tier `draft`; no flow is searched.",
-        "- *standard*, *best*: the tiers of that name, flows and estimate multiplied.",
+        "- *standard*, *best*: the tiers of that name; the estimate guides the search's first",
+        "  steps, the masks are the flows'.",
         "- *oracle ratio mask*: masks from the true stems on the same 128 bands, the ceiling.",
         "",
         "- *faithful MusicGlow search* (`--musicglow PATH.prior`): the same search over one flow",

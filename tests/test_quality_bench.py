@@ -88,6 +88,15 @@ def test_faithful_search_counts_the_flows_and_no_estimate(engine):
     assert engine.row(load_preset("faithful")).parameters == flows
 
 
+def test_scores_of_another_search_length_or_set_of_priors_are_not_taken_for_these(engine):
+    dry, faithful = load_preset("dry"), load_preset("faithful")
+    rows = [engine.row(dry, "standard"), engine.row(dry, "best"), engine.row(faithful)]
+    rows.append(quality.Engine(1, stems=["vocals", "bass"]).row(dry, "standard"))
+    keys = {quality.identity(row, seconds) for row in rows for seconds in (0, 11.5)}
+    assert len(keys) == 8
+    assert quality.identity(engine.row(dry, "standard"), 0) in keys
+
+
 def test_musicglow_is_counted_once_and_asked_by_stem(song, engine, tmp_path):
     config = FlowConfig(blocks=1, hidden=4, layers=1, labels=4)
     told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
