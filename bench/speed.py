@@ -86,7 +86,7 @@ class Page:
             "the paper's size (11.7 M parameters, random weights, 512 bins, hop 256), one step of "
             f"one stem takes {step_s * 1e3:.0f} ms for {covered_s:.2f} s on one thread: "
             f"{per_second:.0f} processor seconds per second for the whole search of what the "
-            "paper separates, one channel at 22.05 kHz (150 steps; extrapolated from single ones). "
+            "paper separates, one channel at 22.05 kHz (150 steps; extrapolated from one). "
             f"That is {per_second / ours:.0f} times what the standard tier takes for stereo at "
             f"44.1 kHz; the paper's search of those, channels apart, would take "
             f"{4 * per_second / ours:.0f} times as much.\n"
