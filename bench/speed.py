@@ -1,6 +1,6 @@
 """Writes the speed page: one command, one machine, one run.
 
-    python bench/speed.py [--minutes 60] [--searched-minutes 10] [--peers build/peers]
+    python bench/speed.py [--minutes 60] [--searched-minutes 5] [--peers build/peers]
 
 Renders loops of the example mix with the shipped priors. Needs the groups `export` and `bench`.
 """
@@ -22,7 +22,7 @@ from speed_plots import plot
 from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
 
 CLIP_S = 30.0
-LENGTHS_S = (CLIP_S, 120.0, 600.0, 3600.0)
+LENGTHS_S = (CLIP_S, 120.0, 300.0, 3600.0)
 FAITHFUL = "faithful"
 HEAD = "| {} | RTF | processor s per s |\n|---|---|---|"
 
@@ -174,7 +174,7 @@ def _processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="the longest draft")
-    parser.add_argument("--searched-minutes", type=float, default=10.0, help="longest standard")
+    parser.add_argument("--searched-minutes", type=float, default=5.0, help="longest standard")
     parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
     given = parser.parse_args()
