@@ -7,7 +7,7 @@ DEMO := demo-out
 
 SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
 
-.PHONY: demo test test-all lint types format soak priors clean
+.PHONY: demo test test-all lint types format soak priors recordings-named clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO)
@@ -33,9 +33,12 @@ soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py
 
 # The shipped priors anew, about two hours on two cores: make priors RECORDINGS=folder
-priors: $(VENV)/dev.stamp
+priors: recordings-named $(VENV)/dev.stamp
 	$(BIN)/stemwright prior make export/shipped.yaml --recordings $(RECORDINGS) \
 		$(addprefix --soundfont ,$(SOUNDFONTS)) --out runs/shipped --priors engine/priors
+
+recordings-named:
+	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth and the SoundFonts of SOUNDFONTS, too))
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -7,10 +7,9 @@ import importlib.metadata
 import io
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 import numpy as np
 import onnx
@@ -21,7 +20,7 @@ from torch import Tensor
 from engine import Device, FrontEndCard, ModelCard, Source, make_session
 from presets import StemwrightError
 
-from .estimator import TrainedHead
+from .estimator import TrainedEncoder, TrainedHead
 from .flow import Flow
 from .graph import LABEL, LEAST_SUM, emit_graphs
 from .train import Features, Run
@@ -143,76 +142,116 @@ def _differences(
         "loss": (loss, "loss"),
         "gradient": (gradient, "gradient"),
     }
-    return {
-        name: float(np.abs(got - expected[key]).max() / max(np.abs(expected[key]).max(), 1e-12))
-        for name, (got, key) in pairs.items()
-    }
+    return {name: _difference(got, expected[key]) for name, (got, key) in pairs.items()}
+
+
+def estimate_parity(head: TrainedHead | None, encoder: TrainedEncoder | None) -> dict[str, float]:
+    """The same of what makes a first estimate: the head's mask, the encoder's features."""
+    errors = {}
+    if head is not None:
+        errors["mask"] = _answered(_serialise(head.graph), "features", "mask", head.vectors)
+    if encoder is not None:
+        errors["features"] = _answered(encoder.onnx, "mix", "features", encoder.vectors)
+    return errors
+
+
+def _answered(graph: bytes, given: str, asked: str, vectors: dict[str, Float]) -> float:
+    session, _ = make_session(graph, Device("cpu"))
+    (got,) = session.run([asked], {given: vectors[given]})
+    return _difference(got, vectors[asked])
+
+
+def _difference(got: Float, expected: Float) -> float:
+    """The largest one, relative to the largest value."""
+    return float(np.abs(got - expected).max() / max(np.abs(expected).max(), 1e-12))
+
+
+class Facts(TypedDict, total=False):
+    """What the card says that neither weights nor graphs do; see `ModelCard`."""
+
+    stem: Required[str]
+    front_end: Required[FrontEndCard]
+    sources: Required[tuple[Source, ...]]
+    validation: Required[dict[str, Any]]
+    training: Required[dict[str, Any]]
+    percentiles: tuple[float, ...]
+    percentiles_of_labels: dict[str, tuple[float, ...]]
+    labels: Sequence[str]
+    licence: str
 
 
 def write_bundle(
     run: Run,
     out: Path,
     *,
-    stem: str,
-    front_end: FrontEndCard,
-    sources: tuple[Source, ...],
-    validation: dict[str, Any],
-    training: dict[str, Any],
-    percentiles: tuple[float, ...] = (),
-    percentiles_of_labels: Mapping[str, tuple[float, ...]] = MappingProxyType({}),
     head: TrainedHead | None = None,
-    labels: Sequence[str] = (),
-    description: str = "",
-    licence: str = "unknown",
+    encoder: TrainedEncoder | None = None,
+    **facts: Unpack[Facts],
 ) -> ModelCard:
-    """Emit, compare with torch, and write the bundle; nothing is written when parity fails.
+    """Emit, compare with torch, and write the bundle, and the encoder that its head reads beside
+    it; nothing is written when parity fails.
 
     `labels` names what the numbers of a flow's labels stand for.
     """
-    if len(labels) != run.config.labels:
-        raise ValueError(f"{len(labels)} names for a flow with {run.config.labels} labels")
+    if len(facts.get("labels", ())) != run.config.labels:
+        raise ValueError(f"{facts.get('labels')} for a flow with {run.config.labels} labels")
     graphs = {
         name: _serialise(model) for name, model in emit_graphs(run.flow, run.features).items()
     }
     vectors = self_test_vectors(run.flow, run.features, run.settings.seed)
-    errors = parity(graphs, vectors, run.config.labels)
-    worst = max(errors, key=errors.__getitem__)
-    if not errors[worst] < TOLERANCE:
-        raise StemwrightError(
-            "export-parity",
-            f"{stem}: {worst} differs from torch by {errors[worst]:.1e} (allowed {TOLERANCE}); "
-            "train longer or with a smaller learning rate: the flow is badly conditioned.",
-        )
+    errors = parity(graphs, vectors, run.config.labels) | estimate_parity(head, encoder)
+    _refuse_differences(facts["stem"], errors)
     files = {f"{name}.onnx": model for name, model in graphs.items()}
     if head is not None:
         files["head.onnx"] = _serialise(head.graph)
         vectors |= head.vectors
     files["selftest.npz"] = _npz(vectors)
-    card = ModelCard(
-        stem=stem,
-        labels=tuple(labels),
-        description=description,
-        licence=licence,
-        front_end=front_end,
-        compression=run.features.compression,
-        flow=run.config.to_dict(),
-        parameters=sum(p.numel() for p in run.flow.parameters()),
-        training=training,
-        sources=sources,
-        validation=validation | {"parity": errors},
-        percentiles=percentiles,
-        percentiles_of_labels=dict(percentiles_of_labels),
-        encoder_sha256=head.encoder_sha256 if head else None,
-        against=head.against if head else (),
-        made_with={
-            name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")
-        },
-        files={name: hashlib.sha256(blob).hexdigest() for name, blob in sorted(files.items())},
-        tolerance=10 * TOLERANCE,  # other processors round differently
-    )
+    card = _card(run, head, files, errors, facts)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if encoder is not None:
+        put_file(out.parent / encoder.file_name, encoder.onnx)
     about = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
-    _write_zip(out, {"card.json": about.encode(), **files})
+    put_file(out, _zip({"card.json": about.encode(), **files}))
     return card
+
+
+def _refuse_differences(stem: str, errors: dict[str, float]) -> None:
+    wrong = {name: error for name, error in errors.items() if not error < TOLERANCE}  # NaN too
+    if wrong:
+        worst = max(wrong, key=wrong.__getitem__)
+        raise StemwrightError(
+            "export-parity",
+            f"{stem}: {worst} differs from torch by {errors[worst]:.1e} (allowed {TOLERANCE}); "
+            "nothing was written. Train longer or with a smaller learning rate: it is badly "
+            "conditioned.",
+        )
+
+
+def _card(
+    run: Run,
+    head: TrainedHead | None,
+    files: dict[str, bytes],
+    errors: dict[str, float],
+    facts: Facts,
+) -> ModelCard:
+    return ModelCard.model_validate(
+        {
+            **facts,
+            "compression": run.features.compression,
+            "flow": run.config.to_dict(),
+            "parameters": sum(p.numel() for p in run.flow.parameters()),
+            "validation": facts["validation"] | {"parity": errors},
+            "encoder_sha256": head.encoder_sha256 if head else None,
+            "against": head.against if head else (),
+            "made_with": {
+                name: importlib.metadata.version(name) for name in ("torch", "onnx", "onnxruntime")
+            },
+            "files": {
+                name: hashlib.sha256(blob).hexdigest() for name, blob in sorted(files.items())
+            },
+            "tolerance": 10 * TOLERANCE,  # other processors round differently
+        }
+    )
 
 
 def _serialise(model: onnx.ModelProto) -> bytes:
@@ -225,10 +264,17 @@ def _npz(arrays: dict[str, Float]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_zip(out: Path, files: dict[str, bytes]) -> None:
+def _zip(files: dict[str, bytes]) -> bytes:
     """Stored, with a fixed date: the same run gives the same bytes."""
-    aside = out.with_name(f".{out.name}.part")
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as bundle:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
         for name, blob in files.items():
             bundle.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), blob)
+    return buffer.getvalue()
+
+
+def put_file(out: Path, blob: bytes) -> None:
+    """Write aside and rename: whoever reads meanwhile gets the old file or the new one."""
+    aside = out.with_name(f".{out.name}.part")
+    aside.write_bytes(blob)
     aside.replace(out)

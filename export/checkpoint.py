@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from presets import StemwrightError
+
 _MODEL, _ADAM = "model/", "adam/"
 
 
@@ -31,6 +33,26 @@ class Checkpoint:
         state = optimiser.state_dict()
         state["state"] = self.moments
         optimiser.load_state_dict(state)
+
+    def refuse_other(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Raise StemwrightError unless the run that wants to go on is the one that was saved.
+
+        The budget of steps may differ. What an older checkpoint does not say counts as the same.
+        """
+        here = json.loads(json.dumps(about))  # as it would be read again: tuples are lists there
+        differ = [
+            f"{name}: {there[name]} there, {value} here"
+            for section in ("config", "settings", "given")
+            for there in [self.about.get(section, {})]
+            for name, value in here[section].items()
+            if name != "steps" and there.get(name, value) != value
+        ]
+        if differ:
+            raise StemwrightError(
+                "run-differs",
+                f"{folder} holds another run ({'; '.join(differ)}). Train with another --out, or "
+                "remove that folder to begin anew.",
+            )
 
 
 def save_checkpoint(

@@ -7,7 +7,7 @@ contrastive term asks it. The likelihood term therefore never sees two stems.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,15 @@ from engine import Source, cut_excerpts
 from presets import StemwrightError
 
 from .augment import LAYER_DB, PRODUCED, Production
-from .recordings import Origin, Origins, Recording, Refusal, find_recordings, read_recording
+from .recordings import (
+    Origin,
+    Origins,
+    Recording,
+    Refusal,
+    find_recordings,
+    read_recording,
+    songs_of,
+)
 
 if TYPE_CHECKING:
     from engine import FrontEnd
@@ -54,19 +62,22 @@ class Clip:
     """One recording at one speed: magnitudes of its active and its silent frames.
 
     Shape: both (frames, bands), with the level of the playing normalised to RMS 1.
+    `content` names the audio by its sha256, and the variant.
     """
 
     song: str
     source: str
     active: Half
     pauses: Half
+    content: str = ""
 
 
 class Corpus:
     """The recordings of one stem, ready to draw batches from.
 
     `weights` multiplies how often a source is drawn, which otherwise grows with the root of
-    its length: a large source must not drown the other timbres of a small one.
+    its length: a large source must not drown the other timbres of a small one. Besides its
+    clips, `held_out` recordings were found and kept for judging.
     """
 
     def __init__(
@@ -78,9 +89,11 @@ class Corpus:
         weights: Mapping[str, float] | None = None,
         frame_s: float = 0.023,
         production: Production = PRODUCED,
+        held_out: int = 0,
     ) -> None:
         if not clips:
             reasons = "".join(f" {r.path.name}: {r.reason}." for r in refused[:3])
+            reasons += f" Kept for judging: {held_out}." if held_out else ""
             raise StemwrightError(
                 "no-recordings",
                 f"No recording of {stem} can be used.{reasons} Give it some minutes of audio "
@@ -88,7 +101,7 @@ class Corpus:
             )
         self.stem, self.clips = stem, tuple(clips)
         self.sources, self.refused = tuple(sources), tuple(refused)
-        self.weights = dict(weights or {})
+        self.weights, self.held_out = dict(weights or {}), held_out
         self._frame_s, self._production = frame_s, production
         self._groups: dict[str, list[Clip]] = {}
         for clip in self.clips:
@@ -103,6 +116,15 @@ class Corpus:
     def bands(self) -> int:
         """Bands of every frame."""
         return int(self.clips[0].active.shape[1])
+
+    @property
+    def digest(self) -> str:
+        """A short name of all that decides what is drawn and what is split off."""
+        rows = sorted(
+            f"{clip.content} {clip.song} {clip.source} {self.weights.get(clip.source, 1.0)}"
+            for clip in self.clips
+        )
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
     def split(self, validation: float = 0.1) -> tuple[Corpus, Corpus]:
         """Training and validation songs, chosen by a hash of the song's name.
@@ -176,6 +198,7 @@ class Corpus:
             self.weights,
             self._frame_s,
             self._production,
+            self.held_out,
         )
 
 
@@ -206,39 +229,40 @@ def load_corpus(
     variants: Sequence[Variant] = VARIANTS,
     catalogue: Path | None = None,
     cache: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Corpus:
     """Read files and folders of one stem, every file in all `variants`.
 
-    `catalogue` is a `SOURCES.yaml` for folders that have none. Magnitudes are kept in `cache`
-    by content and front end, so that a second run starts at once.
+    The `catalogue` of a recipe goes before the folders' own `SOURCES.yaml`. Magnitudes are kept
+    in `cache` by content and front end, so that a second run starts at once.
     """
-    origins = Origins(catalogue)
-    paths = [path for path in find_recordings(places) if not origins.of(path).held_out]
+    origins, paths = Origins(catalogue), find_recordings(places)
+    songs = songs_of(paths, stem)
+    heard = {path: origin for path in paths if not (origin := origins.of(path)).held_out}
     clips: list[Clip] = []
     refused: list[Refusal] = []
     used: list[tuple[Origin, float]] = []
-    for done, path in enumerate(paths, 1):
-        found = read_recording(path, stem, origins)
+    for path, origin in heard.items():
+        found = read_recording(path, songs[path], origin)
         if isinstance(found, Refusal):
             refused.append(found)
         else:
             clips += [_clip(found, front_end, variant, cache) for variant in variants]
             used.append((found.origin, found.minutes))
-        if progress is not None:
-            progress(done, len(paths))
     weights = {origin.name: origin.weight for origin, _ in used}
     frame_s = front_end.hop / front_end.sample_rate
-    return Corpus(stem, clips, _sources(used), refused, weights, frame_s)
+    held_out = len(paths) - len(heard)
+    return Corpus(stem, clips, _sources(used), refused, weights, frame_s, held_out=held_out)
 
 
 def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Path | None) -> Clip:
     """Magnitudes of one variant of a recording, from the cache where it has them."""
+    key = hashlib.sha256(recording.audio.tobytes())
+    key.update(f"{recording.sample_rate}/".encode())
+    content = f"{key.hexdigest()} {variant}"
     if cache is None:
         magnitudes = _magnitudes(recording, front_end, variant)
     else:
-        key = hashlib.sha256(recording.audio.tobytes())
-        key.update(f"{recording.sample_rate}/{front_end.digest()}/{variant}".encode())
+        key.update(f"{front_end.digest()}/{variant}".encode())
         stored = cache / f"{key.hexdigest()}.npy"
         if not stored.exists():
             cache.mkdir(parents=True, exist_ok=True)
@@ -247,7 +271,9 @@ def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Pa
             aside.replace(stored)
         magnitudes = np.load(stored, allow_pickle=False)
     playing = _playing(magnitudes)
-    return Clip(recording.song, recording.origin.name, magnitudes[playing], magnitudes[~playing])
+    return Clip(
+        recording.song, recording.origin.name, magnitudes[playing], magnitudes[~playing], content
+    )
 
 
 def _magnitudes(recording: Recording, front_end: FrontEnd, variant: Variant) -> Half:

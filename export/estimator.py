@@ -91,6 +91,19 @@ class TrainedHead:
 
 
 @dataclass(frozen=True)
+class TrainedEncoder:
+    """The encoder's ONNX file, and a random mix with the features that torch gives for it."""
+
+    onnx: bytes
+    vectors: dict[str, Float]
+
+    @property
+    def file_name(self) -> str:
+        """The name under which heads find it."""
+        return f"{hashlib.sha256(self.onnx).hexdigest()[:16]}.encoder.onnx"
+
+
+@dataclass(frozen=True)
 class TrainedEstimator:
     """A finished estimator run: the shared encoder and a head per stem.
 
@@ -105,6 +118,16 @@ class TrainedEstimator:
     def encoder_bytes(self) -> bytes:
         """The encoder's ONNX file; its sha256 names it."""
         return bytes(emit_encoder(self.encoder).SerializeToString(deterministic=True))
+
+    def trained_encoder(self, seed: int) -> TrainedEncoder:
+        """The encoder, to be written beside the bundles of its heads."""
+        blob = self.encoder_bytes()  # rounds the weights: torch must answer with the same
+        rng = np.random.default_rng([seed, 19])
+        mix = rng.random((1, 12, self.config.bands)).astype(np.float32)
+        compressed = torch.from_numpy(mix**self.config.compression).transpose(1, 2)
+        with torch.no_grad():
+            features = self.encoder(compressed).transpose(1, 2).numpy()
+        return TrainedEncoder(blob, {"mix": mix, "features": features})
 
     def head(self, stem: str, seed: int) -> TrainedHead:
         """The head of one stem, for its bundle."""

@@ -7,20 +7,23 @@ random phases. The heads minimise the power of what they get wrong relative to t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine import FrontEndCard
+
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Corpus
 from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
-from .rounds import rounds
+from .rounds import learning_rate, rounds
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -112,6 +115,12 @@ class RandomMixes:
             magnitudes *= gain.astype(np.float32)[:, None, None]
 
 
+def bins_per_band(view: FrontEndCard) -> NDArray[np.float64]:
+    """How many STFT bins lie in each band, at least one: the `bins` of `RandomMixes`."""
+    stft = view.front_end().stft(view.sample_rate)
+    return np.maximum(np.diff(view.edges_hz) * stft.n_fft / view.sample_rate, 1)
+
+
 @dataclass(frozen=True)
 class EstimatorProgress:
     """Loss on training mixes and, per head, on held-out songs."""
@@ -123,7 +132,10 @@ class EstimatorProgress:
 
 
 class EstimatorTrainer:
-    """A run that trains encoder and heads together, resumable from its folder."""
+    """A run that trains encoder and heads together, resumable from its folder.
+
+    `given` and what it refuses are as in `Trainer`.
+    """
 
     def __init__(
         self,
@@ -132,8 +144,9 @@ class EstimatorTrainer:
         settings: EstimatorSettings,
         train: RandomMixes,
         valid: RandomMixes,
+        given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.folder, self.config, self.settings = folder, config, settings
+        self.folder, self.config, self.settings, self.given = folder, config, settings, given
         self.train_mixes, self.valid_mixes = train, valid
         torch.manual_seed(settings.seed)
         self.encoder = Encoder(config)
@@ -185,19 +198,25 @@ class EstimatorTrainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        about = {
-            "step": self.step,
-            "config": self.config.to_dict(),
-            "settings": asdict(self.settings),
-            "heads": list(self.heads),
-            "parts": self.train_mixes.heads,
-        }
-        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, about)
+        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, self._about())
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
+        checkpoint.refuse_other(self.folder, self._about())
         checkpoint.restore(self.modules, self.optimiser)
         self.step = int(checkpoint.about["step"])
+
+    def _about(self) -> dict[str, Any]:
+        heads = self.train_mixes.heads
+        told = ", ".join(f"{name}={'+'.join(parts)}" for name, parts in heads.items())
+        return {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "settings": asdict(self.settings),
+            "given": {**self.given, "heads": told},
+            "heads": list(heads),
+            "parts": heads,
+        }
 
 
 def load_estimator(folder: Path) -> TrainedEstimator:
@@ -213,13 +232,6 @@ def load_estimator(folder: Path) -> TrainedEstimator:
     modules.load_state_dict(checkpoint.model)
     parts = {name: tuple(made_of) for name, made_of in about.get("parts", {}).items()}
     return TrainedEstimator(config, encoder.eval(), heads, parts)
-
-
-def learning_rate(settings: EstimatorSettings, step: int) -> float:
-    """Linear warm-up, then a cosine to 1 %."""
-    warm = min((step + 1) / settings.warm_up, 1.0)
-    cosine = 0.505 + 0.495 * math.cos(math.pi * step / settings.steps)
-    return settings.learning_rate * warm * cosine
 
 
 def mask_loss(

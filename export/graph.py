@@ -221,7 +221,7 @@ class FlowEmitter:
 
     def inverse(self) -> onnx.ModelProto:
         """latents -> magnitudes."""
-        u, _, _ = self._invert()
+        u, _ = self._invert()
         self.g.name(self._expand(u)[0], "magnitudes")
         return self._model({"latents": self.latents}, {"magnitudes": self.frames})
 
@@ -235,7 +235,7 @@ class FlowEmitter:
         times the same divergence between `guide`, an estimate of this stem, and m(z).
         """
         g = self.g
-        u, tapes, _ = self._invert()
+        u, tapes = self._invert()
         magnitudes, slope = self._expand(u)
         d_m = self._objective(magnitudes)
         d_x = g.op("Mul", g.op("Mul", d_m, slope), g.constant(self.features.std))
@@ -266,7 +266,7 @@ class FlowEmitter:
             inputs = {**inputs, LABEL: ()}
         return self.g.model(inputs, outputs, integers=[LABEL])
 
-    def _invert(self) -> tuple[str, list[_Tape], str]:
+    def _invert(self) -> tuple[str, list[_Tape]]:
         """latents -> compressed magnitudes, and the tapes in the order of emission."""
         g, y = self.g, "latents"
         tapes = []
@@ -275,7 +275,7 @@ class FlowEmitter:
             tapes.append(tape)
         x = g.op("Reshape", y, g.ints(0, -1, self.bands))
         u = g.op("Mul", x, g.constant(self.features.std))
-        return g.op("Add", u, g.constant(self.features.mean)), tapes, y
+        return g.op("Add", u, g.constant(self.features.mean)), tapes
 
     def _expand(self, u: str) -> tuple[str, str]:
         """Undo the compression: magnitudes and their slope by u. Linear features may be

@@ -28,10 +28,9 @@ from .estimator_train import (
     EstimatorSettings,
     RandomMixes,
     channels_first,
-    learning_rate,
     mask_loss,
 )
-from .rounds import rounds
+from .rounds import learning_rate, rounds
 
 Float = NDArray[np.float32]
 

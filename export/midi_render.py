@@ -3,7 +3,7 @@
 Needs the `fluidsynth` program and SoundFonts of one's own choice, e.g. Debian's
 `fluidsynth`, `fluid-soundfont-gm` and `musescore-general-soundfont` (both MIT):
 
-    python -m export.midi_render OUT --stem bass --minutes 12 --seed 0 \\
+    stemwright prior render OUT --stem bass --minutes 12 --seed 0 \\
         --soundfont /usr/share/sounds/sf2/FluidR3_GM.sf2
 
 The same seed, SoundFonts and fluidsynth give the same files.
@@ -11,7 +11,6 @@ The same seed, SoundFonts and fluidsynth give the same files.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import subprocess
 import tempfile
@@ -125,20 +124,3 @@ def _placed(track: Track, rng: Random) -> Track:
         Control(0.0, 93, rng.randint(0, 60)),
     )
     return Track(track.program, track.notes, track.is_drums, setup + track.controls, track.bends)
-
-
-def main() -> None:
-    """Compose and render some minutes of one stem into a folder."""
-    parser = argparse.ArgumentParser(prog="python -m export.midi_render", description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--stem", choices=list(COMPOSERS), required=True)
-    parser.add_argument("--minutes", type=float, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--soundfont", type=Path, action="append", required=True)
-    told = parser.parse_args()
-    for path in render_corpus(told.out, told.stem, told.minutes, told.seed, told.soundfont):
-        print(path)
-
-
-if __name__ == "__main__":
-    main()

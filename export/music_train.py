@@ -14,8 +14,8 @@ from engine import PERCENTS, STEM_PATTERN
 from presets import StemwrightError
 
 from .music import Music
-from .runs import add_about, named_places, read_about, read_corpus, sized, told_corpus, write_about
-from .train import CHECKPOINT, Run, Trainer, load_run
+from .runs import add_about, digests, named_places, read_corpus, sized, told_corpus, write_about
+from .train import Run, Trainer, load_run
 
 MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
 
@@ -32,24 +32,30 @@ def train_music(
         torch.set_num_threads(threads)
     folders = named_places(places)
     labels = tuple(folders)
-    _check(labels, out)
+    _check(labels)
     card, config, settings = sized(size, steps, seed)
-    corpora = [read_corpus(stem, given, card, out) for stem, given in folders.items()]
-    for corpus in corpora:
+    corpora = {stem: read_corpus(stem, given, card, out) for stem, given in folders.items()}
+    for corpus in corpora.values():
         yield from told_corpus(corpus)
     config = replace(config, labels=len(labels))
     # as many rows of every label
     settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
-    music = Music(corpora)
+    music = Music(list(corpora.values()))
     train, valid = music.split()
+    given = {
+        "stem": MUSICGLOW,
+        "labels in order": ", ".join(labels),
+        "leaks": "recordings" if settings.contrast_weight else "none",
+        **digests(card, corpora),
+    }
+    trainer = Trainer(out, config, settings, train, valid, train.leak, given)
     write_about(out, MUSICGLOW, card, music.sources, settings, labels)
-    trainer = Trainer(out, config, settings, train, valid, train.leak)
     yield from trainer.lines(labels)
     yield from _measured(load_run(out), valid, out)
 
 
-def _check(labels: Sequence[str], out: Path) -> None:
-    """Refuse what would fail after the training, or spoil an earlier one."""
+def _check(labels: Sequence[str]) -> None:
+    """Refuse what would fail after the training."""
     if len(labels) < 2:
         raise StemwrightError(
             "music-single",
@@ -61,12 +67,6 @@ def _check(labels: Sequence[str], out: Path) -> None:
             "label-malformed",
             f"{', '.join(wrong)}: a stem's name begins with a small letter and has small "
             "letters, digits, - and _ only.",
-        )
-    if (out / CHECKPOINT).exists() and tuple(theirs := read_about(out)["labels"]) != labels:
-        raise StemwrightError(
-            "run-differs",
-            f"{out} holds a flow with the labels {', '.join(theirs) or '(none)'} in this order, "
-            f"not {', '.join(labels)}. Name the stems as before, or choose another folder.",
         )
 
 

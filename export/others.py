@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
 from engine import FrontEndCard, Prior
 
 from .dataset import Corpus, Interference
-from .estimator_train import EstimatorSettings, RandomMixes
+from .estimator_train import EstimatorSettings, RandomMixes, bins_per_band
 from .head_train import FrozenEncoder, HeadTrainer, installed_encoder
 from .prior_samples import installed_priors, sampled_corpora, sampled_corpus
 
@@ -43,8 +41,20 @@ class Others:
         corpora = self.recorded or self._sampled
         return Interference(self.stem, list(corpora.values())) if corpora else None
 
-    def told(self) -> str:
-        """One sentence about where the leaks come from."""
+    @property
+    def kind(self) -> str:
+        """What stands for other instruments: recordings, samples or none."""
+        if self.recorded:
+            return "recordings"
+        return "samples" if self.installed else "none"
+
+    def told(self, contrast: bool) -> str:
+        """One sentence about where the leaks come from, if the flow has a contrast at all."""
+        if not contrast:
+            return (
+                "likelihood alone, as published: nothing leaks into the training, and other "
+                "instruments only serve to measure what the flow tells apart"
+            )
         if self.recorded:
             return f"leaks come from recordings of {', '.join(self.recorded)}"
         if self.installed:
@@ -84,12 +94,11 @@ class Others:
             for real, drawn in sides
         ]
         others = {name: c.split() for name, c in (self._sampled | self.recorded).items()}
-        width = np.diff(view.edges_hz) / (view.sample_rate / (4 * view.hop))
         train, valid = (
             RandomMixes(
                 {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
                 {self.stem: (self.stem,)},
-                np.maximum(width, 1),
+                bins_per_band(view),
             )
             for side in (0, 1)
         )

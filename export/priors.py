@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,22 @@ import torch
 from engine import PERCENTS, STEM_PATTERN, Device, FrontEndCard, Prior, Source
 from presets import StemwrightError
 
-from .bundle import write_bundle
+from .bundle import Facts, write_bundle
 from .dataset import Corpus, Variant, load_corpus
-from .estimator import EstimatorConfig
-from .estimator_train import EstimatorSettings, EstimatorTrainer, RandomMixes, load_estimator
+from .estimator import EstimatorConfig, TrainedEncoder, TrainedHead
+from .estimator_train import (
+    EstimatorSettings,
+    EstimatorTrainer,
+    RandomMixes,
+    bins_per_band,
+    load_estimator,
+)
 from .head_train import load_head
 from .others import Others, train_head
 from .runs import (
-    CATALOGUE,
+    Size,
     add_about,
+    digests,
     named_places,
     read_about,
     read_corpus,
@@ -31,7 +39,7 @@ from .runs import (
     told_corpus,
     write_about,
 )
-from .train import Run, Trainer, load_run
+from .train import Leak, Run, Trainer, load_run
 from .verdict import Verdict, judge_run
 
 
@@ -46,7 +54,8 @@ def train_prior(
     threads: int,
     head_steps: int,
 ) -> Iterator[str]:
-    """Train in `out`, yielding lines for the terminal; a folder with checkpoints goes on.
+    """Train in `out`, yielding lines for the terminal; a folder with checkpoints goes on, with
+    the recordings it had and as many more steps as are asked for.
 
     First the flow, then `head_steps` steps (0: none) of a head on the installed encoder.
     `against` names other instruments' recordings as STEM=FOLDER; without them samples of the
@@ -54,29 +63,43 @@ def train_prior(
     """
     if threads:
         torch.set_num_threads(threads)
-    if not re.fullmatch(STEM_PATTERN, stem):
-        raise StemwrightError(
-            "stem-malformed",
-            f"--stem {stem}: a stem's name begins with a small letter and has small letters, "
-            "digits, - and _ only.",
-        )
-    card, config, settings = sized(size, steps, seed)
-    corpus = read_corpus(stem, recordings, card, out)
-    yield from told_corpus(corpus)
+    _check_name(stem)
+    chosen = sized(size, steps, seed)
+    view = chosen.front_end
+    corpus = read_corpus(stem, recordings, view, out)
     recorded = {
-        name: read_corpus(name, given, card, out) for name, given in named_places(against).items()
+        name: read_corpus(name, given, view, out) for name, given in named_places(against).items()
     }
-    others = Others(stem, card, out, seed, recorded)
-    yield others.told()
-    train, valid = corpus.split()
-    leak = others.leak()
-    write_about(out, stem, card, corpus.sources, settings)
-    yield from Trainer(out, config, settings, train, valid, leak).lines()
-    yield measure_held_out(load_run(out), valid, out)
+    for each in (corpus, *recorded.values()):
+        yield from told_corpus(each)
+    others = Others(stem, view, out, seed, recorded)
+    yield others.told(contrast=chosen.settings.contrast_weight > 0)
+    yield from train_flow(out, stem, chosen, corpus, others.leak(), others.kind)
     own = _opened(out, stem)
     yield from _judged(own, others, recordings, out).lines()
     if head_steps:
         yield from train_head(others, corpus, own, head_steps)
+
+
+def train_flow(
+    out: Path, stem: str, size: Size, corpus: Corpus, leak: Leak | None, leaks: str
+) -> Iterator[str]:
+    """Train the flow of a prior in `out` and measure it on held-out songs.
+
+    `leaks` says what leaks in: recordings, samples or none.
+    """
+    view, config, settings = size
+    train, valid = corpus.split()
+    given = {
+        "stem": stem,
+        "leaks": leaks if settings.contrast_weight else "none",
+        **digests(view, {stem: corpus}),
+    }
+    trainer = Trainer(out, config, settings, train, valid, leak, given)
+    # only now: the folder of another run keeps the card that belongs to its weights
+    write_about(out, stem, view, corpus.sources, settings)
+    yield from trainer.lines()
+    yield measure_held_out(load_run(out), valid, out)
 
 
 def train_heads(
@@ -93,6 +116,8 @@ def train_heads(
     corpora = {
         name: read_corpus(name, places, card, out) for name, places in named_places(parts).items()
     }
+    for corpus in corpora.values():
+        yield from told_corpus(corpus)
     wanted = {name: (name,) for name in corpora} | {
         name: tuple(made_of.split("+"))
         for name, _, made_of in (head.partition("=") for head in heads)
@@ -116,13 +141,13 @@ def run_heads(
     """Train encoder and heads in `out` on corpora by part, yielding lines for the terminal."""
     card = standard_front_end()
     halves = {name: corpus.split() for name, corpus in corpora.items()}
-    edges = np.diff(card.edges_hz) / (card.sample_rate / (4 * card.hop))
     train, valid = (
-        RandomMixes({n: half[side] for n, half in halves.items()}, heads, np.maximum(edges, 1))
+        RandomMixes({n: half[side] for n, half in halves.items()}, heads, bins_per_band(card))
         for side in (0, 1)
     )
     settings = EstimatorSettings(steps=steps, seed=seed)
-    trainer = EstimatorTrainer(out, EstimatorConfig(), settings, train, valid)
+    given = digests(card, corpora)
+    trainer = EstimatorTrainer(out, EstimatorConfig(), settings, train, valid, given)
     for p in trainer.run():
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid_loss.items())
         yield f"step {p.step}/{steps}  train {p.train_loss:.3f}  validation {told}"
@@ -134,44 +159,51 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     The head is the run's own, or from `heads`, a run of `train_heads` with a head for this stem,
     whose encoder is written beside.
     """
-    about = read_about(folder)
-    run = load_run(folder)
-    head = load_head(folder, run.settings.seed)
-    if heads is not None:
-        estimator = load_estimator(heads)
-        if about["stem"] not in estimator.heads:
-            raise StemwrightError(
-                "head-missing",
-                f"{heads} has heads for {', '.join(estimator.heads)}, none for {about['stem']}.",
-            )
-        head = estimator.head(about["stem"], run.settings.seed)
-        encoder = estimator.encoder_bytes()
-        (out.parent / f"{head.encoder_sha256[:16]}.encoder.onnx").write_bytes(encoder)
-    # the run measures standardised features, a bundle's density is that of the features before
-    log_std = float(np.log(run.features.std.astype(np.float64)).mean())
-    card = write_bundle(
-        run,
-        out,
-        stem=about["stem"],
-        front_end=FrontEndCard.model_validate(about["front_end"]),
-        sources=tuple(Source.model_validate(source) for source in about["sources"]),
-        validation=about.get("validation", {}),
-        training={"steps": run.step, "of": run.settings.steps, "seed": run.settings.seed},
-        percentiles=tuple(p - log_std for p in about.get("percentiles", ())),
-        percentiles_of_labels={
-            label: tuple(p - log_std for p in percentiles)
-            for label, percentiles in about.get("percentiles_of_labels", {}).items()
-        },
-        labels=about.get("labels", ()),
-        licence=_licence(about["sources"]),
-        head=head,
-    )
+    about, run = read_about(folder), load_run(folder)
+    head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
+    card = write_bundle(run, out, head=head, encoder=encoder, **_facts(about, run))
     worst = max(card.validation["parity"].values())
     stems = ", ".join(card.labels or [card.stem])
     return (
         f"{out}: {stems}, {card.parameters / 1e6:.2f} M parameters, "
         f"{out.stat().st_size / 2**20:.1f} MiB; ONNX Runtime equals torch to {worst:.0e}"
     )
+
+
+def _first_estimate(
+    folder: Path, heads: Path | None, stem: str, seed: int
+) -> tuple[TrainedHead | None, TrainedEncoder | None]:
+    """The run's own head, whose encoder is installed already, or head and encoder of `heads`."""
+    if heads is None:
+        return load_head(folder, seed), None
+    estimator = load_estimator(heads)
+    if stem not in estimator.heads:
+        raise StemwrightError(
+            "head-missing",
+            f"{heads} has heads for {', '.join(estimator.heads)}, none for {stem}.",
+        )
+    return estimator.head(stem, seed), estimator.trained_encoder(seed)
+
+
+def _facts(about: dict[str, Any], run: Run) -> Facts:
+    """What the card says, from `run.json` and the checkpoint."""
+    # the run measures standardised features, a bundle's density is that of the features before
+    log_std = float(np.log(run.features.std.astype(np.float64)).mean())
+    trained = {"steps": run.step, "of": run.settings.steps}
+    return {
+        "stem": about["stem"],
+        "labels": about.get("labels", ()),
+        "licence": _licence(about["sources"]),
+        "front_end": FrontEndCard.model_validate(about["front_end"]),
+        "sources": tuple(Source.model_validate(source) for source in about["sources"]),
+        "validation": about.get("validation", {}),
+        "training": asdict(run.settings) | trained | {"leaks": run.given.get("leaks", "unknown")},
+        "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
+        "percentiles_of_labels": {
+            label: tuple(p - log_std for p in percentiles)
+            for label, percentiles in about.get("percentiles_of_labels", {}).items()
+        },
+    }
 
 
 def measure_held_out(run: Run, valid: Corpus, out: Path) -> str:
@@ -189,6 +221,16 @@ def measure_held_out(run: Run, valid: Corpus, out: Path) -> str:
     )
 
 
+def _check_name(stem: str) -> None:
+    """Refuse a name that no card would take, before the training."""
+    if not re.fullmatch(STEM_PATTERN, stem):
+        raise StemwrightError(
+            "stem-malformed",
+            f"--stem {stem}: a stem's name begins with a small letter and has small letters, "
+            "digits, - and _ only.",
+        )
+
+
 def _opened(folder: Path, stem: str) -> Prior:
     """The run's flow as a separation would use it."""
     with tempfile.TemporaryDirectory() as aside:
@@ -204,7 +246,6 @@ def _judged(own: Prior, others: Others, recordings: Sequence[Path], out: Path) -
         recordings,
         own.card.front_end.front_end(),
         variants=(Variant(0.0),),
-        catalogue=CATALOGUE,
         cache=out / "magnitudes",
     )
     verdict = judge_run(

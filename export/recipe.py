@@ -6,10 +6,11 @@ stage leaves its run in the output folder; called again, it goes on where it sto
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import yaml
@@ -18,12 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine import Device, Prior, judge_priors, store_row
 from presets import StemwrightError
 
+from .bundle import put_file
 from .dataset import Corpus, Interference, load_corpus
 from .midi_render import render_corpus
-from .priors import export_prior, measure_held_out, run_heads
+from .priors import export_prior, run_heads, train_flow
 from .recordings import SUFFIXES, Origins
-from .runs import sized, standard_front_end, told_corpus, write_about
-from .train import Trainer, load_run
+from .runs import sized, standard_front_end, told_corpus
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -126,6 +127,16 @@ class Kitchen:
         origins = Origins(self.catalogue)
         return [p for part in parts for p in self.files(part) if origins.of(p).held_out]
 
+    def check_held_out(self) -> None:
+        """Refuse a recipe whose priors could not be judged, before hours of training."""
+        for stem, parts in self.recipe.priors.items():
+            if not self.held_out(parts):
+                raise StemwrightError(
+                    "nothing-held-out",
+                    f"{stem}: no recording of {', '.join(parts)} is kept for judging. Mark some "
+                    f"with held_out: true in {self.catalogue}.",
+                )
+
     def _rendered(self, part: str) -> Path:
         return self.out / "rendered" / part
 
@@ -140,22 +151,28 @@ def make_priors(
 ) -> Iterator[str]:
     """Make every prior of a recipe, yielding lines for the terminal.
 
-    Runs are kept in `out`, bundles and the encoder are written to `priors`.
+    Runs are kept in `out`. Bundles and the encoder come to `priors` when all were judged good,
+    and stay in `out` otherwise.
     """
     if threads:
         torch.set_num_threads(threads)
     kitchen = Kitchen(recipe, recordings, soundfonts, out)
     yield from kitchen.render()
+    kitchen.check_held_out()
     for stem in kitchen.recipe.priors:
         for line in _train_flow(kitchen, stem):
             yield f"{stem}: {line}"
     heads = out / "heads" if kitchen.recipe.head_steps else None
     if heads is not None:
         yield from _train_heads(kitchen, heads)
-    priors.mkdir(parents=True, exist_ok=True)
+    bundles = out / "bundles.new"  # no stem has a dot in its name
+    if bundles.exists():  # of an earlier call
+        shutil.rmtree(bundles)
     for stem in kitchen.recipe.priors:
-        yield export_prior(out / stem, priors / f"{stem}.prior", heads)
-    yield from _judge(kitchen, priors)
+        yield export_prior(out / stem, bundles / f"{stem}.prior", heads)
+    yield from _judge(kitchen, bundles, priors)
+    _put_in_place(bundles, priors)
+    yield f"{', '.join(kitchen.recipe.priors)}: in {priors}"
 
 
 def _train_heads(kitchen: Kitchen, out: Path) -> Iterator[str]:
@@ -167,31 +184,43 @@ def _train_heads(kitchen: Kitchen, out: Path) -> Iterator[str]:
 
 
 def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
-    recipe, out = kitchen.recipe, kitchen.out / stem
-    card, config, settings = sized("cpu", recipe.flow_steps, recipe.seed)
+    recipe = kitchen.recipe
+    size = sized("cpu", recipe.flow_steps, recipe.seed)
     if not recipe.contrast:
-        settings = replace(settings, contrast_weight=0.0)
+        size = size._replace(settings=replace(size.settings, contrast_weight=0.0))
     corpus = kitchen.corpus(stem, recipe.priors[stem])
     yield from told_corpus(corpus)
     others = [
         kitchen.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
     ]
-    train, valid = corpus.split()
     leak = Interference(stem, others) if others else None
-    write_about(out, stem, card, corpus.sources, settings)
-    yield from Trainer(out, config, settings, train, valid, leak).lines()
-    yield measure_held_out(load_run(out), valid, out)
+    leaks = "recordings" if others else "none"
+    yield from train_flow(kitchen.out / stem, stem, size, corpus, leak, leaks)
 
 
-def _judge(kitchen: Kitchen, folder: Path) -> Iterator[str]:
-    """Compare the new priors on what was held out and store every row in its card."""
-    held: Mapping[str, Any] = {
-        stem: files
-        for stem, parts in kitchen.recipe.priors.items()
-        if (files := kitchen.held_out(parts))
-    }
-    opened = {stem: Prior(folder / f"{stem}.prior", Device("cpu")) for stem in held}
+def _judge(kitchen: Kitchen, bundles: Path, priors: Path) -> Iterator[str]:
+    """Compare the new priors on what was held out and store every row in its card.
+
+    Raises StemwrightError when one is not good.
+    """
+    held = {stem: kitchen.held_out(parts) for stem, parts in kitchen.recipe.priors.items()}
+    opened = {stem: Prior(bundles / f"{stem}.prior", Device("cpu")) for stem in held}
     judgement = judge_priors(opened, held, kitchen.recipe.seed)
     yield from judgement.lines()
     for stem, prior in opened.items():
         store_row(prior.path, judgement.row(stem))
+    if poor := [stem for stem in held if judgement.good(stem) is False]:
+        raise StemwrightError(
+            "prior-not-good",
+            f"{', '.join(poor)}: not good on held-out recordings, as the table says. The new "
+            f"bundles lie in {bundles}, and {priors} is as it was. Train on more recordings, or "
+            "copy the bundles if they will do.",
+        )
+
+
+def _put_in_place(bundles: Path, priors: Path) -> None:
+    """Move everything to where priors are looked for: encoders before the heads that read them."""
+    priors.mkdir(parents=True, exist_ok=True)
+    for path in sorted(bundles.iterdir(), key=lambda path: (path.suffix == ".prior", path.name)):
+        put_file(priors / path.name, path.read_bytes())
+    shutil.rmtree(bundles)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -78,7 +79,7 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def read_recording(path: Path, stem: str, origins: Origins) -> Recording | Refusal:
+def read_recording(path: Path, song: str, origin: Origin) -> Recording | Refusal:
     """Decode a file to mono and check it; what cannot be used is told, never raised."""
     try:
         audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
@@ -89,16 +90,25 @@ def read_recording(path: Path, stem: str, origins: Origins) -> Recording | Refus
     mono = audio.mean(axis=1)
     if np.abs(mono).max() < SILENT_PEAK:
         return Refusal(path, "silent in mono: the channels cancel each other")
-    return Recording(path, song_of(path, stem), origins.of(path), mono, sample_rate)
+    return Recording(path, song, origin, mono, sample_rate)
 
 
-def song_of(path: Path, stem: str) -> str:
-    """The song a file belongs to, the unit of the split into training and validation.
+def songs_of(paths: Sequence[Path], stem: str) -> dict[Path, str]:
+    """The song that each file belongs to, the unit of the split into training and validation.
 
     `songs/Blue/bass.wav` is the bass of Blue; `bass/take_07.wav` is a song of its own, the same
-    one as `drums/take_07.wav`.
+    one as `drums/take_07.wav`. So a folder is a song when its files are called like the stem, or
+    by a name that is found in more folders than the folder has files: `songs/*/vocals.wav` are as
+    many songs whatever the stem is called, and guitar/ and piano/ with the same fifty songs are
+    no songs themselves.
     """
-    return path.parent.name if path.stem.lower() == stem else path.stem
+    files = Counter(path.parent for path in paths)
+    folders = Counter(name for _, name in {(path.parent, path.stem) for path in paths})
+
+    def is_part(path: Path) -> bool:
+        return path.stem.lower() == stem or folders[path.stem] > files[path.parent]
+
+    return {path: path.parent.name if is_part(path) else path.stem for path in paths}
 
 
 class Origins:

@@ -1,7 +1,8 @@
-"""The loop that all trainings share: steps in rounds, a checkpoint behind each."""
+"""What all trainings share: steps in rounds, a checkpoint behind each, and the schedule."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -15,6 +16,14 @@ class Settings(Protocol):
     @property
     def steps(self) -> int:
         """The budget."""
+
+    @property
+    def warm_up(self) -> int:
+        """Steps until the learning rate is whole."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest one."""
 
 
 class Training(Protocol):
@@ -44,3 +53,10 @@ def rounds(training: Training, every: int) -> Iterator[tuple[float, float]]:
             training.save()
             yield float(np.mean(losses)), time.monotonic() - started
             losses.clear()
+
+
+def learning_rate(settings: Settings, step: int) -> float:
+    """Linear warm-up, then a cosine to 1 %."""
+    warm = min((step + 1) / settings.warm_up, 1.0)
+    cosine = 0.505 + 0.495 * math.cos(math.pi * step / settings.steps)
+    return settings.learning_rate * warm * cosine

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine import FrontEndCard, Source, log_band_plan
 from presets import StemwrightError
@@ -16,7 +16,14 @@ from .train import TrainSettings
 
 STANDARD_RATE, STANDARD_HOP = 44_100, 1024  # window 93 ms: long enough for bass
 PAPER_RATE, PAPER_HOP, PAPER_BINS = 22_050, 256, 512
-CATALOGUE = Path(__file__).with_name("shipped_sources.yaml")
+
+
+class Size(NamedTuple):
+    """View, flow and training of a size."""
+
+    front_end: FrontEndCard
+    flow: FlowConfig
+    settings: TrainSettings
 
 
 def standard_front_end() -> FrontEndCard:
@@ -31,28 +38,30 @@ def standard_front_end() -> FrontEndCard:
 
 
 def paper_front_end() -> FrontEndCard:
-    """The paper's: 22.05 kHz, window 1024, hop 256, linear magnitudes; 512 bins without DC."""
+    """The paper's: 22.05 kHz, window 1024, hop 256, linear magnitudes.
+
+    A window has 513 bins and the flow needs an even number: band k is bin k + 1, and DC joins
+    the lowest.
+    """
     bin_hz = PAPER_RATE / (4 * PAPER_HOP)
     edges = tuple((k + 0.5) * bin_hz for k in range(PAPER_BINS + 1))
     return FrontEndCard(sample_rate=PAPER_RATE, hop=PAPER_HOP, edges_hz=edges)
 
 
-def sized(size: str, steps: int, seed: int) -> tuple[FrontEndCard, FlowConfig, TrainSettings]:
-    """View, flow and training of a size, `cpu` or `paper`."""
+def sized(size: str, steps: int, seed: int) -> Size:
+    """The size `cpu` or `paper`."""
     if size == "cpu":
-        return standard_front_end(), FlowConfig(), TrainSettings(steps=steps, seed=seed)
+        return Size(standard_front_end(), FlowConfig(), TrainSettings(steps=steps, seed=seed))
     # Zhu et al.: linear magnitudes, Adam 1e-4, likelihood alone
     settings = TrainSettings(
         steps=steps, seed=seed, compression=1.0, learning_rate=1e-4, contrast_weight=0.0
     )
-    return paper_front_end(), FlowConfig.paper(), settings
+    return Size(paper_front_end(), FlowConfig.paper(), settings)
 
 
 def read_corpus(stem: str, places: Sequence[Path], card: FrontEndCard, out: Path) -> Corpus:
-    """The recordings of a stem; magnitudes are kept in the run's folder."""
-    return load_corpus(
-        stem, places, card.front_end(), catalogue=CATALOGUE, cache=out / "magnitudes"
-    )
+    """The user's recordings of a stem; magnitudes are kept in the run's folder."""
+    return load_corpus(stem, places, card.front_end(), cache=out / "magnitudes")
 
 
 def told_corpus(corpus: Corpus) -> Iterator[str]:
@@ -61,7 +70,8 @@ def told_corpus(corpus: Corpus) -> Iterator[str]:
         yield f"left out: {refusal.path.name}: {refusal.reason}"
     minutes = sum(source.minutes for source in corpus.sources)
     files = sum(source.files for source in corpus.sources)
-    yield f"{corpus.stem}: {files} recordings, {minutes:.1f} minutes"
+    kept = f"; kept for judging: {corpus.held_out}" if corpus.held_out else ""
+    yield f"{corpus.stem}: {files} recordings, {minutes:.1f} minutes{kept}"
 
 
 def named_places(given: Sequence[Path]) -> dict[str, list[Path]]:
@@ -76,6 +86,12 @@ def named_places(given: Sequence[Path]) -> dict[str, list[Path]]:
             )
         folders.setdefault(stem, []).append(Path(folder))
     return folders
+
+
+def digests(card: FrontEndCard, corpora: Mapping[str, Corpus]) -> dict[str, str]:
+    """Short names of the spectrogram and of every corpus: a run goes on with the same alone."""
+    recordings = {f"recordings of {name}": corpus.digest for name, corpus in corpora.items()}
+    return {"front end": card.front_end().digest(), **recordings}
 
 
 def write_about(

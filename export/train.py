@@ -10,23 +10,21 @@ excerpt under another label must be less likely, too.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from presets import StemwrightError
-
 from .checkpoint import load_checkpoint, save_checkpoint
 from .flow import Flow, FlowConfig, noise
 from .music import labels_of_rows
-from .rounds import rounds
+from .rounds import learning_rate, rounds
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -125,7 +123,11 @@ class Progress:
 
 
 class Trainer:
-    """A run: the flow, its optimiser and the folder it can be resumed from."""
+    """A run: the flow, its optimiser and the folder it can be resumed from.
+
+    `given` says by name what else the run is of: its stem, what it hears. Raises StemwrightError
+    when the folder's run was another one.
+    """
 
     def __init__(
         self,
@@ -135,8 +137,9 @@ class Trainer:
         train: Corpus,
         valid: Corpus,
         leak: Leak | None,
+        given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.folder, self.config, self.settings = folder, config, settings
+        self.folder, self.config, self.settings, self.given = folder, config, settings, given
         self.train_corpus, self.valid_corpus, self.leak = train, valid, leak
         torch.manual_seed(settings.seed)
         self.flow = Flow(config)
@@ -172,7 +175,7 @@ class Trainer:
         rng = np.random.default_rng([s.seed, 2, self.step])
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         for group in self.optimiser.param_groups:
-            group["lr"] = s.learning_rate * self._schedule()
+            group["lr"] = learning_rate(s, self.step)
         magnitudes = self.train_corpus.sample(rng, s.batch, s.frames)
         log_prob = self._log_prob(magnitudes, generator, self._labels())
         loss = -log_prob.mean()
@@ -189,11 +192,6 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.flow.parameters(), s.clip_norm)
         self.optimiser.step()
         return nll
-
-    def _schedule(self) -> float:
-        """Linear warm-up, then a cosine to 1 %."""
-        warm = min((self.step + 1) / self.settings.warm_up, 1.0)
-        return warm * (0.505 + 0.495 * math.cos(math.pi * self.step / self.settings.steps))
 
     def _contrast(
         self, rng: Rng, generator: torch.Generator, magnitudes: Float, clean: Tensor
@@ -275,32 +273,31 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        about = {
-            "step": self.step,
-            "config": self.config.to_dict(),
-            "settings": asdict(self.settings),
-        }
         save_checkpoint(
             self.folder / CHECKPOINT,
             self.flow,
             self.optimiser,
-            about,
+            self._about(),
             mean=self.features.mean,
             std=self.features.std,
         )
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
-        if FlowConfig(**checkpoint.about["config"]) != self.config:
-            raise StemwrightError(
-                "run-differs",
-                f"{self.folder} holds a flow of another size. Choose another folder for this run.",
-            )
+        checkpoint.refuse_other(self.folder, self._about())
         checkpoint.restore(self.flow, self.optimiser)
         self.step = int(checkpoint.about["step"])
         self.features = Features(
             self.settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"]
         )
+
+    def _about(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "settings": asdict(self.settings),
+            "given": dict(self.given),
+        }
 
 
 def _played(magnitudes: Float) -> NDArray[np.bool_]:
@@ -311,13 +308,14 @@ def _played(magnitudes: Float) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Run:
-    """What a training folder holds."""
+    """What a training folder holds; `given` is as in `Trainer`."""
 
     flow: Flow
     features: Features
     config: FlowConfig
     settings: TrainSettings
     step: int
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @torch.no_grad()
     def scores(self, excerpts: Sequence[Float], label: int | None = None) -> Float:
@@ -335,4 +333,5 @@ def load_run(folder: Path) -> Run:
     flow = Flow(config)
     flow.load_state_dict(checkpoint.model)
     features = Features(settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"])
-    return Run(flow.eval(), features, config, settings, int(checkpoint.about["step"]))
+    step, given = int(checkpoint.about["step"]), checkpoint.about.get("given", {})
+    return Run(flow.eval(), features, config, settings, step, given)

@@ -279,6 +279,40 @@ def test_files_named_like_the_stem_belong_to_their_folders_song(tmp_path):
     assert songs == {"Blue", "Green", "take_07"}
 
 
+def test_a_name_found_in_more_folders_than_they_have_files_is_a_part_of_their_songs(tmp_path):
+    """The stem is called lead, the files vocals: folders are songs all the same."""
+    for song in ("Blue", "Green", "Red"):
+        write(tmp_path / "songs" / song / "vocals.wav", tone(100))
+    for instrument in ("guitar", "piano"):  # the same songs, played by two instruments
+        for song in ("one", "two", "three"):
+            write(tmp_path / instrument / f"{song}.wav", tone(100))
+    clips = load_corpus("lead", [tmp_path], VIEW, variants=(Variant(0.0),)).clips
+    assert sorted(c.song for c in clips) == sorted(
+        ["Blue", "Green", "Red", *2 * ["one", "two", "three"]]
+    )
+
+
+def test_a_digest_names_recordings_songs_and_how_they_are_drawn(tmp_path):
+    def digest(**variants):
+        return load_corpus("bass", [tmp_path], VIEW, **variants).digest
+
+    write(tmp_path / "a.wav", tone(100))
+    write(tmp_path / "b.wav", tone(200))
+    first = digest()
+    assert digest(cache=tmp_path / "cache") == digest(cache=tmp_path / "cache") == first
+    (tmp_path / "SOURCES.yaml").write_text(f'"*": {{name: {tmp_path.name}, licence: CC0-1.0}}')
+    assert digest() == first  # the card may be mended
+    found = {first, digest(variants=(Variant(0.0),))}
+    (tmp_path / "SOURCES.yaml").write_text(f'"*": {{name: {tmp_path.name}, weight: 2}}')
+    found.add(digest())
+    (tmp_path / "SOURCES.yaml").unlink()
+    (tmp_path / "b.wav").rename(tmp_path / "c.wav")
+    found.add(digest())
+    write(tmp_path / "c.wav", tone(300))
+    found.add(digest())
+    assert len(found) == 5
+
+
 # --- one stem at a time -----------------------------------------------------------------------
 
 
@@ -349,6 +383,13 @@ def test_card_names_origin_licence_and_minutes(tmp_path):
         "licensed": ("unknown", "MIT License", "", 1, 0.05),
     }
     assert corpus.weights == {"bare": 1.0, "loops": 2.0, "takes": 1.0, "licensed": 1.0}
+
+
+def test_nothing_but_recordings_for_judging_is_told(tmp_path):
+    write(tmp_path / "a.wav", tone(440))
+    (tmp_path / "SOURCES.yaml").write_text('"*": {name: a, held_out: true}')
+    with pytest.raises(StemwrightError, match="Kept for judging: 1"):
+        load_corpus("bass", [tmp_path], VIEW)
 
 
 def test_catalogue_goes_before_the_folders_own_word(tmp_path):

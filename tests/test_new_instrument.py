@@ -1,19 +1,21 @@
 """A new instrument joins: samples stand in for others, its head learns, nobody else changes."""
 
 import hashlib
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+import export.priors
 import export.runs
 from engine import Device, Prior, read_bundle
 from engine.estimate import Estimate, give_way
 from export import export_prior, train_prior
-from export.bundle import write_bundle
+from export.bundle import TOLERANCE, write_bundle
 from export.dataset import Interference
-from export.estimator import EstimatorConfig, against
+from export.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
 from export.estimator_train import (
     EstimatorSettings,
     EstimatorTrainer,
@@ -23,7 +25,7 @@ from export.estimator_train import (
 from export.head_train import FrozenEncoder, HeadTrainer, installed_encoder, load_head
 from export.others import Others
 from export.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
-from export.runs import read_corpus
+from export.runs import read_corpus, told_corpus
 from export.train import TrainSettings
 from export.verdict import GOOD, judge_run
 from presets import StemwrightError
@@ -267,10 +269,6 @@ def takes(tmp_path):
     return folder
 
 
-def tiny_size(size, steps, seed):
-    return tiny_front_end(), CONFIG, TrainSettings(steps=steps, seed=seed)
-
-
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """The command at the tiny priors' size, with these installed."""
@@ -311,6 +309,123 @@ def test_the_command_goes_on_where_it_was(installed, takes, tmp_path):
     assert any(line.startswith("head: step 4/4") for line in again)
 
 
+def test_other_takes_are_another_run_and_the_card_stays(installed, takes, tmp_path):
+    run = tmp_path / "run"
+    list(train_prior("mid", [takes], run, (), 2, "cpu", 0, 1, 0))
+    about = (run / "run.json").read_bytes()
+    (takes / "0.wav").rename(takes / "eleventh.wav")
+    for words, sentence in (
+        (("mid", [takes], run, (), 4, "cpu", 0, 1, 0), "recordings of mid: "),
+        (("lead", [takes], run, (), 4, "cpu", 0, 1, 0), "stem: mid there, lead here"),
+        (("mid", [takes], run, [f"low={takes}"], 4, "cpu", 0, 1, 0), "leaks: samples there"),
+    ):
+        with pytest.raises(StemwrightError, match=sentence) as caught:
+            list(train_prior(*words))
+        assert caught.value.code == "run-differs"
+        assert (run / "run.json").read_bytes() == about
+    (takes / "eleventh.wav").rename(takes / "0.wav")
+    again = list(train_prior("mid", [takes], run, (), 4, "cpu", 0, 1, 0))
+    assert any(line.startswith("resuming at step 2 of 4") for line in again)
+
+
+def test_takes_belong_to_whoever_made_them(tmp_path, takes):
+    """Named as our own renders are, and in a folder like ours."""
+    mine = tmp_path / "stems" / "guitar"
+    mine.mkdir(parents=True)
+    for name in ("guitar_01", "rendered_mix_03", "rendered_mix_04", "kept"):
+        (mine / f"{name}.wav").write_bytes((takes / "0.wav").read_bytes())
+    (mine / "SOURCES.yaml").write_text(
+        "kept*: {name: for judging, held_out: true}\n'*': {name: mine, licence: CC0-1.0}\n"
+    )
+    corpus = read_corpus("guitar", [mine], tiny_front_end(), tmp_path / "run")
+    assert [(s.name, s.licence, s.files) for s in corpus.sources] == [("mine", "CC0-1.0", 3)]
+    assert list(told_corpus(corpus))[-1].endswith("3 recordings, 0.1 minutes; kept for judging: 1")
+    (mine / "SOURCES.yaml").unlink()
+    corpus = read_corpus("guitar", [mine], tiny_front_end(), tmp_path / "run")
+    assert [(s.name, s.licence, s.files) for s in corpus.sources] == [("guitar", "unknown", 4)]
+
+
+def test_takes_of_other_instruments_are_told_too(installed, takes, tmp_path):
+    (takes / "SOURCES.yaml").write_text("'1*': {name: a, held_out: true}\n'*': {name: b}\n")
+    words = ("mid", [takes / "2.wav"], tmp_path / "run", [f"low={takes}"], 2, "cpu", 0, 1, 0)
+    assert "low: 9 recordings, 0.3 minutes; kept for judging: 3" in list(train_prior(*words))
+
+
+def test_a_flow_taught_by_likelihood_alone_is_not_said_to_hear_leaks(takes, tmp_path, monkeypatch):
+    settings = TrainSettings(steps=1, batch=2, contrast_weight=0.0)
+    tiny = export.runs.Size(tiny_front_end(), CONFIG, settings)
+    monkeypatch.setattr(export.priors, "sized", lambda *_: tiny)
+    words = ("mid", [takes], tmp_path / "run", [f"low={takes}"], 1, "paper", 0, 1, 0)
+    told = "\n".join(train_prior(*words))
+    assert "leaks come from" not in told
+    assert "likelihood alone" in told
+    export_prior(tmp_path / "run", tmp_path / "mid.prior", None)
+    training = read_bundle(tmp_path / "mid.prior")[0].training
+    assert training["contrast_weight"] == 0
+    assert training["leaks"] == "none"
+
+
+def test_the_card_says_how_the_flow_was_taught(installed, takes, tmp_path):
+    for kind, recorded in (("samples", ()), ("recordings", [f"low={takes}"])):
+        run = tmp_path / kind
+        list(train_prior("mid", [takes], run, recorded, 2, "cpu", 3, 1, 0))
+        export_prior(run, run / "mid.prior", None)
+        training = read_bundle(run / "mid.prior")[0].training
+        settings = asdict(TrainSettings(steps=2, seed=3))
+        assert training == settings | {"steps": 2, "of": 2, "leaks": kind}
+
+
+def test_a_bundle_goes_where_no_folder_is_yet(installed, takes, tmp_path):
+    list(train_prior("mid", [takes], tmp_path / "run", (), 2, "cpu", 0, 1, 0))
+    out = tmp_path / "share" / "stemwright" / "priors" / "mid.prior"
+    export_prior(tmp_path / "run", out, None)
+    assert [path.name for path in out.parent.iterdir()] == ["mid.prior"]
+    assert read_bundle(out)[0].stem == "mid"
+
+
+def tiny_estimator():
+    torch.manual_seed(7)
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
+    return TrainedEstimator(config, Encoder(config), {"low": Head(config)})
+
+
+def tiny_bundle(out, **parts):
+    run = tiny_run(np.full(BANDS, 0.3), 0)
+    about = {"stem": "low", "front_end": tiny_front_end(), "sources": (), "validation": {}}
+    return write_bundle(run, out, **about, training={}, **parts)
+
+
+def test_head_and_encoder_are_compared_with_torch_and_written_together(tmp_path):
+    estimator = tiny_estimator()
+    head, encoder = estimator.head("low", 0), estimator.trained_encoder(0)
+    card = tiny_bundle(tmp_path / "low.prior", head=head, encoder=encoder)
+    assert {"mask", "features", "latents", "gradient"} <= card.validation["parity"].keys()
+    assert max(card.validation["parity"].values()) < TOLERANCE
+    (path,) = tmp_path.glob("*.encoder.onnx")
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card.encoder_sha256
+    assert path.name.startswith(card.encoder_sha256[:16])
+
+
+@pytest.mark.parametrize("part", ["mask", "features"])
+def test_nothing_is_written_when_head_or_encoder_differ_from_torch(tmp_path, part):
+    estimator = tiny_estimator()
+    head, encoder = estimator.head("low", 0), estimator.trained_encoder(0)
+    wrong = head if part == "mask" else encoder
+    wrong.vectors[part][0, 3, 2] += 0.01
+    with pytest.raises(StemwrightError, match=f"low: {part} differs from torch") as caught:
+        tiny_bundle(tmp_path / "low.prior", head=head, encoder=encoder)
+    assert caught.value.code == "export-parity"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_that_is_no_number_is_a_difference(tmp_path):
+    estimator = tiny_estimator()
+    head = estimator.head("low", 0)
+    head.vectors["mask"][0, 3, 2] = np.nan
+    with pytest.raises(StemwrightError, match="mask differs"):
+        tiny_bundle(tmp_path / "low.prior", head=head)
+
+
 def test_a_name_that_no_card_takes_is_refused_before_the_training(takes, tmp_path):
     with pytest.raises(StemwrightError, match="small letter"):
         next(train_prior("Mid Range", [takes], tmp_path / "run", (), 4, "cpu", 0, 1, 0))
@@ -328,10 +443,10 @@ def test_nothing_installed_is_told_and_works(takes, tmp_path, monkeypatch):
 
 
 def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
-
     recorded = {"low": read_corpus("low", [takes], tiny_front_end(), tmp_path / "run")}
     others = Others("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
-    assert "recordings of low" in others.told()
+    assert "recordings of low" in others.told(contrast=True)
+    assert others.kind == "recordings"
     assert not (tmp_path / "run" / "samples").exists()
     own = Prior(installed / "high.prior", Device("cpu"))
     trainer = others.head_trainer(others.encoder, recorded["low"], own, EstimatorSettings(steps=1))

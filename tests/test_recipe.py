@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import yaml
 
 import export
 from engine import read_bundle
+from engine.judging import Judgement
 from export.recipe import make_priors, read_recipe
 from export.train import load_run
 from presets import StemwrightError
 
+ROOT = Path(__file__).parent.parent
 RECIPE = """
 catalogue: sources.yaml
 parts: {low: ["takes/low/*"], high: ["takes/high/*"], noise: ["takes/noise/*"]}
@@ -91,6 +94,37 @@ def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(kitchen):
         assert read_bundle(kitchen / folder / "low.prior")[0].encoder_sha256 is None
 
 
+def test_a_recipe_that_keeps_nothing_for_judging_is_refused_before_the_training(kitchen):
+    sources = SOURCES.replace("*/kept_*", "high/kept_*")
+    (kitchen / "sources.yaml").write_text(sources)
+    with pytest.raises(StemwrightError, match=r"low: no recording of low is kept") as caught:
+        make(kitchen)
+    assert caught.value.code == "nothing-held-out"
+    assert "held_out: true" in str(caught.value)
+    assert not (kitchen / "runs").exists()
+
+
+def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(kitchen, monkeypatch):
+    (kitchen / "recipe.yaml").write_text(RECIPE.replace("head_steps: 2", "head_steps: 0"))
+    (kitchen / "priors").mkdir()
+    (kitchen / "priors/low.prior").write_bytes(b"the old one")
+    monkeypatch.setattr(Judgement, "good", lambda self, stem: stem != "rest")
+    with pytest.raises(StemwrightError, match=r"^rest: not good") as caught:
+        make(kitchen)
+    assert caught.value.code == "prior-not-good"
+    new = kitchen / "runs/bundles.new"
+    assert str(new) in str(caught.value)
+    assert sorted(path.name for path in new.iterdir()) == ["low.prior", "rest.prior"]
+    assert read_bundle(new / "rest.prior")[0].validation["judged"]["good"] is False
+    assert [path.name for path in (kitchen / "priors").iterdir()] == ["low.prior"]
+    assert (kitchen / "priors/low.prior").read_bytes() == b"the old one"
+
+    monkeypatch.setattr(Judgement, "good", lambda self, stem: True)
+    make(kitchen)
+    assert read_bundle(kitchen / "priors/low.prior")[0].validation["judged"]["good"]
+    assert not new.exists()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -125,3 +159,24 @@ def test_shipped_recipe_takes_nothing_for_academic_use():
     assert academic == ["musdb18_excerpts/train/*/*.ogg"]
     assert not any("musdb" in pattern for pattern in patterns("shipped.yaml"))
     assert any("musdb" in pattern for pattern in patterns("research.yaml"))
+
+
+def test_the_page_names_every_source_of_the_shipped_priors():
+    page = (ROOT / "docs/priors.md").read_text()
+    sources = yaml.safe_load((ROOT / "export/shipped_sources.yaml").read_text())
+    for pattern, about in sources.items():
+        assert about["name"] in page or about.get("held_out"), pattern
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_priors_says_what_it_needs():
+    def dry_run(*words):
+        command = ["make", "-n", "-C", ROOT, "priors", *words]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    refused = dry_run()
+    assert refused.returncode != 0
+    assert "RECORDINGS=folder" in refused.stderr
+    done = dry_run("RECORDINGS=takes")
+    assert done.returncode == 0
+    assert "--recordings takes" in done.stdout

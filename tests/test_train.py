@@ -1,18 +1,26 @@
 """Training resumes exactly, and the contrast teaches what likelihood alone does not."""
 
+import json
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from engine import FrontEndCard
 from export.estimator import EstimatorConfig
 from export.estimator_train import (
     EstimatorSettings,
     EstimatorTrainer,
     RandomMixes,
+    bins_per_band,
     load_estimator,
 )
 from export.flow import FlowConfig
-from export.train import Trainer, TrainSettings, load_run
+from export.rounds import learning_rate
+from export.runs import paper_front_end
+from export.train import CHECKPOINT, Trainer, TrainSettings, load_run
 from presets import StemwrightError
 
 BANDS = 8
@@ -36,14 +44,15 @@ def leak(rng, batch, frames):
     return Tones(6).sample(rng, batch, frames)
 
 
-def train(folder, steps, upto=None, **settings):
+def train(folder, steps, upto=None, given=(), config=CONFIG, **settings):
     trainer = Trainer(
         folder,
-        CONFIG,
+        config,
         TrainSettings(steps=steps, batch=4, frames=16, warm_up=2, **settings),
         Tones(2),
         Tones(2),
         leak,
+        dict(given),
     )
     for progress in trainer.run(every=5):
         if upto is not None and progress.step >= upto:
@@ -78,12 +87,53 @@ def test_a_leak_is_told_from_the_clean_excerpt(tmp_path):
     assert told_apart > 0.9
 
 
-def test_a_folder_of_another_size_is_refused(tmp_path):
-    train(tmp_path, 5)
-    with pytest.raises(StemwrightError, match="another size"):
-        Trainer(
-            tmp_path, FlowConfig(bands=BANDS, blocks=3), TrainSettings(), Tones(2), Tones(2), None
-        )
+GIVEN = {"stem": "tone", "recordings of tone": "0123", "leaks": "samples"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"config": replace(CONFIG, blocks=3)}, "blocks: 2 there, 3 here"),
+        ({"contrast_weight": 0.0}, "contrast_weight: 1.0 there, 0.0 here"),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"given": GIVEN | {"stem": "noise"}}, "stem: tone there, noise here"),
+        ({"given": GIVEN | {"recordings of tone": "9"}}, "recordings of tone: 0123 there, 9 here"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(tmp_path, change, sentence):
+    train(tmp_path, 5, given=GIVEN)
+    with pytest.raises(StemwrightError, match=re.escape(f"({sentence})")) as caught:
+        train(tmp_path, 5, **{"given": GIVEN} | change)
+    assert caught.value.code == "run-differs"
+    assert "--out" in str(caught.value)
+
+
+def test_more_steps_of_the_same_run_are_welcome(tmp_path):
+    train(tmp_path, 5, given=GIVEN)
+    assert train(tmp_path, 10, given=GIVEN).step == 10
+    assert load_run(tmp_path).given == GIVEN
+
+
+def test_a_checkpoint_that_says_less_is_taken_for_the_same_run(tmp_path):
+    """What was saved before runs said what they were given."""
+    train(tmp_path, 5, given=GIVEN)
+    path = tmp_path / CHECKPOINT
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    about = json.loads(str(arrays.pop("about")))
+    del about["given"], about["settings"]["margin"]
+    np.savez(path, about=np.array(json.dumps(about)), **arrays)
+    assert load_run(tmp_path).given == {}
+    assert train(tmp_path, 10, given=GIVEN).step == 10
+    assert load_run(tmp_path).given == GIVEN
+
+
+def test_both_trainings_share_one_schedule():
+    for settings in (TrainSettings(steps=1000), EstimatorSettings(steps=1000)):
+        rates = np.array([learning_rate(settings, step) for step in range(1001)])
+        assert rates[0] == pytest.approx(settings.learning_rate / settings.warm_up, rel=0.01)
+        assert rates.argmax() == settings.warm_up - 1
+        assert rates[-1] == pytest.approx(0.01 * settings.learning_rate)
 
 
 def mixes():
@@ -121,6 +171,32 @@ def test_estimator_resumes_and_learns(tmp_path):
     one, two = load_estimator(tmp_path / "whole"), load_estimator(tmp_path / "halves")
     assert torch.equal(one.encoder.start.weight, two.encoder.start.weight)
     assert whole[-1].valid_loss["a"] < whole[0].valid_loss["a"]
+
+
+def test_a_folder_of_other_heads_is_refused(tmp_path):
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1,), head=8)
+    settings = EstimatorSettings(steps=2, batch=2, frames=16)
+
+    def run(mixes, given):
+        list(EstimatorTrainer(tmp_path, config, settings, mixes, mixes, given).run())
+
+    run(mixes(), {"recordings of a": "0123"})
+    other = RandomMixes(mixes().parts, {"a": ["a"], "b": ["b"], "rest": ["c"]}, np.ones(BANDS))
+    with pytest.raises(StemwrightError, match="heads: a=a, rest=b"):
+        run(other, {"recordings of a": "0123"})
+    with pytest.raises(StemwrightError, match="recordings of a: 0123 there, 9 here"):
+        run(mixes(), {"recordings of a": "9"})
+
+
+def test_the_papers_bands_are_its_bins_and_dc_joins_the_lowest():
+    assert paper_front_end().front_end().band_of_bin(22_050).tolist() == [0, *range(512)]
+
+
+def test_bins_per_band_are_those_of_the_view():
+    bin_hz = 44_100 / 4096
+    edges = tuple(bin_hz * np.array([0.5, 1.0, 3.5, 11.5]))
+    view = FrontEndCard(sample_rate=44_100, hop=1024, edges_hz=edges)
+    assert bins_per_band(view) == pytest.approx([1, 2.5, 8])  # at least one
 
 
 def test_seats_of_a_mix_are_balanced_whatever_the_takes_levels_were():
