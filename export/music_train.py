@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +13,18 @@ import torch
 from engine import PERCENTS, STEM_PATTERN
 from presets import StemwrightError
 
+from .dataset import Corpus
 from .music import Music
-from .runs import add_about, digests, named_places, read_corpus, sized, told_corpus, write_about
+from .runs import (
+    Size,
+    add_about,
+    digests,
+    named_places,
+    read_corpus,
+    sized,
+    told_corpus,
+    write_about,
+)
 from .train import Run, Trainer, load_run
 
 MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
@@ -32,11 +42,19 @@ def train_music(
         torch.set_num_threads(threads)
     folders = named_places(places)
     labels = tuple(folders)
-    _check(labels)
-    card, config, settings = sized(size, steps, seed)
-    corpora = {stem: read_corpus(stem, given, card, out) for stem, given in folders.items()}
+    chosen = sized(size, steps, seed)
+    view = chosen.front_end
+    check_labels(labels)
+    corpora = {stem: read_corpus(stem, given, view, out) for stem, given in folders.items()}
     for corpus in corpora.values():
         yield from told_corpus(corpus)
+    yield from train_music_flow(out, chosen, corpora)
+
+
+def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> Iterator[str]:
+    """Train one flow for several stems in `out` and measure it on held-out songs."""
+    view, config, settings = size
+    labels = tuple(corpora)
     config = replace(config, labels=len(labels))
     # as many rows of every label
     settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
@@ -46,15 +64,15 @@ def train_music(
         "stem": MUSICGLOW,
         "labels in order": ", ".join(labels),
         "leaks": "recordings" if settings.contrast_weight else "none",
-        **digests(card, corpora),
+        **digests(view, corpora),
     }
     trainer = Trainer(out, config, settings, train, valid, train.leak, given)
-    write_about(out, MUSICGLOW, card, music.sources, settings, labels)
+    write_about(out, MUSICGLOW, view, music.sources, settings, labels)
     yield from trainer.lines(labels)
     yield from _measured(load_run(out), valid, out)
 
 
-def _check(labels: Sequence[str]) -> None:
+def check_labels(labels: Sequence[str]) -> None:
     """Refuse what would fail after the training."""
     if len(labels) < 2:
         raise StemwrightError(

@@ -16,12 +16,13 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import Device, Prior, judge_priors, store_row
+from engine import Device, judge_priors, open_priors, store_row
 from presets import StemwrightError
 
 from .bundle import put_file
 from .dataset import Corpus, Interference, load_corpus
 from .midi_render import render_corpus
+from .music_train import MUSICGLOW, check_labels, train_music_flow
 from .priors import export_prior, run_heads, train_flow
 from .recordings import SUFFIXES, Origins
 from .runs import sized, standard_front_end, told_corpus
@@ -36,7 +37,8 @@ class Recipe(BaseModel):
     to compose and play through SoundFonts on top; `priors` are the parts of each prior.
     `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
     Without `contrast` the flows learn by likelihood alone, as the paper's; with 0 `head_steps`
-    the priors have no first estimate.
+    the priors have no first estimate. `music` asks for one flow that is told the stem by a label
+    instead of one for each (MusicGlow), in one bundle without heads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ class Recipe(BaseModel):
     flow_steps: int = Field(default=4000, gt=0)
     head_steps: int = Field(default=12000, ge=0)
     contrast: bool = True
+    music: bool = False
     seed: int = 0
 
 
@@ -66,6 +69,14 @@ def read_recipe(path: Path) -> Recipe:
             f"{path}: {', '.join(sorted(unknown))} is used, but parts has only "
             f"{', '.join(recipe.parts)}.",
         )
+    if recipe.music:
+        check_labels(tuple(recipe.priors))
+        if recipe.head_steps:
+            raise StemwrightError(
+                "recipe-malformed",
+                f"{path}: head_steps is {recipe.head_steps}, but one flow for all stems (music) "
+                "has no heads. Write head_steps: 0.",
+            )
     return recipe
 
 
@@ -80,6 +91,11 @@ class Kitchen:
         self.card = standard_front_end()
         self._recordings, self._soundfonts = recordings, soundfonts
         self._corpora: dict[tuple[str, ...], Corpus] = {}
+
+    @property
+    def runs(self) -> list[str]:
+        """What is trained: a flow for each prior, or one for all."""
+        return [MUSICGLOW] if self.recipe.music else list(self.recipe.priors)
 
     def render(self) -> Iterator[str]:
         """Compose and play what the recipe wants rendered and is not there yet."""
@@ -159,17 +175,17 @@ def make_priors(
     kitchen = Kitchen(recipe, recordings, soundfonts, out)
     yield from kitchen.render()
     kitchen.check_held_out()
-    for stem in kitchen.recipe.priors:
-        for line in _train_flow(kitchen, stem):
-            yield f"{stem}: {line}"
+    for name in kitchen.runs:
+        for line in _train_flow(kitchen, name):
+            yield f"{name}: {line}"
     heads = out / "heads" if kitchen.recipe.head_steps else None
     if heads is not None:
         yield from _train_heads(kitchen, heads)
     bundles = out / "bundles.new"  # no stem has a dot in its name
     if bundles.exists():  # of an earlier call
         shutil.rmtree(bundles)
-    for stem in kitchen.recipe.priors:
-        yield export_prior(out / stem, bundles / f"{stem}.prior", heads)
+    for name in kitchen.runs:
+        yield export_prior(out / name, bundles / f"{name}.prior", heads)
     yield from _judge(kitchen, bundles, priors)
     _put_in_place(bundles, priors)
     yield f"{', '.join(kitchen.recipe.priors)}: in {priors}"
@@ -188,6 +204,12 @@ def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
     size = sized("cpu", recipe.flow_steps, recipe.seed)
     if not recipe.contrast:
         size = size._replace(settings=replace(size.settings, contrast_weight=0.0))
+    if recipe.music:
+        corpora = {name: kitchen.corpus(name, made_of) for name, made_of in recipe.priors.items()}
+        for each in corpora.values():
+            yield from told_corpus(each)
+        yield from train_music_flow(kitchen.out / stem, size, corpora)
+        return
     corpus = kitchen.corpus(stem, recipe.priors[stem])
     yield from told_corpus(corpus)
     others = [
@@ -204,11 +226,14 @@ def _judge(kitchen: Kitchen, bundles: Path, priors: Path) -> Iterator[str]:
     Raises StemwrightError when one is not good.
     """
     held = {stem: kitchen.held_out(parts) for stem, parts in kitchen.recipe.priors.items()}
-    opened = {stem: Prior(bundles / f"{stem}.prior", Device("cpu")) for stem in held}
+    wanted = {stem: (str(bundles / f"{stem}.prior"), "") for stem in held}
+    if kitchen.recipe.music:
+        wanted = {stem: (str(bundles / f"{MUSICGLOW}.prior"), stem) for stem in held}
+    opened = open_priors(wanted, (), Device("cpu"))
     judgement = judge_priors(opened, held, kitchen.recipe.seed)
     yield from judgement.lines()
     for stem, prior in opened.items():
-        store_row(prior.path, judgement.row(stem))
+        store_row(prior.path, judgement.row(stem), prior.label)
     if poor := [stem for stem in held if judgement.good(stem) is False]:
         raise StemwrightError(
             "prior-not-good",

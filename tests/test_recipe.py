@@ -125,12 +125,27 @@ def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(kitchen, monkey
     assert not new.exists()
 
 
+def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(kitchen):
+    recipe = f"{RECIPE.replace('head_steps: 2', 'head_steps: 0')}music: true\n"
+    (kitchen / "recipe.yaml").write_text(recipe)
+    with pytest.raises(StemwrightError, match="not good"):  # two steps teach nothing
+        make(kitchen)
+    assert not (kitchen / "priors").exists()
+    card, *_ = read_bundle(kitchen / "runs/bundles.new/musicglow.prior")
+    assert card.labels == ("low", "rest")
+    assert card.encoder_sha256 is None
+    assert set(card.percentiles_of_labels) == {"low", "rest"}
+    assert card.validation["judged"]["rest"]["recordings"] == 2
+    assert sum(source.files for source in card.sources) == 6
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ("priors: {low: [lwo]}", "lwo is used"),
         ("priors: {low: []}", "priors.low"),
         ("steps: 3", "Extra inputs"),
+        ("music: true", "has no heads"),
     ],
 )
 def test_a_wrong_recipe_is_told(kitchen, change, sentence):
