@@ -207,7 +207,7 @@ def systems(
     others: Mapping[str, Engine] | None = None,
 ) -> dict[str, Row]:
     """Every line of the table, in its order: MusicGlow's if there is a bundle of it, and what
-    `others`, engines with other priors, do."""
+    `others`, engines with other priors, do: ours where they have heads, else the paper's search."""
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
     flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
@@ -227,10 +227,11 @@ def systems(
         "best": engine.row(ours, "best"),
     }
     for name, other in (others or {}).items():
-        rows[f"{FAITHFUL}, {name}"] = other.row(faithful)
         if other.has_heads:
             rows[f"first estimate alone, {name}"] = other.row(ours, "draft")
             rows[f"standard, {name}"] = other.row(ours, "standard")
+        else:
+            rows[f"{FAITHFUL}, {name}"] = other.row(faithful)
     return rows | {"oracle ratio mask": Row(oracle(view), 0)}
 
 
