@@ -207,7 +207,7 @@ def systems(
     others: Mapping[str, Engine] | None = None,
 ) -> dict[str, Row]:
     """Every line of the table, in its order: MusicGlow's if there is a bundle of it, and what
-    `others`, engines with other priors, do: ours where they have heads, else the paper's search."""
+    `others`, engines with other priors, do: ours if they have heads, else the paper's search."""
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
     flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
