@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 ENGINE_VERSION = "0.1.0"
 
 if TYPE_CHECKING:
+    from .arguments import (
+        DEADLINE,
+        FILE,
+        FOLDER,
+        NATURAL,
+        PRIORS,
+        SEED,
+        STRICT_DEVICE,
+        THREADS,
+        TIER,
+    )
     from .audio import MixReader, probe, verify_mix
     from .audition import write_sample
     from .bands import BandPlan, log_band_plan
     from .card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
-    from .chain import check_chains
-    from .doctor import examine
     from .estimate import encoder_path
     from .judging import cut_excerpts, held_out, judge_priors, judgement_png
     from .layout import channel_groups
@@ -34,11 +43,20 @@ if TYPE_CHECKING:
     from .wet import process_set
 
 __all__ = [
+    "DEADLINE",
     "ENGINE_VERSION",
+    "FILE",
+    "FOLDER",
     "MANIFEST_NAME",
+    "NATURAL",
     "PERCENTS",
     "PE_TEMPLATE",
+    "PRIORS",
+    "SEED",
     "STEM_PATTERN",
+    "STRICT_DEVICE",
+    "THREADS",
+    "TIER",
     "BandPlan",
     "Device",
     "FrontEnd",
@@ -59,10 +77,8 @@ __all__ = [
     "Source",
     "assign_stems",
     "channel_groups",
-    "check_chains",
     "cut_excerpts",
     "encoder_path",
-    "examine",
     "find_prior",
     "held_out",
     "judge_priors",
@@ -94,12 +110,21 @@ __all__ = [
 
 # The door opens a module when a name behind it is first asked for: `--help` stays instant.
 _MODULES = {
+    "arguments": (
+        "DEADLINE",
+        "FILE",
+        "FOLDER",
+        "NATURAL",
+        "PRIORS",
+        "SEED",
+        "STRICT_DEVICE",
+        "THREADS",
+        "TIER",
+    ),
     "audition": ("write_sample",),
     "audio": ("MixReader", "probe", "verify_mix"),
     "bands": ("BandPlan", "log_band_plan"),
     "card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
-    "chain": ("check_chains",),
-    "doctor": ("examine",),
     "estimate": ("encoder_path",),
     "judging": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
     "layout": ("channel_groups",),

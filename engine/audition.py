@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from presets import StemwrightError
+
 from .prior import Prior
 from .spectrogram import FrontEnd, Stft
 
@@ -43,8 +45,14 @@ def sample_audio(prior: Prior, seconds: float, temperature: float, seed: int) ->
 
 def write_sample(prior: Prior, path: Path, seconds: float, temperature: float, seed: int) -> None:
     """The same as a 16-bit file."""
+    container = path.suffix[1:].upper()
+    if container not in ("WAV", "FLAC"):
+        raise StemwrightError(
+            "sample-format", f"{path}: expected a name that ends in .wav or .flac."
+        )
     audio, rate = sample_audio(prior, seconds, temperature, seed)
-    soundfile.write(path, audio.T, rate, subtype="PCM_16")
+    with path.open("wb") as file:  # libsndfile does not say why it cannot
+        soundfile.write(file, audio.T, rate, format=container, subtype="PCM_16")
 
 
 def spread(magnitudes: Float, front_end: FrontEnd, rate: int) -> Float:

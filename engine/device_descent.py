@@ -1,8 +1,9 @@
 """Adam on the card: latents, gradients and magnitudes stay in the device's memory.
 
-Between two steps nothing but two scalars goes to the device and nothing comes back. The
-arithmetic is that of `search.Adam` in two small graphs beside this file, which
-`export.device_graphs` writes; rounding differs from NumPy's in the last bit.
+A step sends it nothing but scalars (the guide's weight, the signs of the sums, Adam's rate and
+correction for every prior) and fetches nothing. The arithmetic is that of `search.Adam` in two
+small graphs beside this file, which `export.device_graphs` writes; rounding differs from NumPy's
+in the last bit.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from presets import StemwrightError
 
 from .card import ModelCard
 from .prior import Prior, prior_folders
-from .providers import Device, make_session
+from .providers import Device, make_session, telling_device_faults
 
 Float = NDArray[np.float32]
 
@@ -31,14 +31,18 @@ class Estimate:
 
     def __init__(self, priors: Sequence[Prior], folders: Sequence[Path], device: Device) -> None:
         self.priors = priors
-        self._encoder, _ = make_session(_encoder_bytes(priors, folders), device)
+        self._encoder, self._got = make_session(_encoder_bytes(priors, folders), device)
 
-    def magnitudes(self, mix: Float) -> Float:
+    def magnitudes(self, mix: Float, weight: Float | None = None) -> Float:
         """First magnitudes of every prior: (batch, frames, bands) -> (priors, batch, frames,
-        bands). The encoder knows mixes of mean square 1."""
-        power = np.mean(mix.astype(np.float64) ** 2, axis=(1, 2), keepdims=True)
+        bands). The encoder knows mixes of mean square 1, which is that of the points that have
+        a `weight`: what stands for audio before the start and behind the end must not count."""
+        counts = np.ones(mix.shape) if weight is None else weight.astype(np.float64)
+        square = counts * mix.astype(np.float64) ** 2
+        power = square.sum(axis=(1, 2), keepdims=True) / counts.sum(axis=(1, 2), keepdims=True)
         scaled = np.asarray(mix / np.sqrt(np.maximum(power, 1e-12)), np.float32)
-        (features,) = self._encoder.run(["features"], {"mix": scaled})
+        with telling_device_faults(self._got):
+            (features,) = self._encoder.run(["features"], {"mix": scaled})
         masks = np.stack([prior.head(features) for prior in self.priors])
         return give_way(masks, [prior.card for prior in self.priors]) * mix
 

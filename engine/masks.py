@@ -19,8 +19,9 @@ _MOST = 10.0  # raw masks: 20 dB over the mix is noise where the mix is silent
 class Estimator(Protocol):
     """Gives first magnitudes without a search."""
 
-    def magnitudes(self, mix: Float, /) -> Float:
-        """(batch, frames, bands) -> (priors, batch, frames, bands)."""
+    def magnitudes(self, mix: Float, weight: Float | None = None, /) -> Float:
+        """(batch, frames, bands) -> (priors, batch, frames, bands); `weight`, of the mix's
+        shape, is 0 where there is no audio."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from .card import CARD_SCHEMA, ModelCard
-from .providers import BoundSession, Device, make_session
+from .providers import BoundSession, Device, make_session, telling_device_faults
 
 Float = NDArray[np.float32]
 
@@ -126,18 +126,21 @@ class Prior:
                     raise
         return sessions[graph]
 
+    def _run(self, graph: str, outputs: list[str], given: Mapping[str, Any]) -> list[Any]:
+        session = self._session(graph)
+        with telling_device_faults(self.got):
+            found: list[Any] = session.run(outputs, given)
+        return found
+
     def forward(self, magnitudes: Float) -> tuple[Float, Float]:
         """Return latents and the log-determinant per example."""
-        latents, log_det = self._session("forward").run(
-            ["latents", "log_det"], {"magnitudes": magnitudes, **self._asked}
-        )
+        given = {"magnitudes": magnitudes, **self._asked}
+        latents, log_det = self._run("forward", ["latents", "log_det"], given)
         return latents, log_det
 
     def inverse(self, latents: Float) -> Float:
         """Return magnitudes."""
-        (magnitudes,) = self._session("inverse").run(
-            ["magnitudes"], {"latents": latents, **self._asked}
-        )
+        (magnitudes,) = self._run("inverse", ["magnitudes"], {"latents": latents, **self._asked})
         return np.asarray(magnitudes)
 
     def gradient(
@@ -167,7 +170,7 @@ class Prior:
             "guide_weight": np.array(guide_weight, np.float32),
             **self._asked,
         }
-        loss, own, gradient = self._session("gradient").run(["loss", "own", "gradient"], given)
+        loss, own, gradient = self._run("gradient", ["loss", "own", "gradient"], given)
         return loss, own, gradient
 
     def bound(self, graph: str) -> BoundSession:
@@ -178,7 +181,7 @@ class Prior:
     def head(self, features: Float) -> Float:
         """This stem's mask from the encoder's features: (batch, frames, hidden) -> (batch,
         frames, bands)."""
-        (mask,) = self._session(HEAD).run(["mask"], {"features": features})
+        (mask,) = self._run(HEAD, ["mask"], {"features": features})
         return np.asarray(mask)
 
     def log_likelihood(self, magnitudes: Float) -> Float:

@@ -8,7 +8,8 @@ that cannot use the GPU falls back to the CPU with a log line. So the truth is r
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ _PROVIDERS = {
 }
 _NAMES = {provider: name for name, provider in _PROVIDERS.items()}
 
+# What ONNX Runtime's errors are called when a graphics card cannot go on.
+_CARD_ERRORS = ("RuntimeException", "EPFail", "EngineError", "DeviceReset", "Fail")
+_NO_MEMORY = ("out of memory", "failed to allocate", "bad_alloc")
+_LONGEST_REASON = 200  # characters of ONNX Runtime's own words
+
 
 @dataclass(frozen=True)
 class Device:
@@ -48,6 +54,12 @@ class Device:
             raise StemwrightError(
                 "device-unknown",
                 f"device {text!r}: expected auto, cpu, cuda, cuda:N, coreml or directml.",
+            )
+        if strict and name == "auto":
+            raise StemwrightError(
+                "device-unnamed",
+                "the device is to be strict, but none is named, and any is right for auto. Name "
+                "one, such as --device cuda, or leave --strict-device out.",
             )
         return cls(name, int(index or 0), strict)
 
@@ -70,7 +82,7 @@ class Device:
 
     def check(self, got: str) -> None:
         """Refuse a session on another device than the one named, when strict."""
-        if self.strict and self.name not in ("auto", got):
+        if self.strict and self.name != got:
             raise StemwrightError(
                 "device-unavailable",
                 f"device {self.name} was asked for, ONNX Runtime gave {got}. Install the 'gpu' "
@@ -90,9 +102,17 @@ def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSes
 
     One thread each: sessions of several priors run side by side, and a result that does not
     depend on the number of threads is worth more than the last per cent of one session.
+    Raises StemwrightError for a device that fails, ONNX Runtime's own errors for a graph that it
+    cannot read.
     """
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise StemwrightError(
+            "device-without-runtime",
+            f"ONNX Runtime cannot be loaded: {error}. Install the extra stemwright[cpu] or "
+            "stemwright[gpu].",
+        ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -100,10 +120,52 @@ def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSes
     providers = device.providers()
     if len(providers) > 1 and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds CUDA inside the nvidia wheels
-    session = onnxruntime.InferenceSession(model, options, providers=providers)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
+    except Exception as error:
+        if _no_memory(error) or _cpu_reads(model, options):
+            raise _device_failed(device.name, error) from error
+        raise
     got = _NAMES.get(session.get_providers()[0], session.get_providers()[0])
     device.check(got)
     return session, got
+
+
+def _cpu_reads(model: bytes, options: onnxruntime.SessionOptions) -> bool:
+    """Whether a graph is sound, so that the device is to blame for a session that failed."""
+    import onnxruntime
+
+    try:
+        onnxruntime.InferenceSession(model, options, providers=[_PROVIDERS["cpu"]])
+    except Exception:
+        return False
+    return True
+
+
+def _no_memory(error: Exception) -> bool:
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in _NO_MEMORY)
+
+
+@contextmanager
+def telling_device_faults(device: str) -> Iterator[None]:
+    """Turn what a session raises when its device runs out of memory or is lost into a sentence."""
+    try:
+        yield
+    except Exception as error:
+        if _no_memory(error) or (device != "cpu" and type(error).__name__ in _CARD_ERRORS):
+            raise _device_failed(device, error) from error
+        raise
+
+
+def _device_failed(device: str, error: Exception) -> StemwrightError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:_LONGEST_REASON]
+    return StemwrightError(
+        "device-failed",
+        f"device {device}: ONNX Runtime cannot work on it: {reason}. Free memory there (other "
+        "programs may hold it), check the driver, or choose another with --device.",
+        transient=True,
+    )
 
 
 class BoundSession:
@@ -129,7 +191,10 @@ class BoundSession:
     def _put(self, array: NDArray[Any]) -> Any:  # noqa: ANN401 - OrtValue
         import onnxruntime
 
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self.device.name, self.device.index)
+        with telling_device_faults(self.device.name):
+            return onnxruntime.OrtValue.ortvalue_from_numpy(
+                array, self.device.name, self.device.index
+            )
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Run on values of the device; the results, by name, are there too."""
@@ -138,5 +203,6 @@ class BoundSession:
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
             binding.bind_output(name, self.device.name, self.device.index)
-        self._session.run_with_iobinding(binding)
+        with telling_device_faults(self.device.name):
+            self._session.run_with_iobinding(binding)
         return dict(zip(self._outputs, binding.get_outputs(), strict=True))

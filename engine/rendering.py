@@ -257,26 +257,16 @@ class Renderer:
     ) -> Manifest:
         return Manifest(
             title=title,
-            program={"name": "stemwright", "version": ENGINE_VERSION} | _versions(),
+            program={"name": "stemwright", "version": ENGINE_VERSION} | _versions(wet=bool(wet)),
             input=source,
             preset=self.preset.model_dump(mode="json"),
             preset_sha256=self.preset.digest(),
-            priors={
-                stem: {"file": prior.path.name, "sha256": prior.sha256}
-                | ({"label": prior.label} if prior.label else {})
-                for stem, prior in self.priors.items()
-            },
+            priors=self._bundles(),
             search=self.settings,
             seed=self.options.seed,
             degraded=self._degraded(separated.search),
-            provider={
-                "asked": self.options.device,
-                "got": ", ".join(sorted({prior.got for prior in self.priors.values()})),
-            },
-            files=tuple(
-                [Written.of("dry", file) for file in report.files]
-                + [Written.of("wet", file) for file in (wet.files if wet else ())]
-            ),
+            provider=self._provider(),
+            files=_written(report, wet),
             null_dbfs=finite(report.null_dbfs),
             source_null_dbfs=finite(report.source_null_dbfs),
             gain_db=report.gain_db,
@@ -286,13 +276,23 @@ class Renderer:
             wet_gain_db=wet.gain_db if wet else 0.0,
             chains=wet.chains if wet else {},
             absent=separated.absent,
-            divergence={
-                "before": separated.search.first_loss,
-                "after": separated.search.last_loss,
-            },
+            divergence=separated.search.divergence,
             quality=quality,
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
+
+    def _bundles(self) -> dict[str, dict[str, str]]:
+        """Which bundle, and which label of it, every stem was searched with."""
+        return {
+            stem: {"file": prior.path.name, "sha256": prior.sha256}
+            | ({"label": prior.label} if prior.label else {})
+            for stem, prior in self.priors.items()
+        }
+
+    def _provider(self) -> dict[str, str]:
+        """The device that was asked for and those that the sessions run on."""
+        got = sorted({prior.got for prior in self.priors.values()})
+        return {"asked": self.options.device, "got": ", ".join(got)}
 
     def _degraded(self, searched: SearchReport) -> tuple[str, ...]:
         """What makes this result less than the method can give."""
@@ -300,7 +300,7 @@ class Renderer:
         if self.settings["method"] == "finite-difference":
             words.append("finite-difference search: far from converged for priors of useful size")
         planned = self.plan.search.steps
-        if searched.steps < planned:
+        if searched.windows and searched.steps < planned:  # silence needs no step
             words.append(
                 f"deadline: {searched.steps:.1f} of {planned} steps per segment on average"
             )
@@ -345,24 +345,39 @@ def _workspace(given: Path | None, beside: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _versions() -> dict[str, str]:
-    """Versions that the samples depend on."""
-    return {"python": platform.python_version(), "numpy": version("numpy")}
+def _written(report: SetReport, wet: WetReport | None) -> tuple[Written, ...]:
+    """Every file of the set."""
+    dry = [Written.of("dry", file) for file in report.files]
+    return (*dry, *(Written.of("wet", file) for file in (wet.files if wet else ())))
+
+
+def _versions(*, wet: bool) -> dict[str, str]:
+    """Versions that the samples depend on; wet ones also on the effects, and on the resampler
+    by which loudness and true peaks are measured that set their gain."""
+    import onnxruntime  # whichever of its two packages is installed
+
+    names = ("numpy", "pedalboard", "soxr") if wet else ("numpy",)
+    own = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
+    return own | {name: version(name) for name in names}
 
 
 def _plan(settings: dict[str, Any], seed: int) -> Plan:
     """The search of a preset, fully stated."""
     return Plan(
         SearchPlan(
-            settings["method"],
-            settings["steps"],
-            settings["learning_rate"],
-            settings["prior_weight"],
-            settings["exact_gradient"],
-            settings["guided_steps"],
-            settings["guide_weight"],
+            method=settings["method"],
+            steps=settings["steps"],
+            learning_rate=settings["learning_rate"],
+            prior_weight=settings["prior_weight"],
+            exact=settings["exact_gradient"],
+            guided_steps=settings["guided_steps"],
+            guide_weight=settings["guide_weight"],
         ),
-        MaskPlan(settings["output"], settings["mask_power"], settings["flow_weight"]),
-        settings["start"],
-        seed,
+        MaskPlan(
+            output=settings["output"],
+            power=settings["mask_power"],
+            flow_weight=settings["flow_weight"],
+        ),
+        start=settings["start"],
+        seed=seed,
     )

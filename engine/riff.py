@@ -13,7 +13,6 @@ from presets import StemwrightError
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # what a recorder or a pipe leaves in a header that it cannot go back to
 WRAPPED_BYTES = 4_000_000_000  # so much behind the end of a RIFF: its 32-bit size has wrapped
-W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of every W64 id but "riff" itself
 MOST_CHUNKS = 10_000
 
 

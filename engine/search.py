@@ -24,17 +24,17 @@ from .prior import Prior
 Float = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchPlan:
     """One search, fully stated: what the manifest records and the result depends on."""
 
-    method: str = "gradient"
-    steps: int = 50
-    learning_rate: float = 0.03
-    prior_weight: float = 0.0
-    exact: bool = False  # sum of the others from this step, not from the last one
-    guided_steps: int = 0  # how many steps, at first, draw every prior to its own estimate
-    guide_weight: float = 1.0  # and how much
+    method: str
+    steps: int
+    learning_rate: float
+    prior_weight: float
+    exact: bool  # sum of the others from this step, not from the last one
+    guided_steps: int  # how many steps, at first, draw every prior to its own estimate
+    guide_weight: float  # and how much
 
     def guidance(self, step: int) -> float:
         """Weight of the guide in this step."""

@@ -35,7 +35,7 @@ CORE = 256  # frames of a segment that are its own: 5.9 s
 FADE = 32  # frames of context on each side, cross-faded with the neighbours
 WINDOW = CORE + 2 * FADE
 BATCH = 4  # segments searched together
-_SILENCE = 1e-7  # level below which a segment needs no search
+_SILENCE = 1e-7  # level up to which a segment needs no search: there is nothing to share out
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
@@ -83,17 +83,22 @@ class Watch:
 @dataclass
 class SearchReport:
     """How the search went over the whole mix: divergence before and after and the steps that
-    were taken, means over segments."""
+    were taken, means over the windows that were searched."""
 
-    segments: int = 0
+    windows: int = 0
     first_loss: float = 0.0
     last_loss: float = 0.0
     steps: float = 0.0
 
-    def add(self, batch: Batch, segments: int) -> None:
-        """Take a batch of `segments` segments into the means."""
-        self.segments += segments
-        share = segments / self.segments
+    @property
+    def divergence(self) -> dict[str, float]:
+        """How far it fell, for the manifest."""
+        return {"before": self.first_loss, "after": self.last_loss}
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch into the means."""
+        self.windows += batch.windows
+        share = batch.windows / max(self.windows, 1)
         self.first_loss += share * (batch.first_loss - self.first_loss)
         self.last_loss += share * (batch.last_loss - self.last_loss)
         self.steps += share * (batch.steps - self.steps)
@@ -134,7 +139,7 @@ class Separator:
                         raise Interrupted
                     go_on = watch.patience(count, segments - first)
                     self._search_batch(batch, first, total, pool, go_on).save(path)
-                report.add(Batch.load(path), count)
+                report.add(Batch.load(path))
                 watch.progress(first + count, segments)
         return report
 
@@ -170,24 +175,35 @@ class Separator:
         pool: Executor,
         go_on: Callable[[], bool],
     ) -> Batch:
-        """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`."""
+        """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`.
+
+        Silent ones are left out and shared out evenly: stems of silence are silence.
+        """
         groups, segments, _, bands = windows.shape
         frame = np.arange(WINDOW) - FADE + CORE * (first + np.arange(segments))[:, None]
         inside = ((frame >= 0) & (frame < total)).astype(np.float32)
         weight = np.broadcast_to(inside[None, :, :, None], windows.shape)
-        flat = windows.reshape(-1, WINDOW, bands)
+        flat, weight = windows.reshape(-1, WINDOW, bands), weight.reshape(-1, WINDOW, bands)
         loud = level(flat)
-        mix = np.asarray(flat / np.maximum(loud, _SILENCE), np.float32)
-        weight = np.ascontiguousarray(weight.reshape(mix.shape))
-        estimate = self.estimator.magnitudes(mix) if self.estimator else None
-        result = self._search_latents(mix, weight, estimate, self.plan.seed + first, pool, go_on)
-        masks = combine(result.magnitudes, estimate, mix, self._mask_plan(result.steps))
-        return Batch(
-            masks.reshape(len(self.stems), groups, segments, WINDOW, bands),
-            result.first_loss,
-            result.last_loss,
-            result.steps,
-        )
+        heard = loud[:, 0, 0] > _SILENCE
+        masks = np.full((len(self.stems), *flat.shape), 1 / len(self.stems), np.float32)
+        first_loss, last_loss, steps = 0.0, 0.0, 0
+        if heard.any():
+            mix = np.asarray(flat[heard] / loud[heard], np.float32)
+            masks[:, heard], result = self._search_heard(
+                mix, weight[heard], self.plan.seed + first, pool, go_on
+            )
+            first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
+        masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
+        return Batch(masks, int(heard.sum()), first_loss, last_loss, steps)
+
+    def _search_heard(
+        self, mix: Float, weight: Float, seed: int, pool: Executor, go_on: Callable[[], bool]
+    ) -> tuple[Float, SearchResult]:
+        """Masks of windows (batch, WINDOW, bands) with something in them."""
+        estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
+        result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
+        return combine(result.magnitudes, estimate, mix, self._mask_plan(result.steps)), result
 
     def _search_latents(
         self,
@@ -241,26 +257,21 @@ class Separator:
         syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
         total, done = stft.frames(info.frames), 0
 
-        def apply(masks: Float, block: Complex, synthesis: Synthesis, last: bool) -> Float:
-            spectrogram = np.zeros_like(block)
-            for mask, group in zip(masks, groups.groups, strict=True):
-                full = mask[: block.shape[1], band]  # (frames, bins)
-                for channel in group:
-                    np.multiply(full, block[channel], out=spectrogram[channel])
-            return synthesis.add(spectrogram, last=last)
+        def audible(masks: Float, block: Complex, synthesis: Synthesis, last: bool) -> Float:
+            return synthesis.add(_masked(block, masks, groups, band), last=last)
 
         with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
             cores = self._masks(workspace, _segments(stft, info))
             for block in stream_frames(reader, stft, info.channels, info.frames, CORE):
                 done += block.shape[1]
-                masks = next(cores)
-                audio = pool.map(apply, masks, repeat(block), syntheses, repeat(done == total))
+                masks = next(cores)[:, :, : block.shape[1]]
+                audio = pool.map(audible, masks, repeat(block), syntheses, repeat(done == total))
                 if meter is not None:  # on this thread, while the pool works
+                    rate = info.sample_rate
                     views = [
-                        self.front_end.band_magnitudes(block[list(g)], info.sample_rate)
-                        for g in groups.groups
+                        self.front_end.band_magnitudes(block[list(g)], rate) for g in groups.groups
                     ]
-                    meter(masks[:, :, : block.shape[1]], np.stack(views))
+                    meter(masks, np.stack(views))
                 sink(dict(zip(self.stems, audio, strict=True)))
 
     def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:
@@ -292,10 +303,11 @@ class Separator:
 
 @dataclass(frozen=True)
 class Batch:
-    """The masks of some segments, (stems, groups, segments, WINDOW, bands), and how the search
-    went."""
+    """The masks of some segments, (stems, groups, segments, WINDOW, bands), how many windows of
+    their groups were searched (silent ones are not), and how that went."""
 
     masks: Float
+    windows: int
     first_loss: float
     last_loss: float
     steps: int
@@ -307,6 +319,7 @@ class Batch:
             np.savez(
                 file,
                 masks=self.masks.astype(np.float16),
+                windows=np.array(self.windows),
                 losses=np.array([self.first_loss, self.last_loss]),
                 steps=np.array(self.steps),
             )
@@ -318,7 +331,23 @@ class Batch:
         with np.load(path, allow_pickle=False) as kept:
             first, last = kept["losses"]
             masks = kept["masks"].astype(np.float32)
-            return cls(masks, float(first), float(last), int(kept["steps"]))
+            windows, steps = int(kept["windows"]), int(kept["steps"])
+            return cls(masks, windows, float(first), float(last), steps)
+
+
+def _masked(
+    spectrogram: Complex, masks: Float, groups: ChannelGroups, band: NDArray[np.intp]
+) -> Complex:
+    """One stem's share of every channel, (channels, frames, bins).
+
+    Shape: masks (groups, frames, bands), band (bins,) says which band each bin belongs to.
+    """
+    share = np.zeros_like(spectrogram)
+    for mask, group in zip(masks, groups.groups, strict=True):
+        full = mask[:, band]  # (frames, bins)
+        for channel in group:
+            np.multiply(full, spectrogram[channel], out=share[channel])
+    return share
 
 
 def _batch_path(workspace: Path, first: int) -> Path:

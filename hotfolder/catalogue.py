@@ -73,8 +73,13 @@ class Catalogue:
         return list(dict.fromkeys(name for row in self.rows for name in row.extra))
 
 
-def read_catalogue(where: str | Path, default_preset: str = "default") -> Catalogue:
-    """Reads and checks a catalogue. `where` is a folder, a glob, or a .csv or .jsonl file."""
+def read_catalogue(
+    where: str | Path, default_preset: str = "default", tier: str | None = None
+) -> Catalogue:
+    """Reads and checks a catalogue. `where` is a folder, a glob, or a .csv or .jsonl file.
+
+    Every preset must allow `tier`, which is to replace its own.
+    """
     path = Path(where)
     if path.is_dir():
         entries: Iterable[dict[str, Any]] = _from_folder(path)
@@ -92,7 +97,7 @@ def read_catalogue(where: str | Path, default_preset: str = "default") -> Catalo
             "catalogue-unreadable",
             f"{where}: expected a folder, a pattern with *, or a .csv or .jsonl file.",
         )
-    return _checked(entries, base, default_preset)
+    return _checked(entries, base, default_preset, _Presets(tier))
 
 
 # -- the kinds of catalogue ----------------------------------------------------------------------
@@ -138,9 +143,10 @@ def _from_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 # -- checking ------------------------------------------------------------------------------------
 
 
-def _checked(entries: Iterable[dict[str, Any]], base: Path, default: str) -> Catalogue:
+def _checked(
+    entries: Iterable[dict[str, Any]], base: Path, default: str, presets: _Presets
+) -> Catalogue:
     rows, problems = [], []
-    presets: dict[str, str | None] = {}
     for number, entry in enumerate(entries, start=1):
         try:
             rows.append(_row(number, entry, base, default, presets))
@@ -152,15 +158,13 @@ def _checked(entries: Iterable[dict[str, Any]], base: Path, default: str) -> Cat
     return Catalogue(tuple(rows), tuple(problems))
 
 
-def _row(
-    number: int, entry: dict[str, Any], base: Path, default: str, presets: dict[str, str | None]
-) -> Row:
+def _row(number: int, entry: dict[str, Any], base: Path, default: str, presets: _Presets) -> Row:
     if "problem" in entry:
         raise StemwrightError("row-unreadable", str(entry["problem"]))
     known = {name: str(entry[name]).strip() for name in KNOWN if entry.get(name) is not None}
     extra = {str(name): str(value) for name, value in entry.items() if name and name not in KNOWN}
     preset = known.get("preset") or default
-    _check_preset(preset, presets)
+    presets.check(preset)
     _check_numbers(known)
     path = _existing(base, known.get("path", ""))
     facts = path.stat()
@@ -193,18 +197,33 @@ def _existing(base: Path, given: str) -> Path:
     return path
 
 
-def _check_preset(preset: str, presets: dict[str, str | None]) -> None:
+class _Presets:
     """Loads every preset once, however many rows name it."""
-    if preset not in presets:
+
+    def __init__(self, tier: str | None) -> None:
+        self._tier = tier
+        self._wrong: dict[str, StemwrightError | None] = {}
+
+    def check(self, name: str) -> None:
+        """Raises what is wrong with a preset, at every row that names it."""
+        if name not in self._wrong:
+            self._wrong[name] = self._problem(name)
+        if problem := self._wrong[name]:
+            raise problem
+
+    def _problem(self, name: str) -> StemwrightError | None:
         from presets import load_preset
 
         try:
-            load_preset(preset)
-            presets[preset] = None
+            preset = load_preset(name)
         except StemwrightError as error:
-            presets[preset] = str(error) + suggestion(preset, preset_names())
-    if problem := presets[preset]:
-        raise StemwrightError("preset-unknown", problem)
+            hint = suggestion(name, preset_names())
+            return StemwrightError("preset-unknown", str(error) + hint)
+        try:
+            preset.search.resolved(self._tier)
+        except StemwrightError as error:
+            return StemwrightError(error.code, f"preset {name}: {error}")
+        return None
 
 
 def _check_numbers(known: dict[str, str]) -> None:

@@ -46,7 +46,18 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:  # a damaged file is another error
+            raise StemwrightError(
+                "journal-not-opened",
+                f"{path}: the journal cannot be opened: {error}. Give --state a folder on a "
+                "local disk with room, where you may write.",
+                transient=True,
+            ) from error
+
+    def _open(self) -> None:
+        self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         try:
             self._configure()

@@ -34,6 +34,7 @@ def order_for(
             "tier": worker.tier,
             "threads": worker.threads,
             "prior_folders": worker.prior_folders,
+            "deadline_s": worker.deadline_s,
         },
     }
 

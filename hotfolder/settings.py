@@ -41,6 +41,15 @@ class WorkerSettings(_Section):
     )
     threads: int = Field(0, ge=0, description="threads of one worker; 0 is all physical cores")
     prior_folders: tuple[str, ...] = Field((), description="folders with further priors")
+    deadline_s: float | None = Field(
+        None, ge=0, description="per mix: the best by then, marked degraded"
+    )
+
+    @model_validator(mode="after")
+    def _strict_about_a_device(self) -> WorkerSettings:
+        if self.strict_device and self.device == "auto":
+            raise ValueError("strict_device needs a device by name, such as device: cuda")
+        return self
 
 
 class HttpSettings(_Section):

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .errors import StemwrightError
+
 Tier = Literal["draft", "standard", "best"]
 
 # Everything a tier fixes. Results depend on these numbers and never on the clock.
@@ -61,7 +63,20 @@ class SearchSettings(BaseModel):
     )
 
     def resolved(self, tier: str | None = None) -> dict[str, Any]:
-        """Every value of the search: what is stated here, else the tier's, else the default."""
-        stated = self.model_dump(exclude_none=True)
-        stated["tier"] = tier or self.tier
-        return DEFAULTS | TIERS[stated["tier"]] | stated
+        """Every value of the search: what is stated here, else the tier's, else the default.
+
+        `tier` replaces this one's own, and is refused where a value stated here would make
+        another search of it. In the result `tier` is None where this one's own values do so.
+        """
+        named = tier or self.tier
+        stated = self.model_dump(exclude={"tier"}, exclude_none=True)
+        fixed = TIERS[named]
+        other = [name for name in fixed if stated.get(name, fixed[name]) != fixed[name]]
+        if tier and other:
+            told = ", ".join(f"{name} {stated[name]} (of {tier}: {fixed[name]})" for name in other)
+            raise StemwrightError(
+                "preset-tier",
+                f"tier {tier} was asked for, but the preset's search states {told}. Leave the "
+                "tier out, or take a preset without these values.",
+            )
+        return DEFAULTS | fixed | stated | {"tier": None if other else named}

@@ -6,6 +6,7 @@ from typing import Any
 
 from .effects import Effect, Parallel
 from .schema import Preset
+from .search import TIERS
 
 
 def explain(preset: Preset) -> str:
@@ -70,12 +71,19 @@ def _values(step: Effect) -> str:
     return f": {text}" if text else ""
 
 
+def _search(preset: Preset) -> str:
+    """The tier, or what the preset has in its place."""
+    values = preset.search.resolved()
+    told = ", ".join(f"{name} {values[name]:g}" for name in TIERS[preset.search.tier])
+    return values["tier"] or f"{told} (no tier)"
+
+
 def _settings(preset: Preset) -> list[str]:
     loudness = preset.loudness
     target, ceiling = loudness.target_lufs, loudness.true_peak_ceiling_dbtp
     tail = f"{preset.tail_seconds:g} s" if preset.tail_seconds else "none, the mix's length"
     return [
-        f"search: {preset.search.tier}",
+        f"search: {_search(preset)}",
         f"tail: {tail}",
         "loudness: " + ("as it comes" if target is None else f"{target:g} LUFS"),
         "true peak: " + ("as it comes" if ceiling is None else f"at most {ceiling:g} dBTP"),

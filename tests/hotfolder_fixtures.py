@@ -47,6 +47,7 @@ class RenderOptions:
     tier: str | None = None
     threads: int = 0
     prior_folders: tuple = ()
+    deadline_s: float | None = None
     workspace: Path | None = None
     progress: object = None
     should_stop: object = None

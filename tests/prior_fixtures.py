@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from engine import FrontEndCard, Source, log_band_plan
+from engine.search import SearchPlan
 from export.bundle import write_bundle
 from export.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
 from export.flow import Flow, FlowConfig
@@ -14,6 +15,13 @@ from export.train import Features, Run, TrainSettings
 
 BANDS = 16
 CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=2, kernel=3)
+
+
+def search_plan(**given) -> SearchPlan:
+    """A plain search: no guide, no prior term, the others' magnitudes of the last step."""
+    plain = {"method": "gradient", "steps": 50, "learning_rate": 0.03, "prior_weight": 0.0,
+             "exact": False, "guided_steps": 0, "guide_weight": 1.0}  # fmt: skip
+    return SearchPlan(**plain | given)
 
 
 def tiny_front_end() -> FrontEndCard:

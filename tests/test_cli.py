@@ -130,9 +130,37 @@ def test_output_that_cannot_be_written_is_told(tmp_path, short):
     assert "cannot write" in sentence
 
 
-def test_wrong_usage_is_exit_code_two():
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (("prior", "sample", "bass", "--seconds", 0.2, "-o", "none/x.wav"), "none/x.wav"),
+        (("prior", "sample", "bass", "--seconds", 0.2, "-o", "x.ogg"), "x.ogg"),
+        (("prior", "export", "none", "--out", "x.prior"), "none"),
+        (("batch", "mixes", "-o", "file/out"), "file/out"),
+        (("batch", "mixes", "-o", "out", "--state", "file/state"), "file/state"),
+        (("watch", "file/studio", "--once"), "file/studio"),
+    ],
+)
+def test_places_that_are_not_there_are_the_users_to_mend(tmp_path, short, words, place):
+    (tmp_path / "file").write_text("I am no folder")
+    (tmp_path / "mixes").mkdir()
+    short.rename(tmp_path / "mixes" / short.name)
+    command = [sys.executable, ROOT / "stemwright.py", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert place in one_sentence(done)
+
+
+def test_wrong_usage_is_exit_code_two(short):
     assert stemwright("separate").returncode == 2
     assert stemwright("sepparate").returncode == 2
+    for words in (
+        ("separate", short, "--threads", -1),
+        ("separate", short, "--seed", -1),
+        ("prior", "sample", "bass", "-o", "x.wav", "--seed", -1),
+        ("batch", short.parent, "-o", "out", "--jobs", 65),
+    ):
+        done = stemwright(*words)
+        assert (done.returncode, "is not in the range" in done.stderr) == (2, True)
 
 
 def test_doctor_tells_the_device_of_a_real_session():
@@ -148,6 +176,29 @@ def test_priors_are_listed_and_verified():
     assert {"vocals", "bass", "drums", "other"} <= {json.loads(line)["name"] for line in listed}
     assert stemwright("prior", "verify", "bass").returncode == 0
     assert '"licence"' in stemwright("prior", "show", "bass").stdout
+
+
+def test_priors_of_another_folder_are_listed_shown_and_verified(tiny_prior_folder):
+    there = ("--priors", tiny_prior_folder)
+    listed = stemwright("prior", "list", *there, "--json").stdout.splitlines()
+    paths = {about["name"]: about["path"] for about in map(json.loads, listed)}
+    assert paths["low"] == str(tiny_prior_folder / "low.prior")
+    assert '"stem": "low"' in stemwright("prior", "show", "low", *there).stdout
+    assert "self-tests pass" in stemwright("prior", "verify", "low", *there).stdout
+    assert "no prior is called 'low'" in one_sentence(stemwright("prior", "show", "low"))
+
+
+def test_a_batch_keeps_a_deadline_for_every_mix(tmp_path, short, tiny_prior_folder):
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text("name: tiny\nstems: {low: {}, high: {}}\nsearch: {steps: 3}\n")
+    (tmp_path / "mixes").mkdir()
+    short.rename(tmp_path / "mixes" / short.name)
+    words = ("batch", tmp_path / "mixes", "-o", tmp_path / "out", "--preset", preset)
+    words += ("--priors", tiny_prior_folder, "--jobs", 1, "--state", tmp_path / "state")
+    assert stemwright(*words, "--deadline", 0).returncode == 0
+    [manifest] = (tmp_path / "out").glob("*/manifest.json")
+    told = json.loads(manifest.read_text())["degraded"]
+    assert told == ["deadline: 0.0 of 3 steps per segment on average"]
 
 
 def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):

@@ -6,14 +6,18 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 import stemwright
 from engine import Device, Prior
 from engine.device_descent import GRAPHS, descend_on_device
-from engine.search import Adam, SearchPlan, SearchTask
+from engine.search import Adam, SearchTask
 from export.device_graphs import device_graphs
+from hotfolder.settings import WorkerSettings
 from presets import StemwrightError
+from prior_fixtures import search_plan
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "mix.flac"
 STEPS = 12
 SAME = 1e-4  # largest difference of latents: two orders of rounding in 12 steps of 0.03
 
@@ -47,7 +51,7 @@ def test_arrays_that_stay_on_the_device_take_the_same_steps(
     weight = np.ones_like(mix)
     latents = [0.1 * rng.standard_normal((2, 6, 32)).astype(np.float32) for _ in priors]
     magnitudes = np.stack([p.inverse(z) for p, z in zip(priors, latents, strict=True)])
-    plan = SearchPlan(learning_rate=0.03, prior_weight=prior_weight, guided_steps=guided_steps)
+    plan = search_plan(learning_rate=0.03, prior_weight=prior_weight, guided_steps=guided_steps)
     task = SearchTask(mix, weight, rng.random(magnitudes.shape).astype(np.float32), plan)
     moved = descend_on_device(priors, latents, magnitudes, task, range(STEPS))
     expected = descend_on_host(priors, list(latents), magnitudes, task)
@@ -95,14 +99,26 @@ def test_strict_refuses_another_device_and_otherwise_the_manifest_tells(
 
 
 def test_strict_device_is_an_error_of_the_command(tmp_path, rng):
-    mix = Path(__file__).parent.parent / "examples" / "mix.flac"
     absent = absent_devices()
     if not absent:
         pytest.skip("every device is compiled in")
-    args = ["separate", str(mix), "-o", str(tmp_path), "--tier", "draft", "--strict-device"]
+    args = ["separate", str(EXAMPLE), "-o", str(tmp_path), "--tier", "draft", "--strict-device"]
     result = CliRunner().invoke(stemwright.main, [*args, "--device", absent[0]])
     assert result.exit_code == 1
     assert not any(tmp_path.iterdir())
+
+
+def test_strict_is_refused_where_no_device_is_named(tmp_path):
+    with pytest.raises(StemwrightError, match="Name one, such as --device cuda") as caught:
+        Device.parse("auto", strict=True)
+    assert caught.value.code == "device-unnamed"
+    for words in (["separate", str(EXAMPLE)], ["batch", str(EXAMPLE.parent)]):
+        given = [*words, "-o", str(tmp_path / "out"), "--strict-device"]
+        done = CliRunner().invoke(stemwright.main, given)
+        assert (done.exit_code, "none is named" in done.output) == (1, True)
+    with pytest.raises(ValidationError, match="strict_device needs a device by name"):
+        WorkerSettings(strict_device=True)
+    assert WorkerSettings(strict_device=True, device="cpu").strict_device
 
 
 @pytest.mark.parametrize("text", ["gpu", "cuda:x", "cpu:1", "cuda:-1", ""])

@@ -210,6 +210,13 @@ def test_older_journal_is_migrated_and_kept_beside(tmp_path, now, version):
     Journal(path).close()
 
 
+def test_journal_that_cannot_be_opened_is_told(tmp_path):
+    (tmp_path / "journal.db").mkdir()
+    with pytest.raises(StemwrightError, match="Give --state a folder") as caught:
+        Journal(tmp_path / "journal.db")
+    assert caught.value.code == "journal-not-opened"
+
+
 def test_newer_journal_is_refused_and_left_as_it_is(tmp_path):
     path = tmp_path / "journal.db"
     database = sqlite3.connect(path)

@@ -17,7 +17,7 @@ import export.runs
 import stemwright
 from engine import Device, Prior, make_session, open_priors, read_bundle
 from engine.device_descent import descend_on_device
-from engine.search import SearchPlan, SearchTask, search
+from engine.search import SearchTask, search
 from export.augment import DRY
 from export.bundle import parity, torch_reference
 from export.dataset import Clip, Corpus
@@ -33,6 +33,7 @@ from prior_fixtures import (
     make_features,
     make_vectors,
     random_flow,
+    search_plan,
     tiny_front_end,
 )
 
@@ -322,7 +323,7 @@ def test_search_over_labels_finds_a_mix_of_both_on_host_and_device(bundle, rng):
     latents = [0.5 * rng.standard_normal((1, 6, 2 * BANDS)).astype(np.float32) for _ in priors]
     true = np.stack([p.inverse(z) for p, z in zip(priors, latents, strict=True)])
     mix = true.sum(axis=0)
-    weight, plan = np.ones_like(mix), SearchPlan(steps=12, learning_rate=0.03)
+    weight, plan = np.ones_like(mix), search_plan(steps=12, learning_rate=0.03)
     with ThreadPoolExecutor(2) as pool:
         found = search(priors, mix, weight, None, None, plan, 0, pool)
     assert found.last_loss < 0.5 * found.first_loss

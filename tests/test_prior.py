@@ -1,9 +1,13 @@
 """Bundles: what is damaged, foreign or incomplete is refused with a sentence."""
 
+import hashlib
 import json
+import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from engine import Device, Prior, find_prior, list_priors, read_bundle
@@ -44,6 +48,73 @@ def test_one_flipped_bit_is_noticed(tiny_prior_folder, tmp_path, name):
     source = tiny_prior_folder / "low.prior"
     path = rewrite(source, tmp_path / "bad.prior", lambda files: flip(files, name))
     assert refused(path) == "prior-damaged"
+
+
+class Runtime:
+    """ONNX Runtime on a machine whose card fails, with errors named like its own."""
+
+    def __init__(self, monkeypatch, error, message):
+        self.error, self.real = type(error, (Exception,), {})(message), ort.InferenceSession
+        monkeypatch.setattr(ort, "InferenceSession", self.session)
+        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+        monkeypatch.delattr(ort, "preload_dlls", raising=False)
+
+    def session(self, model, options, providers):
+        if len(providers) > 1:
+            raise self.error
+        return self.real(model, options, providers=providers)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("RuntimeException", "CUDA failure 2: out of memory"),
+        ("Fail", "CUDA failure 35: driver version is insufficient"),
+        ("EPFail", "provider is gone"),
+    ],
+)
+def test_a_device_that_fails_is_not_the_bundles_fault(
+    tiny_prior_folder, monkeypatch, error, message
+):
+    Runtime(monkeypatch, error, message)
+    with pytest.raises(StemwrightError, match=f"device cuda: .*{message}") as caught:
+        Prior(tiny_prior_folder / "low.prior", Device("cuda")).verify()
+    assert (caught.value.code, caught.value.transient) == ("device-failed", True)
+
+
+def test_a_graph_that_no_device_reads_is_the_bundles_fault(
+    tiny_prior_folder, tmp_path, monkeypatch
+):
+    def garble(files):
+        files["forward.onnx"] = b"no graph"
+        about = json.loads(files["card.json"])
+        about["files"]["forward.onnx"] = hashlib.sha256(b"no graph").hexdigest()
+        files["card.json"] = json.dumps(about).encode()
+
+    path = rewrite(tiny_prior_folder / "low.prior", tmp_path / "bad.prior", garble)
+    assert refused(path) == "prior-damaged"
+    Runtime(monkeypatch, "Fail", "cannot parse")
+    with pytest.raises(StemwrightError, match="Copy or export it again"):
+        Prior(path, Device("cuda")).verify()
+
+
+def test_memory_that_runs_out_at_work_is_not_a_bug_of_ours(tiny_prior_folder, monkeypatch):
+    prior = Prior(tiny_prior_folder / "low.prior", Device("cpu"))
+    full = type("RuntimeException", (Exception,), {})("Failed to allocate memory for 9 bytes")
+
+    def run(outputs, given):
+        raise full
+
+    monkeypatch.setattr(prior, "_session", lambda graph: SimpleNamespace(run=run))
+    with pytest.raises(StemwrightError, match="Free memory there") as caught:
+        prior.inverse(np.zeros((1, 2, 32), np.float32))
+    assert caught.value.code == "device-failed"
+
+
+def test_a_missing_runtime_is_told(tiny_prior_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(StemwrightError, match=r"Install the extra stemwright\[cpu\]"):
+        Prior(tiny_prior_folder / "low.prior", Device("cpu")).verify()
 
 
 @pytest.mark.parametrize("name", ["card.json", "inverse.onnx", "selftest.npz"])

@@ -2,12 +2,22 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 
-from engine import Interrupted, Renderer, RenderOptions, load_manifest, measure_null, render
+from engine import (
+    Interrupted,
+    Renderer,
+    RenderOptions,
+    load_manifest,
+    measure_null,
+    render,
+    separator,
+)
 from presets import StemwrightError, load_preset
 
 RATE = 44100
@@ -143,6 +153,51 @@ def test_silence_gives_silence(tmp_path, preset, options):
     json.loads(manifest.to_json())  # no infinities
 
 
+def test_silent_segments_are_not_searched(tmp_path, rng, preset, options, monkeypatch):
+    """Two seconds of sound at each end: the first two segments and the last three hear them."""
+    sound = (rng.standard_normal((2 * RATE, 2)) * 3000).astype(np.int16)
+    audio = np.zeros((7 * SEGMENT, 2), np.int16)
+    audio[: len(sound)], audio[-len(sound) :] = sound, sound
+    soundfile.write(tmp_path / "mix.wav", audio, RATE)
+    searched, real = [], separator.search
+
+    def counting(priors, mix, *rest):
+        searched.append(len(mix))
+        return real(priors, mix, *rest)
+
+    monkeypatch.setattr(separator, "search", counting)
+    manifest = render(tmp_path / "mix.wav", tmp_path / "out", preset, options)
+    assert searched == [2, 3]  # of four and four
+    assert manifest.degraded == ()
+    stems = [tmp_path / "out" / file.path for file in manifest.files]
+    assert measure_null(tmp_path / "mix.wav", stems).exact
+    quiet = slice(len(sound) + 2048, -len(sound) - 2048)
+    for stem in stems:
+        assert not soundfile.read(stem)[0][quiet].any()
+
+
+def test_silence_needs_no_search_and_misses_no_step(tmp_path, preset, options, monkeypatch):
+    monkeypatch.setattr(separator, "search", lambda *_: pytest.fail("searched"))
+    soundfile.write(tmp_path / "mix.wav", np.zeros((RATE, 2)), RATE)
+    manifest = render(tmp_path / "mix.wav", tmp_path / "out", preset, options)
+    assert manifest.degraded == ()
+    assert manifest.null_dbfs is None
+
+
+def test_the_first_estimate_knows_where_a_mix_ends(tmp_path, rng, preset, options):
+    """The encoder is given mean square 1 over the audio of a window that is mostly padding."""
+    renderer, given = Renderer(preset, options), []
+    encoder = renderer.estimate._encoder
+    renderer.estimate._encoder = SimpleNamespace(
+        run=lambda names, inputs: given.append(inputs["mix"]) or encoder.run(names, inputs)
+    )
+    renderer.render(write_mix(tmp_path / "mix.wav", rng, RATE // 2), tmp_path / "out")
+    [[window]] = given
+    inside = window.any(axis=1)
+    assert inside.mean() < 0.5
+    assert np.mean(window[inside] ** 2, dtype=np.float64) == pytest.approx(1, rel=0.05)
+
+
 def test_an_absent_stem_can_be_left_to_the_residual(tmp_path, rng, options):
     """Stems of a tone far from `low`'s bands: its share is tiny, not zero."""
     path = tmp_path / "p.yaml"
@@ -171,6 +226,20 @@ def test_manifest_can_be_read_back(tmp_path, rng, preset, options):
         assert hashlib.sha256(blob).hexdigest() == file.sha256
     assert manifest.provider == {"asked": "cpu", "got": "cpu"}
     assert manifest.divergence["after"] < manifest.divergence["before"]
+
+
+def test_manifest_tells_the_versions_that_its_files_depend_on(
+    tmp_path, rng, preset, options, tiny_prior_folder
+):
+    mix = write_mix(tmp_path / "mix.wav", rng, RATE)
+    manifest = render(mix, tmp_path / "dry", preset, options)
+    assert set(manifest.program) == {"name", "version", "python", "numpy", "onnxruntime"}
+    assert manifest.program["onnxruntime"] == onnxruntime.__version__
+    path = tmp_path / "wet.yaml"
+    chain = "{chain: [{effect: Gain, gain_db: -1}]}"
+    path.write_text(f"name: wet\nstems: {{low: {chain}, high: {{}}}}\nsearch: {{steps: 3}}\n")
+    wet = render(mix, tmp_path / "wet", load_preset(path), options)
+    assert set(wet.program) - set(manifest.program) == {"pedalboard", "soxr"}
 
 
 def test_finite_difference_is_called_degraded(tmp_path, rng, options, tiny_prior_folder):

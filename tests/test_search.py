@@ -8,8 +8,9 @@ import pytest
 from engine import Device, Prior
 from engine.masks import MaskPlan, combine, level
 from engine.search import SearchPlan, divergence, search
+from prior_fixtures import search_plan
 
-FAITHFUL = SearchPlan(steps=150, learning_rate=0.01, exact=True)
+FAITHFUL = search_plan(steps=150, learning_rate=0.01, exact=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,23 +36,28 @@ def run(priors, mix, plan, threads=2, seed=0, start=None, guide=None):
         return search(priors, mix, np.ones_like(mix), start, guide, plan, seed, pool)
 
 
+def test_a_search_has_no_values_of_its_own():
+    with pytest.raises(TypeError, match="learning_rate"):
+        SearchPlan(method="gradient", steps=1)
+
+
 def test_faithful_search_lowers_the_divergence_by_nine_tenths(priors, mix):
-    result = run(priors, mix, SearchPlan(steps=150, learning_rate=0.05, exact=True))
+    result = run(priors, mix, search_plan(steps=150, learning_rate=0.05, exact=True))
     assert result.last_loss < 0.1 * result.first_loss
 
 
 def test_papers_step_size_descends_at_every_look(priors, mix):
     losses = [
-        run(priors, mix, SearchPlan(steps=n, learning_rate=0.01, exact=True)).last_loss
+        run(priors, mix, search_plan(steps=n, learning_rate=0.01, exact=True)).last_loss
         for n in (0, 10, 50, 150)
     ]
     assert losses == sorted(losses, reverse=True)
 
 
 def test_sum_of_the_last_step_serves_as_well_as_the_exact_one(priors, mix):
-    plan = SearchPlan(steps=100, learning_rate=0.03)
+    plan = search_plan(steps=100, learning_rate=0.03)
     late = run(priors, mix, plan).last_loss
-    exact = run(priors, mix, SearchPlan(steps=100, learning_rate=0.03, exact=True)).last_loss
+    exact = run(priors, mix, search_plan(steps=100, learning_rate=0.03, exact=True)).last_loss
     assert late < 2 * exact + 1e-3
 
 
@@ -59,7 +65,7 @@ def test_a_guide_draws_every_prior_towards_its_own_part(priors, parts, mix):
     ones = np.ones_like(mix)
 
     def away(**plan):
-        found = run(priors, mix, SearchPlan(steps=100, **plan), guide=parts).magnitudes
+        found = run(priors, mix, search_plan(steps=100, **plan), guide=parts).magnitudes
         return sum(divergence(p, m, ones) for p, m in zip(parts, found, strict=True))
 
     assert away(guided_steps=100) < 0.2 * away()
@@ -69,14 +75,14 @@ def test_a_guide_draws_every_prior_towards_its_own_part(priors, parts, mix):
 
 
 def test_a_guide_without_guided_steps_changes_nothing(priors, parts, mix):
-    plan = SearchPlan(steps=5)
+    plan = search_plan(steps=5)
     unguided, idle = (run(priors, mix, plan, guide=guide).magnitudes for guide in (None, parts))
     assert np.array_equal(unguided, idle)
 
 
 def test_a_prior_weight_keeps_the_latents_near_the_mode(priors, mix):
-    free = run(priors, mix, SearchPlan(steps=60, learning_rate=0.05))
-    held = run(priors, mix, SearchPlan(steps=60, learning_rate=0.05, prior_weight=1.0))
+    free = run(priors, mix, search_plan(steps=60, learning_rate=0.05))
+    held = run(priors, mix, search_plan(steps=60, learning_rate=0.05, prior_weight=1.0))
 
     def energy(result):
         return sum(
@@ -92,13 +98,13 @@ def test_start_at_the_truth_stays_there(priors, mix):
     truth = np.stack(
         [p.inverse(rng.standard_normal((2, 6, 32)).astype(np.float32)) for p in priors]
     )
-    result = run(priors, mix, SearchPlan(steps=0), start=truth)
+    result = run(priors, mix, search_plan(steps=0), start=truth)
     assert result.first_loss < 1e-6
 
 
 @pytest.mark.parametrize("method", ["gradient", "finite-difference"])
 def test_same_bytes_again_and_on_any_number_of_threads(priors, mix, method):
-    plan = SearchPlan(method=method, steps=12, learning_rate=0.03)
+    plan = search_plan(method=method, steps=12, learning_rate=0.03)
     first = run(priors, mix, plan, threads=1).magnitudes
     assert np.array_equal(first, run(priors, mix, plan, threads=1).magnitudes)
     assert np.array_equal(first, run(priors, mix, plan, threads=3).magnitudes)
@@ -107,13 +113,13 @@ def test_same_bytes_again_and_on_any_number_of_threads(priors, mix, method):
 def test_finite_differences_reach_the_gradients_objective(priors, mix):
     """One window of a tiny prior: 2 x 192 latents, and thousands of inverse passes."""
     small = mix[:1]
-    goal = run(priors, small, SearchPlan(steps=40, learning_rate=0.03)).last_loss
-    plan = SearchPlan(method="finite-difference", steps=3000, learning_rate=0.03)
+    goal = run(priors, small, search_plan(steps=40, learning_rate=0.03)).last_loss
+    plan = search_plan(method="finite-difference", steps=3000, learning_rate=0.03)
     assert run(priors, small, plan).last_loss < 1.1 * goal
 
 
 def test_frames_without_weight_change_nothing(priors, mix):
-    plan = SearchPlan(steps=10, learning_rate=0.03)
+    plan = search_plan(steps=10, learning_rate=0.03)
     weight = np.ones_like(mix)
     weight[:, 8:] = 0
     with ThreadPoolExecutor(1) as pool:

@@ -1,0 +1,281 @@
+"""The commands of the hot folder (`watch`, `status`, `explain`, ...) and of catalogues.
+
+Each opens its modules when it is called: `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
+from presets import StemwrightError
+
+if TYPE_CHECKING:
+    from .batch import Batch
+    from .catalogue import Catalogue
+    from .enquiry import Enquiry
+
+ROOT = click.option("--root", type=FOLDER, help="The hot folder, if FILE does not lie in it.")
+STATE = click.option("--state", type=FOLDER, help="Folder of the journal, on a local disk.")
+CONFIG = click.option("--config", type=FILE, help="Settings of the hot folder (YAML).")
+
+
+def _enquiry(root: Path, state: Path | None, config: Path | None) -> Enquiry:
+    """One hot folder, for questions."""
+    from .enquiry import Enquiry
+    from .root import state_folder
+    from .settings import HotFolderSettings, load_settings
+
+    settings = load_settings(config) if config else HotFolderSettings()
+    return Enquiry(root, state_folder(root, state), settings)
+
+
+def _root_of(root: Path | None, path: Path) -> Path:
+    from .root import find_root
+
+    return root or find_root(path)
+
+
+@click.command()
+@click.argument("root", type=FOLDER)
+@CONFIG
+@STATE
+@click.option("--once", is_flag=True, help="End when nothing is left to do.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
+@click.option("--adopt", is_flag=True, help="Accept folders that were replaced on purpose.")
+def watch(
+    root: Path, config: Path | None, state: Path | None, once: bool, dry_run: bool, adopt: bool
+) -> None:
+    """Watch ROOT/inbox: every mix dropped there becomes a set of stems in ROOT/outbox."""
+    from .daemon import Daemon
+    from .enquiry import preview
+    from .logs import log_to
+    from .root import state_folder
+    from .settings import HotFolderSettings, load_settings
+
+    settings = load_settings(config) if config else HotFolderSettings()
+    if dry_run:
+        for line in preview(root, settings):
+            click.echo(line)
+        return
+    log_to(sys.stderr)
+    daemon = Daemon(root, state_folder(root, state), settings, settings_file=config, adopt=adopt)
+    try:
+        failed = daemon.run(once=once)
+    finally:
+        daemon.close()
+    sys.exit(failed)
+
+
+@click.command()
+@click.argument("root", type=FOLDER, default=Path())
+@STATE
+@CONFIG
+@click.option("--json", "as_json", is_flag=True)
+def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -> None:
+    """Tell what a hot folder does: counts, work, waits, failures."""
+    enquiry = _enquiry(_root_of(None, root), state, config)
+    if as_json:
+        click.echo(json.dumps(enquiry.status()))
+    else:
+        for line in enquiry.status_lines():
+            click.echo(line)
+    enquiry.close()
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@ROOT
+@STATE
+@CONFIG
+def explain(
+    files: tuple[str, ...], root: Path | None, state: Path | None, config: Path | None
+) -> None:
+    """Say why each of FILES is where it is: waiting, queued, in work, done, quarantined."""
+    for file in files:
+        enquiry = _enquiry(_root_of(root, Path(file)), state, config)
+        for sentence in enquiry.explain(file):
+            click.echo(sentence)
+        enquiry.close()
+
+
+@click.command()
+@click.argument("files", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All quarantined files.")
+@ROOT
+@STATE
+def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Path | None) -> None:
+    """Try quarantined or waiting FILES again now."""
+    if bool(files) == everything:
+        raise click.UsageError("name files, or give --all")
+    for file in files or (None,):
+        enquiry = _enquiry(_root_of(root, Path(file or ".")), state, None)
+        for job in enquiry.retry(file):
+            click.echo(f"{job.source}: will be tried again")
+        enquiry.close()
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@ROOT
+@STATE
+def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> None:
+    """Forget finished FILES, so that the same mix is done again. Deletes no file."""
+    for file in files:
+        enquiry = _enquiry(_root_of(root, Path(file)), state, None)
+        for job in enquiry.forget(file):
+            click.echo(f"{job.source}: forgotten")
+        enquiry.close()
+
+
+@click.command()
+@click.argument("root", type=FOLDER, default=Path())
+@STATE
+@click.option("--reason", default="somebody asked for it", show_default=True)
+def pause(root: Path, state: Path | None, reason: str) -> None:
+    """Let the daemons of ROOT finish what they have, and begin nothing."""
+    enquiry = _enquiry(_root_of(None, root), state, None)
+    enquiry.pause(reason)
+    enquiry.close()
+
+
+@click.command()
+@click.argument("root", type=FOLDER, default=Path())
+@STATE
+def resume(root: Path, state: Path | None) -> None:
+    """Let the daemons of ROOT go on."""
+    enquiry = _enquiry(_root_of(None, root), state, None)
+    enquiry.resume()
+    enquiry.close()
+
+
+@click.command()
+@click.argument("catalogue")
+@click.option("-o", "--output", type=FOLDER, required=True)
+@click.option("--preset", default="default", show_default=True, help="For rows that name none.")
+@click.option("--tier", type=TIER)
+@click.option(
+    "--jobs", type=click.IntRange(0, 64), default=0, help="Workers; 0 measures cores and memory."
+)
+@click.option("--device", default="auto", show_default=True)
+@STRICT_DEVICE
+@SEED
+@PRIORS
+@DEADLINE
+@click.option("--cluster", help="tcp://scheduler:8786, or local:N.")
+@click.option("--gpu", is_flag=True, help="Give jobs to workers with --resources GPU=1 only.")
+@click.option("--retry-failed", is_flag=True, help="Try rows again that failed before.")
+@click.option("--strict", is_flag=True, help="Begin nothing when any row is wrong.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done, and for how long.")
+@click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
+@STATE
+def batch(
+    catalogue: str, output: Path, preset: str, tier: str | None, jobs: int, device: str,
+    strict_device: bool, seed: int, priors: tuple[Path, ...], deadline: float | None,
+    cluster: str | None, gpu: bool, retry_failed: bool, strict: bool, dry_run: bool,
+    as_json: bool, state: Path | None,
+) -> None:  # fmt: skip
+    """Separate a CATALOGUE (folder, glob, CSV or JSONL) into OUTPUT; run again to resume."""
+    from engine import Device
+
+    from .batch import Batch
+    from .catalogue import read_catalogue
+    from .root import state_folder
+    from .settings import HotFolderSettings, WorkerSettings
+
+    Device.parse(device, strict=strict_device)  # told now, and not by every row
+    read = read_catalogue(catalogue, preset, tier)
+    _tell_problems(read, catalogue, strict=strict)
+    worker = WorkerSettings(
+        device=device, strict_device=strict_device, seed=seed, tier=tier,
+        threads=1 if jobs != 1 else 0, prior_folders=tuple(map(str, priors)), deadline_s=deadline,
+    )  # fmt: skip
+    settings = HotFolderSettings(jobs=max(jobs, 1), incomplete_after_s=0, worker=worker)
+    run = Batch(
+        read, output, state_folder(output.absolute(), state), settings, auto_jobs=jobs == 0
+    )
+    try:
+        if dry_run:
+            click.echo(_forecast(run, preset))
+            return
+        run.enter(retry_failed=retry_failed)
+        finished = _on_cluster(run, cluster, gpu) if cluster else _here(run, as_json)
+        failed = _report(run, as_json)
+    finally:
+        run.close()
+    sys.exit(130 if not finished else 1 if failed else 0)
+
+
+def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
+    """Rows that cannot be worked on; with `strict` they end everything."""
+    for problem in read.problems:
+        click.echo(f"stemwright: {problem}", err=True)
+    if strict and read.problems:
+        raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
+
+
+def _forecast(run: Batch, preset: str) -> str:
+    """What a run would do, and how long by a rehearsal on this machine."""
+    from .rehearsal import audio_seconds, measured_rtf
+
+    plan, jobs = run.plan(), run.settings.jobs
+    seconds = audio_seconds(row.path for row in run.catalogue.rows) if plan.to_do else 0.0
+    minutes = seconds * measured_rtf(preset, run.settings) / jobs / 60
+    return (
+        f"{plan.new} new, {plan.changed} changed, {plan.unfinished} unfinished, "
+        f"{plan.done} done, {plan.failed} failed before, {len(run.catalogue.problems)} refused; "
+        f"{seconds / 60:.1f} min of audio, at most {minutes:.1f} min with {jobs} "
+        "worker(s), measured on this machine"
+    )
+
+
+def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
+    """Work the catalogue off on many machines; false when it was stopped before the end."""
+    from .cluster import Cluster
+
+    remote = Cluster(address, gpu=gpu)
+    presets = {row.preset for row in run.catalogue.rows}
+    remote.check(presets, "engine", run.settings.worker.prior_folders)
+    finished = remote.run(run)
+    remote.close()
+    return finished
+
+
+def _here(run: Batch, as_json: bool) -> bool:
+    """Work the catalogue off on this machine; false when it was stopped before the end."""
+    from .terminal import BatchScreen
+
+    with BatchScreen(as_json=as_json) as screen:
+        return run.run(screen.show)
+
+
+def _report(run: Batch, as_json: bool) -> int:
+    """Write the reports, and count what failed or was refused."""
+    from .catalogue_report import write_reports
+    from .clock import Instant
+
+    for path in write_reports(run.catalogue, run.journal, run.out, Instant.now()):
+        click.echo(str(path), err=as_json)
+    return run.journal.counts()["quarantined"] + len(run.catalogue.problems)
+
+
+@click.command()
+@click.argument("output", type=FOLDER)
+@click.option("--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls.")
+def verify(output: Path, mixes: tuple[Path, ...]) -> None:
+    """Prove that all sets in OUTPUT are unchanged and that their stems still null."""
+    from .audit import mixes_below, verify_sets
+
+    wrong = sets = 0
+    for audit in verify_sets(output, mixes_below(list(mixes))):
+        sets += 1
+        wrong += not audit.is_sound
+        verdict = "sound" if audit.is_sound else "; ".join(audit.problems)
+        click.echo(f"{audit.folder}: {verdict} (files: {audit.files}, null: {audit.null})")
+    click.echo(f"{sets} sets, {wrong} not sound")
+    sys.exit(1 if wrong else 0)
