@@ -8,6 +8,7 @@ workers do the same job, the second finds the set there, sees that it is the sam
 
 from __future__ import annotations
 
+import json
 import time
 from importlib import import_module
 from pathlib import Path
@@ -105,18 +106,18 @@ class Cluster:
         return [job for job in claimed if not job.kills]
 
     def _submit(self, batch: Batch, job: Job) -> Any:  # noqa: ANN401
-        order = order_for(job, job.source, Path(), batch.settings, batch.backend)
-        order["destination"] = str(job.destination)
-        return self.client.submit(
-            do_order, order, key=f"{job.id}-{job.attempts}", pure=False, resources=self._resources
-        )
+        order, key = _order(batch, job), f"{job.id}-{job.attempts}"
+        return self.client.submit(do_order, order, key=key, pure=False, resources=self._resources)
 
     def _end(self, batch: Batch, job: Job, future: Any, now: Instant) -> None:  # noqa: ANN401
-        if future.status != "finished":  # its worker died, and another one with it
+        if future.status == "finished":
+            result = future.result()
+        elif facts := _find_published(_order(batch, job)):  # its worker died, but only then
+            result = {"done": facts}
+        else:  # its worker died, and another one with it
             reason = f"{type(future.exception()).__name__}: {future.exception()}"
             batch.workshop.fail(job, Failure("worker-crash", reason), now, killed=True)
             return
-        result = future.result()
         if "failed" in result:
             batch.workshop.fail(job, Failure(**result["failed"]), now)
             return
@@ -145,6 +146,11 @@ def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
     dask_scheduler.allowed_failures = 1
 
 
+def _order(batch: Batch, job: Job) -> dict[str, Any]:
+    order = order_for(job, job.source, Path(), batch.settings, batch.backend)
+    return order | {"destination": str(job.destination)}
+
+
 def do_order(order: dict[str, Any]) -> dict[str, Any]:
     """One job, on a worker. Failures come back as words; only a dying worker is an exception."""
     began_s = time.monotonic()
@@ -156,16 +162,10 @@ def do_order(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render(order: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    backend, preset = import_module(order["backend"]), load_preset(order["preset"])
+    backend, preset, options = _engine_of(order)
     refuse_foreign_plugins(preset, order["plugin_folders"])
-    given = order["options"]
-    folders = tuple(Path(folder) for folder in given["prior_folders"])
-    options = backend.RenderOptions(**given | {"prior_folders": folders})
     mix, destination = Path(order["mix"]), Path(order["destination"])
     facts = verified_facts(backend, mix, preset, options)
-    manifest_path = destination / "manifest.json"
     if published_sha256(destination) != facts["sha256"]:
         try:
             _renderer(backend, order, preset, options).render(mix, destination)
@@ -175,7 +175,33 @@ def _render(order: dict[str, Any]) -> dict[str, Any]:
                 raise
             if published_sha256(destination) != facts["sha256"]:
                 raise
-    return facts | summary(json.loads(manifest_path.read_text("utf-8")))
+    return facts | _summary_of_set(destination)
+
+
+def _find_published(order: dict[str, Any]) -> dict[str, Any] | None:
+    """The facts of a set that a worker published before it died, if it came so far."""
+    destination = Path(order["destination"])
+    there = published_sha256(destination)
+    if there is None:
+        return None
+    backend, preset, options = _engine_of(order)
+    try:
+        facts = verified_facts(backend, Path(order["mix"]), preset, options)
+    except StemwrightError:  # the next attempt says what is wrong with the mix
+        return None
+    return facts | _summary_of_set(destination) if facts["sha256"] == there else None
+
+
+def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The engine's module, the preset and the options that an order names."""
+    backend, given = import_module(order["backend"]), order["options"]
+    folders = tuple(Path(folder) for folder in given["prior_folders"])
+    options = backend.RenderOptions(**given | {"prior_folders": folders})
+    return backend, load_preset(order["preset"]), options
+
+
+def _summary_of_set(destination: Path) -> dict[str, Any]:
+    return summary(json.loads((destination / "manifest.json").read_text("utf-8")))
 
 
 def _renderer(backend: Any, order: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401

@@ -96,7 +96,9 @@ def main() -> None:
 def failure_of(error: Exception) -> dict[str, Any]:
     """An exception as the fields of a `Failure`, which pass through any pipe."""
     if isinstance(error, StemwrightError):
-        return {"code": error.code, "reason": str(error), "transient": error.transient}
+        # the place was free when it was reserved: somebody else has published there meanwhile
+        code = "output-taken" if error.code == "destination-exists" else error.code
+        return {"code": code, "reason": str(error), "transient": error.transient}
     if isinstance(error, OSError):
         return _described(error)
     if isinstance(error, MemoryError):

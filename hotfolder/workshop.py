@@ -81,10 +81,14 @@ class Workshop:
         raise RuntimeError(f"{self.depot.destination(job, 1)}: {MAX_VERSIONS} versions exist")
 
     def claim_some(self, most: int, now: Instant) -> list[Job]:
-        """Claims up to so many jobs for work elsewhere, each with a destination."""
+        """Claims up to so many jobs for work elsewhere, each with a destination.
+
+        A job that was held before keeps its place: a worker given up for lost may have published
+        there, or may do so yet.
+        """
         claimed: list[Job] = []
         while len(claimed) < most and (job := self._claim(now)):
-            claimed.append(self.reserve(job, now))
+            claimed.append(job if job.destination else self.reserve(job, now))
         return claimed
 
     def _claim(self, now: Instant) -> Job | None:
@@ -310,8 +314,6 @@ class Workshop:
         tell("interrupted", bench.job, segment=bench.job.segment, segments=bench.job.segments)
 
     def _on_failed(self, bench: Bench, message: dict[str, Any], now: Instant) -> None:
-        if message["code"] == "destination-exists":  # somebody else made it meanwhile
-            message["code"] = "output-taken"
         self._fail(bench, Failure(**message), now)
 
     # -- ending ------------------------------------------------------------------------------
@@ -346,7 +348,9 @@ class Workshop:
         else:
             wait_s = back_off_s(job.id, job.attempts, self.settings.retry)
         due_at = now.wall_s + wait_s
-        undone = {"owner": None, "key": None, "destination": None}
+        undone: dict[str, Any] = {"owner": None, "key": None}
+        if counts["kills"] == job.kills:  # else a dying worker's last act may have been to publish
+            undone["destination"] = None
         self.journal.advance(job, State.RETRY_AT, now, due_at=due_at, **undone, **told)
         tell(
             "retry-at", job, level=logging.WARNING, code=failure.code, reason=failure.reason,

@@ -1,16 +1,20 @@
 """A catalogue on a real Dask cluster of several processes, some of which are killed."""
 
+import hashlib
 import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from hotfolder.batch import Batch
 from hotfolder.catalogue import read_catalogue
-from hotfolder_fixtures import make_mix, names_in, settings_of
-from presets import StemwrightError
+from hotfolder.clock import Instant
+from hotfolder.failures import Failure
+from hotfolder_fixtures import RenderOptions, make_mix, names_in, render, settings_of
+from presets import StemwrightError, load_preset
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
 from hotfolder.cluster import Cluster
@@ -36,7 +40,7 @@ def batch_of(tmp_path):
 
 
 def sets_in(out):
-    return sorted(path.parent.name for path in out.glob("*/manifest.json"))
+    return sorted(path.parent.name for path in out.glob("[!.]*/manifest.json"))
 
 
 def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
@@ -81,6 +85,69 @@ def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
     assert counts["done"] == 6
     assert (poison.source.name, poison.code) == ("crash.wav", "poison")
     assert sets_in(tmp_path / "out") == [f"slow {number}" for number in range(6)]
+
+
+def publish_by_hand(batch, job):
+    """What a worker does before it dies without a word."""
+    workspace = batch.out / ".work" / "dead"
+    workspace.mkdir(parents=True, exist_ok=True)
+    options = RenderOptions(workspace=workspace / "toy", progress=lambda _: None,
+                            should_stop=lambda: False)  # fmt: skip
+    options.workspace.mkdir()
+    render(job.source, job.destination, load_preset("default"), options)
+
+
+def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):
+    make_mix(tmp_path / "mixes" / "song.wav", 1)
+    batch, now = batch_of(tmp_path), Instant.now()
+    [job] = batch.workshop.claim_some(1, now)
+    batch.workshop.fail(job, Failure("worker-crash", "gone"), now, killed=True)
+    publish_by_hand(batch, job)  # given up for lost too early: it publishes only now
+    assert cluster.run(batch)
+    [done] = batch.journal.in_state("done")
+    batch.close()
+    assert (done.destination, done.kills) == (job.destination, 1)
+    assert sets_in(tmp_path / "out") == ["song"]
+
+
+def test_job_whose_dead_workers_published_its_set_is_done_and_no_poison(tmp_path, cluster):
+    mix = make_mix(tmp_path / "mixes" / "song.wav", 1)
+    batch, now = batch_of(tmp_path), Instant.now()
+    [job] = batch.workshop.claim_some(1, now)
+    publish_by_hand(batch, job)
+    dead = SimpleNamespace(status="error", exception=lambda: OSError("gone"))
+    cluster._end(batch, job, dead, now)
+    [done] = batch.journal.in_state("done")
+    batch.close()
+    assert (done.sha256, done.kills) == (hashlib.sha256(mix.read_bytes()).hexdigest(), 0)
+    assert sets_in(tmp_path / "out") == ["song"]
+
+
+def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
+    make_mix(tmp_path / "mixes" / "song.wav", 1)
+    batch, now = batch_of(tmp_path), Instant.now()
+    [job] = batch.workshop.claim_some(1, now)
+    publish_by_hand(batch, job)
+    batch.journal.advance(job, job.state, now, owner=None, lease_until=0.0)
+    batch.close()
+    again = batch_of(tmp_path)
+    assert cluster.run(again)
+    counts = again.journal.counts()
+    again.close()
+    assert counts["done"] == 1
+    assert sets_in(tmp_path / "out") == ["song"]
+
+
+def test_place_taken_by_another_set_is_given_way_to(tmp_path, cluster):
+    make_mix(tmp_path / "mixes" / "song.wav", 1)
+    batch = batch_of(tmp_path)
+    [job] = batch.workshop.claim_some(1, Instant.now())
+    batch.journal.advance(job, job.state, Instant.now(), owner=None, lease_until=0.0)
+    job.destination.mkdir(parents=True)
+    (job.destination / "manifest.json").write_text('{"input": {"sha256": "another"}}')
+    assert cluster.run(batch)
+    batch.close()
+    assert sets_in(tmp_path / "out") == ["song", "song-2"]
 
 
 def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, cluster):
