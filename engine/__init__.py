@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .audio import MixReader, probe, verify_mix
     from .audition import write_sample
     from .bands import BandPlan, log_band_plan
+    from .bundle import put_file, read_bundle, write_bundle_file
     from .card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
     from .estimate import encoder_path
     from .judging import cut_excerpts, held_out, judge_priors, judgement_png
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from .plugin_rack import PluginRack
     from .plugin_trial import try_plugin
     from .plugins import PluginCatalogue
-    from .prior import Prior, find_prior, list_priors, open_priors, prior_folders, read_bundle
+    from .prior import Prior, find_prior, list_priors, open_priors, prior_folders
     from .processing import assign_stems, process_stems, saved_presets
     from .providers import Device, make_session, usable_cores
     from .rendering import Interrupted, Progress, Renderer, RenderOptions, prior_hashes, render
@@ -97,6 +98,7 @@ __all__ = [
     "probe",
     "process_set",
     "process_stems",
+    "put_file",
     "read_bundle",
     "render",
     "render_name",
@@ -105,6 +107,7 @@ __all__ = [
     "try_plugin",
     "usable_cores",
     "verify_mix",
+    "write_bundle_file",
     "write_sample",
 ]
 
@@ -124,6 +127,7 @@ _MODULES = {
     "audition": ("write_sample",),
     "audio": ("MixReader", "probe", "verify_mix"),
     "bands": ("BandPlan", "log_band_plan"),
+    "bundle": ("put_file", "read_bundle", "write_bundle_file"),
     "card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
     "estimate": ("encoder_path",),
     "judging": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
@@ -136,14 +140,7 @@ _MODULES = {
     "plugin_rack": ("PluginRack",),
     "plugin_trial": ("try_plugin",),
     "plugins": ("PluginCatalogue",),
-    "prior": (
-        "Prior",
-        "find_prior",
-        "list_priors",
-        "open_priors",
-        "prior_folders",
-        "read_bundle",
-    ),
+    "prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
     "processing": ("assign_stems", "process_stems", "saved_presets"),
     "providers": ("Device", "make_session", "usable_cores"),
     "rendering": (

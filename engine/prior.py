@@ -1,20 +1,14 @@
 """A prior at work: one instrument's bundle, opened, checked and run under ONNX Runtime.
 
-A bundle is a zip (stored, no pickle, no external data) with `card.json`, the graphs
-`forward.onnx`, `inverse.onnx` and `gradient.onnx`, and `selftest.npz`, vectors that every
-session must reproduce before it is used. A bundle whose card has labels holds one prior for
-each of them, which share the graphs.
+A bundle whose card has labels holds one prior for each of them, which share the graphs.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import io
-import json
 import os
 import threading
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,20 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydantic
 from numpy.typing import NDArray
 
 from presets import StemwrightError
 
-from .card import CARD_SCHEMA, ModelCard
+from .bundle import GRAPHS, HEAD, SUFFIX, damaged, read_bundle
 from .providers import BoundSession, Device, make_session, telling_device_faults
 
 Float = NDArray[np.float32]
-
-SUFFIX = ".prior"
-GRAPHS = ("forward", "inverse", "gradient")
-HEAD = "head"
-_MOST_BYTES = 512 * 2**20  # no bundle is near this; a zip bomb is
 
 
 class Prior:
@@ -117,7 +105,7 @@ class Prior:
                 except StemwrightError:
                     raise
                 except Exception as error:
-                    raise _damaged(self.path, f"{graph}.onnx cannot be loaded: {error}") from error
+                    raise damaged(self.path, f"{graph}.onnx cannot be loaded: {error}") from error
                 try:
                     for index, prior in enumerate(self.labels()):
                         prior._self_test(graph, index)
@@ -222,7 +210,7 @@ class Prior:
             expected = v[name][label] if self.label else v[name]
             error = float(np.abs(result - expected).max() / max(np.abs(expected).max(), 1e-12))
             if not error < self.card.tolerance:
-                raise _damaged(
+                raise damaged(
                     self.path, f"{graph}: {name} is {error:.1e} off, allowed {self.card.tolerance}"
                 )
 
@@ -254,53 +242,6 @@ def open_priors(
         asked = label or (stem if bundle.card.labels else "")
         priors[stem] = bundle.labelled(asked) if asked else bundle
     return priors
-
-
-def read_bundle(path: Path) -> tuple[ModelCard, dict[str, bytes], str]:
-    """Read and check a bundle without opening a session: card, files, sha256 of the file."""
-    try:
-        blob = path.read_bytes()
-        with zipfile.ZipFile(io.BytesIO(blob)) as bundle:
-            if sum(info.file_size for info in bundle.infolist()) > _MOST_BYTES:
-                raise _damaged(path, "it unpacks to more than 512 MiB")
-            files = {info.filename: bundle.read(info) for info in bundle.infolist()}
-    except FileNotFoundError:
-        raise StemwrightError("prior-not-found", f"{path}: no such prior bundle.") from None
-    except OSError as error:
-        raise StemwrightError("prior-unreadable", f"{path}: {error.strerror}.") from error
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
-    try:
-        about = json.loads(files["card.json"])
-        if about.get("schema_version") != CARD_SCHEMA:
-            raise _damaged(
-                path,
-                f"its card has schema {about.get('schema_version')}, this program reads "
-                f"{CARD_SCHEMA}",
-            )
-        card = ModelCard.model_validate(about)
-    except KeyError:
-        raise _damaged(path, "it has no card.json") from None
-    except (ValueError, AttributeError, pydantic.ValidationError) as error:
-        raise _damaged(path, f"its card cannot be read: {error}") from error
-    _check_files(path, card, files)
-    return card, files, hashlib.sha256(blob).hexdigest()
-
-
-def _check_files(path: Path, card: ModelCard, files: dict[str, bytes]) -> None:
-    needed = {f"{graph}.onnx" for graph in GRAPHS} | {"selftest.npz"}
-    missing = needed - files.keys() | needed - card.files.keys()
-    if missing:
-        raise _damaged(path, f"{', '.join(sorted(missing))} is missing")
-    for name, expected in card.files.items():
-        if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
-            raise _damaged(path, f"{name} does not match its sha256")
-
-
-def _damaged(path: Path, why: str) -> StemwrightError:
-    return StemwrightError(
-        "prior-damaged", f"{path}: not a usable prior bundle: {why}. Copy or export it again."
-    )
 
 
 def prior_folders(extra: Sequence[Path] = ()) -> list[Path]:

@@ -24,7 +24,8 @@ def prior() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
     """Every prior that presets can name, and where it lies."""
-    from .prior import list_priors, read_bundle
+    from .bundle import read_bundle
+    from .prior import list_priors
 
     for name, path in list_priors(priors).items():
         card, _, sha256 = read_bundle(path)
@@ -41,7 +42,8 @@ def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
 @PRIORS
 def prior_show(name: str, priors: tuple[Path, ...]) -> None:
     """Print a prior's card: data, licences, training, hashes."""
-    from .prior import find_prior, read_bundle
+    from .bundle import read_bundle
+    from .prior import find_prior
 
     click.echo(read_bundle(find_prior(name, priors))[0].model_dump_json(indent=1))
 

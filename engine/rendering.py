@@ -23,6 +23,7 @@ from presets import StemwrightError
 
 from . import ENGINE_VERSION
 from .audio import MixFacts, probe, verify_mix
+from .bundle import read_bundle
 from .chain import check_chains
 from .estimate import Estimate
 from .layout import channel_groups
@@ -33,7 +34,7 @@ from .names import Naming, render_name
 from .options import Progress, RenderOptions
 from .pace import Pace
 from .plugin_rack import PluginRack
-from .prior import find_prior, open_priors, read_bundle
+from .prior import find_prior, open_priors
 from .providers import Device, usable_cores
 from .publish import publishing
 from .quality import QualityMeter

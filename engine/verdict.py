@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from .prior import read_bundle
+from .bundle import read_bundle, write_bundle_file
 
 JUDGED = "judged"  # key of the card's `validation`
-_DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 
 
 def store_row(path: Path, row: dict[str, Any], label: str | None = None) -> None:
@@ -29,8 +27,4 @@ def store_row(path: Path, row: dict[str, Any], label: str | None = None) -> None
         about["validation"].setdefault(JUDGED, {})[label] = row
         about["percentiles_of_labels"][label] = row["percentiles"]
     files["card.json"] = json.dumps(about, indent=1, sort_keys=True).encode()
-    aside = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as bundle:
-        for name, blob in files.items():
-            bundle.writestr(zipfile.ZipInfo(name, _DATE), blob)
-    aside.replace(path)
+    write_bundle_file(path, files)

@@ -6,7 +6,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack
@@ -17,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import Device, FrontEndCard, ModelCard, Source, make_session
+from engine import (
+    Device,
+    FrontEndCard,
+    ModelCard,
+    Source,
+    make_session,
+    put_file,
+    write_bundle_file,
+)
 from presets import StemwrightError
 
 from .estimator import TrainedEncoder, TrainedHead
@@ -211,7 +218,7 @@ def write_bundle(
     if encoder is not None:
         put_file(out.parent / encoder.file_name, encoder.onnx)
     about = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
-    put_file(out, _zip({"card.json": about.encode(), **files}))
+    write_bundle_file(out, {"card.json": about.encode(), **files})
     return card
 
 
@@ -262,19 +269,3 @@ def _npz(arrays: dict[str, Float]) -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def _zip(files: dict[str, bytes]) -> bytes:
-    """Stored, with a fixed date: the same run gives the same bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as bundle:
-        for name, blob in files.items():
-            bundle.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), blob)
-    return buffer.getvalue()
-
-
-def put_file(out: Path, blob: bytes) -> None:
-    """Write aside and rename: whoever reads meanwhile gets the old file or the new one."""
-    aside = out.with_name(f".{out.name}.part")
-    aside.write_bytes(blob)
-    aside.replace(out)

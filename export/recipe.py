@@ -16,10 +16,9 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import Device, judge_priors, open_priors, store_row
+from engine import Device, judge_priors, open_priors, put_file, store_row
 from presets import StemwrightError
 
-from .bundle import put_file
 from .dataset import Corpus, Interference, load_corpus
 from .midi_render import render_corpus
 from .music_train import MUSICGLOW, check_labels, train_music_flow
