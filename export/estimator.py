@@ -19,18 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .graph_writer import GraphWriter, Linear
+from .graph_writer import GraphWriter, Linear, array_of
 
 Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Size of the network."""
+    """Size of the network: `channels` of the local patterns, `recurrent` units each way."""
 
     bands: int = 128
+    channels: int = 16
     hidden: int = 160
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    recurrent: int = 128
     head: int = 96
     compression: float = 1 / 3
 
@@ -39,8 +41,30 @@ class EstimatorConfig:
         return asdict(self)
 
 
+class Patterns(nn.Module):
+    """What a few neighbouring bands and frames show, wherever they lie: onsets, partials, glides.
+
+    Shape: (batch, 1, frames, bands) -> (batch, channels, frames, half the bands).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, channels, (3, 5), stride=(1, 2), padding=(1, 2))
+        self.others = nn.ModuleList(
+            nn.Conv2d(channels, channels, (3, 5), padding=(reach, 2), dilation=(reach, 1))
+            for reach in (1, 2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.first(x))
+        for conv in self.others:
+            h = h + torch.relu(conv(h))
+        return h
+
+
 class Encoder(nn.Module):
-    """Dilated gated convolutions over time on compressed band magnitudes.
+    """Compressed band magnitudes and their local patterns, seen by dilated gated convolutions
+    over some seconds and by a recurrent layer over all that is there.
 
     Shape: (batch, bands, frames) -> (batch, hidden, frames).
     """
@@ -50,7 +74,9 @@ class Encoder(nn.Module):
         self.config = config
         self.scale = nn.Parameter(torch.ones(config.bands, 1))
         self.shift = nn.Parameter(torch.zeros(config.bands, 1))
-        self.start = nn.Conv1d(config.bands, config.hidden, 1)
+        self.patterns = Patterns(config.channels)
+        seen = config.bands + config.channels * ((config.bands + 1) // 2)
+        self.start = nn.Conv1d(seen, config.hidden, 1)
         self.gates = nn.ModuleList(
             nn.Conv1d(config.hidden, 2 * config.hidden, 3, padding=d, dilation=d)
             for d in config.dilations
@@ -58,13 +84,18 @@ class Encoder(nn.Module):
         self.mixers = nn.ModuleList(
             nn.Conv1d(config.hidden, config.hidden, 1) for _ in config.dilations
         )
+        self.memory = nn.GRU(config.hidden, config.recurrent, batch_first=True, bidirectional=True)
+        self.recall = nn.Conv1d(2 * config.recurrent, config.hidden, 1)
 
     def forward(self, compressed: Tensor) -> Tensor:
-        h: Tensor = self.start(compressed * self.scale + self.shift)
+        x = compressed * self.scale + self.shift
+        local = self.patterns(x.transpose(1, 2)[:, None]).transpose(2, 3).flatten(1, 2)
+        h: Tensor = self.start(torch.cat([x, local], dim=1))
         for gate, mixer in zip(self.gates, self.mixers, strict=True):
             a, b = gate(h).chunk(2, dim=1)
             h = h + mixer(torch.tanh(a) * torch.sigmoid(b))
-        return h
+        remembered, _ = self.memory(h.transpose(1, 2))
+        return h + cast(Tensor, self.recall(remembered.transpose(1, 2)))
 
 
 class Head(nn.Module):
@@ -168,17 +199,58 @@ def emit_encoder(encoder: Encoder) -> onnx.ModelProto:
     x = g.op("Pow", "mix", g.number(config.compression))
     x = g.op("Mul", x, g.constant(_row(encoder.scale)))
     x = g.op("Add", x, g.constant(_row(encoder.shift)))
-    h = Linear(g, encoder.start).apply(x)
+    h = Linear(g, encoder.start).apply(g.op("Concat", x, _patterns(g, encoder, x), axis=2))
     for gate, mixer, dilation in zip(encoder.gates, encoder.mixers, config.dilations, strict=True):
         windows = g.windows(h, 3, dilation)
         a, b = g.halves(Linear(g, cast(nn.Conv1d, gate)).apply(windows))
         gated = g.op("Mul", g.op("Tanh", a), g.op("Sigmoid", b))
         h = g.op("Add", h, Linear(g, cast(nn.Conv1d, mixer)).apply(gated))
-    g.name(h, "features")
+    recalled = Linear(g, encoder.recall).apply(_remembered(g, encoder.memory, h))
+    g.name(g.op("Add", h, recalled), "features")
     return g.model(
         {"mix": ("batch", "frames", config.bands)},
         {"features": ("batch", "frames", config.hidden)},
     )
+
+
+def _patterns(g: GraphWriter, encoder: Encoder, x: str) -> str:
+    """(batch, frames, bands) -> (batch, frames, channels * half the bands)."""
+    patterns = encoder.patterns
+    h = g.op("Relu", _conv2d(g, patterns.first, g.op("Unsqueeze", x, g.ints(1))))
+    for conv in patterns.others:
+        h = g.op("Add", h, g.op("Relu", _conv2d(g, cast(nn.Conv2d, conv), h)))
+    return g.op("Reshape", g.op("Transpose", h, perm=[0, 2, 1, 3]), g.ints(0, 0, -1))
+
+
+def _conv2d(g: GraphWriter, conv: nn.Conv2d, x: str) -> str:
+    assert conv.bias is not None
+    assert not isinstance(conv.padding, str)
+    weights = g.weight(array_of(conv.weight)), g.weight(array_of(conv.bias))
+    pads = [*conv.padding, *conv.padding]  # before and after
+    return g.op("Conv", x, *weights, pads=pads, dilations=conv.dilation, strides=conv.stride)
+
+
+def _remembered(g: GraphWriter, memory: nn.GRU, h: str) -> str:
+    """(batch, frames, hidden) -> (batch, frames, 2 * recurrent)."""
+    size = memory.hidden_size
+    order = np.r_[size : 2 * size, :size, 2 * size : 3 * size]  # torch has r z n, ONNX z r n
+
+    def both_ways(name: str) -> Float:
+        ways = (getattr(memory, f"{name}_l0{way}") for way in ("", "_reverse"))
+        return np.ascontiguousarray(np.stack([array_of(weights)[order] for weights in ways]))
+
+    inward, own = g.weight(both_ways("weight_ih")), g.weight(both_ways("weight_hh"))
+    bias = g.weight(np.concatenate([both_ways("bias_ih"), both_ways("bias_hh")], axis=1))
+    steps = g.op("Transpose", h, perm=[1, 0, 2])
+    found = g.ops(
+        "GRU",
+        *(steps, inward, own, bias),
+        outputs=1,
+        hidden_size=size,
+        direction="bidirectional",
+        linear_before_reset=1,
+    )
+    return g.op("Reshape", g.op("Transpose", found[0], perm=[2, 0, 1, 3]), g.ints(0, 0, -1))
 
 
 def emit_head(head: Head) -> onnx.ModelProto:

@@ -15,7 +15,7 @@ OPSET = 18
 IR_VERSION = 10  # the newest one that every ONNX Runtime we support reads
 END = int(np.iinfo(np.int64).max)  # slice to the end
 
-Attribute = int | Sequence[int]
+Attribute = int | str | Sequence[int]
 
 
 class GraphWriter:
