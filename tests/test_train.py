@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from engine import FrontEndCard
-from export.estimator import EstimatorConfig
+from engine import Device, FrontEndCard, make_session
+from export.estimator import Encoder, EstimatorConfig, emit_encoder
 from export.estimator_train import (
     EstimatorSettings,
     EstimatorTrainer,
@@ -171,6 +171,33 @@ def test_estimator_resumes_and_learns(tmp_path):
     one, two = load_estimator(tmp_path / "whole"), load_estimator(tmp_path / "halves")
     assert torch.equal(one.encoder.start.weight, two.encoder.start.weight)
     assert whole[-1].valid_loss["a"] < whole[0].valid_loss["a"]
+
+
+@pytest.mark.parametrize("frames", [1, 2, 37])
+@pytest.mark.parametrize("bands", [7, 8])
+def test_an_encoder_under_onnx_says_what_torch_says(bands, frames):
+    torch.manual_seed(frames)
+    config = EstimatorConfig(bands=bands, channels=3, hidden=8, dilations=(1, 4), recurrent=5)
+    encoder = Encoder(config).eval()
+    session, _ = make_session(emit_encoder(encoder).SerializeToString(), Device("cpu"))
+    mix = np.random.default_rng(frames).random((3, frames, bands)).astype(np.float32)
+    with torch.no_grad():
+        expected = encoder(torch.from_numpy(mix**config.compression).transpose(1, 2))
+    (got,) = session.run(["features"], {"mix": mix})
+    np.testing.assert_allclose(got, expected.transpose(1, 2).numpy(), atol=1e-5)
+
+
+def test_an_encoder_hears_the_whole_excerpt():
+    """The convolutions reach two frames each way here, the recurrent layer to both ends."""
+    torch.manual_seed(0)
+    encoder = Encoder(EstimatorConfig(bands=BANDS, channels=2, hidden=8, dilations=(1,))).eval()
+    quiet = torch.zeros(1, BANDS, 60)
+    loud = quiet.clone()
+    loud[:, :, 30] = 1
+    with torch.no_grad():
+        changed = (encoder(loud) - encoder(quiet)).abs().amax(dim=(0, 1))
+    assert changed[0] > 0
+    assert changed[-1] > 0
 
 
 def test_a_folder_of_other_heads_is_refused(tmp_path):
