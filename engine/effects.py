@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FREQUENCIES = ("cutoff_frequency_hz", "cutoff_hz", "centre_frequency_hz")
 HIGHEST_CUTOFF = 0.49  # of the sample rate; at Nyquist the filters' coefficients blow up
+ABOVE_ONLY = ("LowpassFilter", "HighShelfFilter", "PeakFilter")  # leave alone what lies below
 # pedalboard's limiter measures at 4x: white noise at 96 kHz was seen 0.49 dB above its ceiling.
 TRUE_PEAK_MARGIN_DB = 0.5
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
@@ -33,7 +34,7 @@ def check_effect(step: Effect, sample_rate: int, channels: int, where: str) -> N
     """Refuse what this effect cannot do at this sample rate or with so many channels."""
     limit = HIGHEST_CUTOFF * sample_rate
     for name, value in step:
-        if name in FREQUENCIES and value >= limit:
+        if name in FREQUENCIES and value >= limit and step.label not in ABOVE_ONLY:
             raise StemwrightError(
                 "effect-out-of-range",
                 f"{where}.{name}: must be below {limit:g} at {sample_rate} Hz, got {value:g}. "
@@ -45,6 +46,20 @@ def check_effect(step: Effect, sample_rate: int, channels: int, where: str) -> N
             f"{where}: MP3Compressor takes mono and stereo at the codec's rates up to 48000 Hz, "
             f"this source has {channels} channels at {sample_rate} Hz.",
         )
+
+
+def above_the_band(step: Effect, sample_rate: int) -> str | None:
+    """Why a filter has nothing to do at this rate, if its frequency lies above what there is.
+
+    Presets are written for full-band music; an archive's 16 kHz file has none of the treble that
+    a shelf at 8 kHz would lower.
+    """
+    if step.label not in ABOVE_ONLY:
+        return None
+    frequency = float(dict(step)["cutoff_frequency_hz"])
+    if frequency < HIGHEST_CUTOFF * sample_rate:
+        return None
+    return f"{step.label} at {frequency:g} Hz: audio at {sample_rate} Hz has nothing there"
 
 
 def build_effect(step: Effect, sample_rate: int) -> pedalboard.Plugin:

@@ -23,6 +23,7 @@ from presets import RESIDUAL, Effect, Preset, StemwrightError, suggestion
 from .audio import MixReader, SourceInfo, probe
 from .blocks import BLOCK_FRAMES, Audio
 from .chain import Shape, chained, check_chains, last_audible, may_be_bypassed
+from .effects import above_the_band
 from .loudness import Loudness, LoudnessMeter, decibels
 from .metadata import history_line, metadata_for, rewrite_loudness
 from .names import Naming
@@ -196,6 +197,10 @@ class _Wet:
 
     def _run(self, stem: _Stem, parts: Callable[[], Iterator[Audio]], path: str) -> None:
         """The chain, and once more without a plug-in that failed when it may be left out."""
+        for where, step in self.preset.steps():
+            reason = above_the_band(step, self.rate)
+            if reason and where.startswith(f"{path}["):
+                stem.bypassed[where] = reason
         while True:
             try:
                 self._attempt(stem, parts(), path)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from engine.blocks import BLOCK_FRAMES, endless, take
-from engine.effects import build_effect, check_effect, effect_stream
+from engine.effects import above_the_band, build_effect, check_effect, effect_stream
 from presets import BUILT_IN, StemwrightError
 
 # Not effects: bases, containers (the schema has `parallel`, a chain is one) and external ones.
@@ -133,10 +133,19 @@ def test_mp3_is_refused_where_the_codec_ends():
 
 
 def test_cutoff_is_checked_against_the_sample_rate():
-    step = BUILT_IN["LowpassFilter"](effect="LowpassFilter", cutoff_frequency_hz=12_000)
+    step = BUILT_IN["HighpassFilter"](effect="HighpassFilter", cutoff_frequency_hz=12_000)
     check_effect(step, 44_100, 2, "c[0]")
     with pytest.raises(StemwrightError, match=r"c\[0\].cutoff_frequency_hz: must be below 10804"):
         check_effect(step, 22_050, 2, "c[0]")
+
+
+@pytest.mark.parametrize("name", ["LowpassFilter", "HighShelfFilter", "PeakFilter"])
+def test_filter_above_the_band_has_nothing_to_do(name):
+    gain = {} if name == "LowpassFilter" else {"gain_db": 3, "q": 0.7}
+    step = BUILT_IN[name](effect=name, cutoff_frequency_hz=8_000, **gain)
+    check_effect(step, 16_000, 2, "c[0]")
+    assert above_the_band(step, 44_100) is None
+    assert "at 8000 Hz: audio at 16000 Hz has nothing there" in above_the_band(step, 16_000)
 
 
 def test_unreadable_impulse_is_told(tmp_path):

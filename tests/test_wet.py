@@ -12,7 +12,7 @@ from engine.loudness import measure_loudness
 from engine.names import Naming
 from engine.plugin_rack import PluginRack
 from engine.wet import process_set
-from presets import Preset, StemwrightError
+from presets import Preset, StemwrightError, load_preset
 from vst3_fixtures import build_stub, catalogue, needs_gcc
 
 RATE = 44_100
@@ -255,8 +255,8 @@ def test_different_rates_are_refused(wet_set):
 
 
 def test_cutoff_above_nyquist_is_refused_before_anything_is_written(wet_set):
-    shelf = {"effect": "HighShelfFilter", "cutoff_frequency_hz": 12_000, "gain_db": 2, "q": 0.7}
-    rules = preset({"a": {"chain": [shelf]}})
+    high = {"effect": "HighpassFilter", "cutoff_frequency_hz": 12_000}
+    rules = preset({"a": {"chain": [high]}})
     with pytest.raises(StemwrightError, match=r"stems\.a\.chain\[0\]\.cutoff_frequency_hz"):
         wet_set.run({"a": noise()}, rules, rate=22_050)
     assert not (wet_set.folder / "wet").exists()
@@ -300,6 +300,28 @@ def test_failed_plugin_is_left_out_of_the_whole_stem(wet_set, mode):
     np.testing.assert_allclose(wet["a"], audio * 10 ** (-6 / 20), atol=1e-6)
     told = wet_set.report.chains["stems"]["a"]["bypassed"]
     assert list(told) == ["stems.a.chain[1]"] and "plug-in Stub" in told["stems.a.chain[1]"]
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050])
+@pytest.mark.parametrize(
+    "name", ["default", "band", "electronic", "hip-hop", "jazz", "pop", "rock"]
+)
+def test_shipped_chains_take_sources_of_low_rates(wet_set, name, rate):
+    rules = load_preset(name)
+    audio = {stem: noise(frames=rate // 2) for stem in rules.stems}
+    wet = wet_set.run(audio, rules, rate=rate)
+    assert wet.keys() >= audio.keys()
+
+
+def test_filter_above_the_band_is_left_out_and_told(wet_set):
+    shelf = {"effect": "HighShelfFilter", "cutoff_frequency_hz": 8000, "gain_db": -9, "q": 0.7}
+    inner = {"parallel": [[shelf], [{"effect": "Gain", "gain_db": -60}]]}
+    audio = noise(frames=8_000)
+    wet = wet_set.run({"a": audio}, preset({"a": {"chain": [shelf, inner]}}), rate=16_000)
+    np.testing.assert_allclose(wet["a"], audio * 1.001, atol=1e-6)
+    told = wet_set.report.chains["stems"]["a"]["bypassed"]
+    assert list(told) == ["stems.a.chain[0]", "stems.a.chain[1].parallel[0][0]"]
+    assert "nothing there" in told["stems.a.chain[0]"]
 
 
 @needs_gcc
