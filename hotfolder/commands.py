@@ -6,6 +6,7 @@ Each opens its modules when it is called: `--help` stays instant.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
     from .enquiry import Enquiry
 
+MOST_TOLD = 20  # failures, on the terminal
 ROOT = click.option("--root", type=FOLDER, help="The hot folder, if FILE does not lie in it.")
 STATE = click.option("--state", type=FOLDER, help="Folder of the journal, on a local disk.")
 CONFIG = click.option("--config", type=FILE, help="Settings of the hot folder (YAML).")
@@ -185,9 +187,12 @@ def batch(
 
     from .batch import Batch
     from .catalogue import read_catalogue
+    from .logs import log_to
     from .root import state_folder
     from .settings import HotFolderSettings, WorkerSettings
 
+    # the journal in JSON with -v; else what failed is told in sentences at the end
+    log_to(sys.stderr, logging.getLogger().level if _is_verbose() else logging.CRITICAL)
     Device.parse(device, strict=strict_device)  # told now, and not by every row
     read = read_catalogue(catalogue, preset, tier)
     _tell_problems(read, catalogue, strict=strict)
@@ -255,13 +260,28 @@ def _here(run: Batch, as_json: bool) -> bool:
 
 
 def _report(run: Batch, as_json: bool) -> int:
-    """Write the reports, and count what failed or was refused."""
+    """Write the reports, tell how it went, and count what failed or was refused."""
     from .catalogue_report import write_reports
     from .clock import Instant
+    from .filenames import shown
+    from .job import State
+    from .terminal import sentence
 
-    for path in write_reports(run.catalogue, run.journal, run.out, Instant.now()):
+    now = Instant.now()
+    failed = run.journal.in_state(State.QUARANTINED)
+    for job in failed[:MOST_TOLD]:
+        click.echo(f"failed: {shown(job.source)}: {job.code}: {job.reason}", err=True)
+    if len(failed) > MOST_TOLD:
+        click.echo(f"failed: {len(failed) - MOST_TOLD} more, see the report", err=True)
+    if not as_json:
+        click.echo(sentence(run.snapshot(now)), err=True)
+    for path in write_reports(run.catalogue, run.journal, run.out, now):
         click.echo(str(path), err=as_json)
-    return run.journal.counts()["quarantined"] + len(run.catalogue.problems)
+    return len(failed) + len(run.catalogue.problems)
+
+
+def _is_verbose() -> bool:
+    return logging.getLogger().isEnabledFor(logging.INFO)
 
 
 @click.command()

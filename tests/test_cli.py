@@ -201,6 +201,22 @@ def test_a_batch_keeps_a_deadline_for_every_mix(tmp_path, short, tiny_prior_fold
     assert told == ["deadline: 0.0 of 3 steps per segment on average"]
 
 
+def test_a_batch_tells_in_sentences_what_failed(tmp_path):
+    (tmp_path / "mixes").mkdir()
+    (tmp_path / "mixes" / "notes.wav").write_text("no music")
+    words = ("batch", tmp_path / "mixes", "-o", tmp_path / "out", "--state", tmp_path / "state")
+    done = stemwright(*words)
+    lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert lines[-2].startswith(f"failed: {tmp_path}/mixes/notes.wav: mix-not-audio: notes.wav: ")
+    assert lines[-1].startswith("0 of 1 done, 1 failed")
+    assert "ERROR" not in done.stderr
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "summary.html")
+    verbose = stemwright("-v", *words, "--retry-failed").stderr.splitlines()
+    events = [json.loads(line)["event"] for line in verbose if line.startswith("{")]
+    assert "quarantined" in events
+
+
 def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
     rate = 44100
     takes = tmp_path / "takes"
