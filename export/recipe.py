@@ -48,7 +48,7 @@ class Recipe(BaseModel):
     render_seed: int = 0
     priors: dict[str, Patterns]
     flow_steps: int = Field(default=4000, gt=0)
-    head_steps: int = Field(default=12000, ge=0)
+    head_steps: int = Field(default=10000, ge=0)
     contrast: bool = True
     music: bool = False
     seed: int = 0
