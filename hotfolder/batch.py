@@ -260,6 +260,8 @@ class Batch:
 
     def _fit_jobs(self) -> None:
         """As many workers as cores, and as memory holds of the largest worker seen so far."""
+        from engine import usable_cores
+
         peak_mb = self.workshop.peak_mb
         if not self._auto_jobs or not self.workshop.finished or not peak_mb:
             return
@@ -314,13 +316,6 @@ def output_names(rows: Iterable[Row]) -> dict[Path, Path]:
             folders = row.path.parent.relative_to(common).parts
             names[row.path] = Path(*map(safe_name, folders), safe_name(row.path.stem))
     return names
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def available_mb() -> float:

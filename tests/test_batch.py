@@ -281,7 +281,7 @@ sys.exit(not finished)
 
 def test_number_of_workers_follows_from_what_the_first_one_used(tmp_path, mixes, monkeypatch):
     catalogue = read_catalogue(mixes)
-    monkeypatch.setattr(batch_module, "usable_cores", lambda: 3)
+    monkeypatch.setattr("engine.usable_cores", lambda: 3)
     with Run(tmp_path, catalogue, jobs=1) as batch:
         batch._auto_jobs = True
         batch.enter()
