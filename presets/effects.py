@@ -20,6 +20,9 @@ Release = Annotated[float, Field(ge=1, le=5000, description="ms")]
 # 96 kHz is Nyquist of the highest rate that the readers accept; below 10 Hz the filters'
 # 32-bit coefficients lose their precision.
 Frequency = Annotated[float, Field(ge=10, le=96_000, description="Hz, below 0.49 x sample rate")]
+Treble = Annotated[
+    float, Field(ge=10, le=96_000, description="Hz; left out from 0.49 x sample rate on")
+]
 Q = Annotated[float, Field(ge=0.05, le=40, description="quality factor")]
 Fraction = Annotated[float, Field(ge=0, le=1, description="0 to 1")]
 # A feedback of 1 never dies away, and above 1 it grows without bound.
@@ -104,14 +107,14 @@ class LowpassFilter(Effect):
     """Takes away what lies above the cut-off, 6 dB per octave."""
 
     effect: Literal["LowpassFilter"]
-    cutoff_frequency_hz: Frequency
+    cutoff_frequency_hz: Treble
 
 
 class HighShelfFilter(Effect):
     """Lifts or lowers everything above a frequency."""
 
     effect: Literal["HighShelfFilter"]
-    cutoff_frequency_hz: Frequency
+    cutoff_frequency_hz: Treble
     gain_db: Decibels
     q: Q
 
@@ -129,7 +132,7 @@ class PeakFilter(Effect):
     """Lifts or lowers a bell around a frequency."""
 
     effect: Literal["PeakFilter"]
-    cutoff_frequency_hz: Frequency
+    cutoff_frequency_hz: Treble
     gain_db: Decibels
     q: Q
 
