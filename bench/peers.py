@@ -44,7 +44,7 @@ def install(folder: Path) -> None:
 
 
 def compare(environments: Path, trials: Trials, seconds: float) -> list[str]:
-    """The table of all programs, as lines of Markdown."""
+    """The table of all programs that have an environment, as lines of Markdown."""
     best: dict[str, Seconds] = {}
     for _ in range(ROUNDS):
         for tier in TIERS:
@@ -52,7 +52,8 @@ def compare(environments: Path, trials: Trials, seconds: float) -> list[str]:
             _keep(best, f"stemwright {tier}, files and all", (cost.wall_s, cost.cpu_s))
         for program, environment in PROGRAMS.items():
             python = environments / environment / "bin" / "python"
-            _keep(best, NAMES[program], _peer_s(python, program, trials.clip(seconds)))
+            if python.exists():
+                _keep(best, NAMES[program], _peer_s(python, program, trials.clip(seconds)))
     standard = best["stemwright standard, files and all"]
     lines = [
         "| program | RTF | processor s per s | time against standard | processor |",
