@@ -260,11 +260,11 @@ class Batch:
 
     def _fit_jobs(self) -> None:
         """As many workers as cores, and as memory holds of the largest worker seen so far."""
-        from engine import usable_cores
-
         peak_mb = self.workshop.peak_mb
         if not self._auto_jobs or not self.workshop.finished or not peak_mb:
             return
+        from engine import usable_cores
+
         self._auto_jobs = False
         own_mb = len(self.workshop.benches) * peak_mb
         by_memory = int(MEMORY_SHARE * (available_mb() + own_mb) / peak_mb)

@@ -274,7 +274,8 @@ sys.exit(not finished)
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0
 
     done = log.read_text().splitlines()
-    assert len(done) - len(set(done)) <= 4  # the segments that two kills cut short
+    # two kills leave four orphans, which may finish what they hold while others begin it again
+    assert len(done) - len(set(done)) <= 8
     assert len(list((tmp_path / "out").glob("*/manifest.json"))) == 13
     assert not list((tmp_path / "out").glob(".*.partial-*"))
 
