@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
@@ -23,6 +24,7 @@ from .filenames import same_name_key
 from .job import FINAL, RUNNING, WAITING, Job, State
 from .schema import migrate
 
+WAIT_S = 30.0  # for other processes that hold the file
 _PATHS = ("source", "destination", "filed")
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 _RUNNING = ", ".join(f"'{state}'" for state in RUNNING)
@@ -57,13 +59,25 @@ class Journal:
             ) from error
 
     def _open(self) -> None:
-        self._db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        self._db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
         self._db.row_factory = sqlite3.Row
         try:
-            self._configure()
+            self._configure_when_free()
         except BaseException:
             self._db.close()
             raise
+
+    def _configure_when_free(self) -> None:
+        """Waits for others that open the file: SQLite changes its mode without waiting itself."""
+        give_up_s = time.monotonic() + WAIT_S
+        while True:
+            try:
+                return self._configure()
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not is_busy or time.monotonic() > give_up_s:
+                    raise
+            time.sleep(0.02)
 
     def _configure(self) -> None:
         mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]

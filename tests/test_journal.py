@@ -403,3 +403,13 @@ def test_daemons_that_start_together_make_one_journal(tmp_path):
             for _ in range(4)
         ]
         assert [start.communicate()[1] for start in starts] == [b""] * 4
+
+
+def test_journal_that_another_daemon_is_making_is_waited_for(tmp_path):
+    path = tmp_path / "journal.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE unfinished (x)")
+    threading.Timer(0.3, other.execute, ["ROLLBACK"]).start()
+    Journal(path).close()
+    other.close()
