@@ -23,14 +23,13 @@ from presets import StemwrightError, load_preset
 
 from .catalogue import Catalogue, Row
 from .clock import Instant
-from .depot import published_sha256
 from .filenames import numbered, safe_name
 from .job import FINAL, Job, State
 from .journal import Journal
 from .logs import tell
 from .presence import Presence
+from .published import holds_work, work_key
 from .settings import HotFolderSettings
-from .worker_process import work_key
 from .workshop import LEASE_S, Workshop
 
 HOUSEKEEPING_S = 5.0
@@ -256,7 +255,7 @@ class Batch:
             return "changed"
         if job.key != self._keys.of(job.sha256, row.preset):
             return "changed"
-        return "done" if published_sha256(job.destination) == job.sha256 else "changed"
+        return "done" if holds_work(job.destination, job.key) else "changed"
 
     def _fit_jobs(self) -> None:
         """As many workers as cores, and as memory holds of the largest worker seen so far."""

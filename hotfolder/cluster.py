@@ -18,12 +18,12 @@ from presets import StemwrightError, load_preset
 
 from .batch import Batch
 from .clock import Instant
-from .depot import published_sha256
 from .failures import Failure
 from .job import Job
 from .logs import tell
 from .orders import order_for
-from .worker_process import failure_of, refuse_foreign_plugins, summary, verified_facts
+from .published import holds_work, read_published, summary
+from .worker_process import failure_of, refuse_foreign_plugins, verified_facts
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
 POLL_S = 0.2
@@ -166,30 +166,31 @@ def _render(order: dict[str, Any]) -> dict[str, Any]:
     refuse_foreign_plugins(preset, order["plugin_folders"])
     mix, destination = Path(order["mix"]), Path(order["destination"])
     facts = verified_facts(backend, mix, preset, options)
-    if published_sha256(destination) != facts["sha256"]:
-        try:
-            _renderer(backend, order, preset, options).render(mix, destination)
-        except StemwrightError as error:
-            # a worker given up for lost may have gone on, and published first
-            if error.code != "destination-exists":
-                raise
-            if published_sha256(destination) != facts["sha256"]:
-                raise
-    return facts | _summary_of_set(destination)
+    if there := holds_work(destination, facts["key"]):
+        return facts | there.facts
+    try:
+        manifest = _renderer(backend, order, preset, options).render(mix, destination)
+    except StemwrightError as error:
+        # a worker given up for lost may have gone on, and published first
+        there = holds_work(destination, facts["key"])
+        if error.code != "destination-exists" or there is None:
+            raise
+        return facts | there.facts
+    return facts | summary(json.loads(manifest.to_json()))
 
 
 def _find_published(order: dict[str, Any]) -> dict[str, Any] | None:
     """The facts of a set that a worker published before it died, if it came so far."""
     destination = Path(order["destination"])
-    there = published_sha256(destination)
-    if there is None:
+    if read_published(destination) is None:
         return None
     backend, preset, options = _engine_of(order)
     try:
         facts = verified_facts(backend, Path(order["mix"]), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
-    return facts | _summary_of_set(destination) if facts["sha256"] == there else None
+    there = holds_work(destination, facts["key"])
+    return facts | there.facts if there else None
 
 
 def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:
@@ -198,10 +199,6 @@ def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:
     folders = tuple(Path(folder) for folder in given["prior_folders"])
     options = backend.RenderOptions(**given | {"prior_folders": folders})
     return backend, load_preset(order["preset"]), options
-
-
-def _summary_of_set(destination: Path) -> dict[str, Any]:
-    return summary(json.loads((destination / "manifest.json").read_text("utf-8")))
 
 
 def _renderer(backend: Any, order: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401

@@ -214,15 +214,6 @@ def exists_alike(destination: Path) -> bool:
     return any(same_name_key(name) == wanted for name in names)
 
 
-def published_sha256(destination: Path) -> str | None:
-    """The input's hash in the manifest of a published set, if one is there."""
-    try:
-        manifest = json.loads((destination / "manifest.json").read_text("utf-8"))
-        return str(manifest["input"]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
 def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Path]:
     """Removes half-written sets that no job is writing; returns them.
 

@@ -6,7 +6,6 @@ with their tickets in work, manifests in the outbox, reasons in failed.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sqlite3
@@ -20,10 +19,9 @@ from .depot import TICKET, HotFolderDepot, sweep_partials
 from .job import FINAL, RUNNING, State
 from .journal import Journal
 from .logs import tell
+from .orders import facts_text
+from .published import PublishedSet, read_json, read_published
 from .root import Root
-from .worker_process import key_of_manifest, summary
-
-MAX_MANIFEST_BYTES = 16_000_000
 
 
 def open_journal(path: Path, root: Root, now: Instant) -> Journal:
@@ -112,7 +110,7 @@ class Adopter:
 
     def _take(self, journal: Journal, folder: Path, now: Instant) -> int:
         self._tickets.pop(folder.name)
-        ticket = _read_json(folder / TICKET)
+        ticket = read_json(folder / TICKET)
         if ticket is None:
             return 0
         job_id = uuid.uuid4().hex[:12]
@@ -141,35 +139,28 @@ def _done_rows(root: Root) -> Iterator[dict[str, Any]]:
         if "manifest.json" not in files:
             continue
         names.clear()
-        manifest = _read_json(Path(parent) / "manifest.json")
-        if manifest is not None and (row := _done_row(root, Path(parent), manifest)):
-            yield row
+        if there := read_published(Path(parent)):
+            yield _done_row(root, Path(parent), there)
 
 
-def _done_row(root: Root, folder: Path, manifest: dict[str, Any]) -> dict[str, Any] | None:
-    try:
-        sha256, key = str(manifest["input"]["sha256"]), key_of_manifest(manifest)
-        source = folder.relative_to(root.outbox).parent / Path(manifest["input"]["name"]).name
-        preset = str(manifest["preset"]["name"])
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return None
+def _done_row(root: Root, folder: Path, there: PublishedSet) -> dict[str, Any]:
     return {
         "id": uuid.uuid4().hex[:12],
-        "source": source,
+        "source": folder.relative_to(root.outbox).parent / there.mix_name,
         "identity": "",
         "size": 0,
-        "preset": preset,
+        "preset": there.preset,
         "state": State.DONE,
-        "sha256": sha256,
-        "key": key,
+        "sha256": there.sha256,
+        "key": there.key,
         "destination": folder,
-        "facts": json.dumps(summary(manifest), sort_keys=True),
+        "facts": facts_text(there.facts),
     }
 
 
 def _quarantined_rows(root: Root) -> Iterator[dict[str, Any]]:
     for path in sorted(root.failed.rglob("*.reason.json")):
-        reason = _read_json(path)
+        reason = read_json(path)
         filed = path.with_name(path.name.removesuffix(".reason.json"))
         if reason is None or not filed.exists():
             continue
@@ -194,13 +185,3 @@ def _quarantined_rows(root: Root) -> Iterator[dict[str, Any]]:
 
 def _work_folders(root: Root) -> list[Path]:
     return sorted(entry for entry in root.work.iterdir() if entry.is_dir())
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            return None
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None

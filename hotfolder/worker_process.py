@@ -8,19 +8,19 @@ closes, the parent is gone, and so is this process: nobody works on a job withou
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from presets import StemwrightError, load_preset
+
+from .published import summary, work_key
 
 if TYPE_CHECKING:
     from presets import Preset
@@ -60,26 +60,6 @@ class Channel:
                 self.stop.set()
             self._answers.put(message)
         os._exit(ORPHANED)
-
-
-def work_key(
-    sha256: str, preset: str, priors: Mapping[str, str], engine: str, search: object, seed: int
-) -> str:
-    """The same for the same work: content of the mix, preset, priors, program and options."""
-    parts = [sha256, preset, dict(priors), engine, search, seed]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def key_of_manifest(manifest: dict[str, Any]) -> str:
-    """The key of the work that a manifest tells of."""
-    return work_key(
-        manifest["input"]["sha256"],
-        manifest["preset_sha256"],
-        {stem: prior["sha256"] for stem, prior in manifest["priors"].items()},
-        manifest["program"]["version"],
-        manifest["search"],
-        manifest["seed"],
-    )
 
 
 def main() -> None:
@@ -204,13 +184,6 @@ def refuse_foreign_plugins(preset: Preset, folders: list[str] | None) -> None:
                 f"{place}: plug-in {plugin} lies in none of the hot folder's plugin_folders. Add "
                 "its folder there, or name another plug-in.",
             )
-
-
-def summary(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the journal and the reports keep of a manifest."""
-    measured = ("null_dbfs", "source_null_dbfs", "quality")
-    names = ("input", *measured, "files", "provider", "seconds")
-    return {name: manifest[name] for name in names if name in manifest}
 
 
 def _described(error: OSError) -> dict[str, Any]:

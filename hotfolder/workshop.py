@@ -17,7 +17,7 @@ from presets import StemwrightError
 
 from .bench import Bench
 from .clock import Instant, iso_time
-from .depot import ChangedError, Depot, GoneError, RootLostError, exists_alike, published_sha256
+from .depot import ChangedError, Depot, GoneError, RootLostError, exists_alike
 from .failures import POISON_KILLS, Failure, Verdict, back_off_s, judge
 from .inventory import content_identity
 from .job import Job, State
@@ -25,6 +25,7 @@ from .journal import Journal, LeaseLostError
 from .logs import tell
 from .orders import facts_text, order_for, space_needed_bytes, space_shortage
 from .presence import Presence
+from .published import PublishedSet, holds_work
 from .settings import HotFolderSettings
 from .worker import Worker
 
@@ -70,7 +71,13 @@ class Workshop:
     # -- what every way of working needs -----------------------------------------------------
 
     def reserve(self, job: Job, now: Instant) -> Job:
-        """Gives a job a destination that is free, on disk and among the jobs in work."""
+        """Gives a job a destination that is free, on disk and among the jobs in work.
+
+        A job that was held before keeps its place: the worker of a holder that is gone may have
+        published there, or may do so yet.
+        """
+        if job.destination:
+            return job
         for number in range(1, MAX_VERSIONS):
             place = self.depot.destination(job, number)
             if exists_alike(place):
@@ -81,14 +88,10 @@ class Workshop:
         raise RuntimeError(f"{self.depot.destination(job, 1)}: {MAX_VERSIONS} versions exist")
 
     def claim_some(self, most: int, now: Instant) -> list[Job]:
-        """Claims up to so many jobs for work elsewhere, each with a destination.
-
-        A job that was held before keeps its place: a worker given up for lost may have published
-        there, or may do so yet.
-        """
+        """Claims up to so many jobs for work elsewhere, each with a destination."""
         claimed: list[Job] = []
         while len(claimed) < most and (job := self._claim(now)):
-            claimed.append(job if job.destination else self.reserve(job, now))
+            claimed.append(self.reserve(job, now))
         return claimed
 
     def _claim(self, now: Instant) -> Job | None:
@@ -100,10 +103,8 @@ class Workshop:
     ) -> None:
         """Notes that a job's set is published, and files its original."""
         filed = self.depot.filing_place(job, State.DONE, now)
-        changes: dict[str, Any] = {"filed": filed, "destination": job.destination, "owner": None}
-        if facts:
-            changes["facts"] = facts_text(facts)
-        job = self.journal.advance(job, State.DONE, now, detail=detail, **changes)
+        changes = {"filed": filed, "destination": job.destination, "facts": facts_text(facts)}
+        job = self.journal.advance(job, State.DONE, now, detail=detail, owner=None, **changes)
         tell("done", job, destination=str(job.destination), elapsed_s=facts.get("elapsed_s"))
         self._file_away(job)
 
@@ -190,9 +191,6 @@ class Workshop:
             self._back_to_seen(job, error, now)
             return
         tell("claimed", job, attempt=job.attempts, bytes=job.size)
-        if self._is_published(job):
-            self.finish(job, now, {})
-            return
         order = order_for(job, mix, self.depot.workspace(job), self.settings, self._backend)
         worker = Worker(order, self._on_message)
         self.benches[job.id] = Bench(job, worker, mix, content_identity(facts), now)
@@ -203,12 +201,6 @@ class Workshop:
             code, reason = "busy", f"it cannot be moved: {error.strerror}"
         tell("not-claimed", job, reason=reason)
         self.journal.advance(job, State.SEEN, now, owner=None, code=code, reason=reason)
-
-    def _is_published(self, job: Job) -> bool:
-        """True when an earlier attempt published the set and was killed before it could say so."""
-        if job.destination is None or job.sha256 is None:
-            return False
-        return published_sha256(job.destination) == job.sha256
 
     # -- hearing -----------------------------------------------------------------------------
 
@@ -248,23 +240,34 @@ class Workshop:
             return
         bench.job, bench.facts = job, facts
         tell("decoded", job, sha256=facts["sha256"], frames=facts["frames"])
-        if self._skip_as_done(bench, now) or self._lacks_space(bench, now):
-            return
-        self._reserve(bench, now)
+        if self._take_as_done(bench, now) or self._skip_as_done(bench, now):
+            bench.worker.tell("withdraw")
+        elif not self._lacks_space(bench, now):
+            self._reserve(bench, now)
+
+    def _take_as_done(self, bench: Bench, now: Instant) -> bool:
+        """Finishes a job whose set was published by an attempt that died before it said so."""
+        there = holds_work(bench.job.destination, bench.job.key)
+        if there:
+            self._finish_with(bench, bench.job, there, now)
+        return there is not None
 
     def _skip_as_done(self, bench: Bench, now: Instant) -> bool:
         if self.settings.existing != "skip-if-same":
             return False
         for other in self.journal.done_with(bench.facts["key"]):
-            there = other.destination and published_sha256(other.destination)
-            if there == bench.facts["sha256"]:
+            if there := holds_work(other.destination, bench.job.key):
                 tell("same-work", bench.job, destination=str(other.destination))
-                bench.worker.tell("withdraw")
-                bench.ended = True
                 job = replace(bench.job, destination=other.destination)
-                self.finish(job, now, {}, f"same work as job {other.id}")
+                self._finish_with(bench, job, there, now, f"same work as job {other.id}")
                 return True
         return False
+
+    def _finish_with(
+        self, bench: Bench, job: Job, there: PublishedSet, now: Instant, detail: str | None = None
+    ) -> None:
+        bench.ended = True
+        self.finish(job, now, bench.facts | there.facts, detail)
 
     def _lacks_space(self, bench: Bench, now: Instant) -> bool:
         needed = space_needed_bytes(bench.facts)
@@ -324,12 +327,10 @@ class Workshop:
         self._fail(bench, failure, now)
 
     def _fail(self, bench: Bench, failure: Failure, now: Instant, *, killed: bool = False) -> None:
-        bench.ended = True
-        job = bench.job
-        if self._is_published(job):  # it came to grief after its last step
-            self.finish(job, now, bench.facts)
+        if self._take_as_done(bench, now):  # it came to grief after its last step
             self._let_go(bench)
             return
+        bench.ended = True
         if bench.has_changed() and failure.code != "still-growing":
             failure = Failure("still-growing", f"it changed while it was read ({failure.reason})")
         self.fail(bench.job, failure, now, killed=killed)

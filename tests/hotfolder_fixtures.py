@@ -24,7 +24,7 @@ import numpy as np
 from hotfolder.clock import Instant
 from hotfolder.daemon import Daemon
 from hotfolder.settings import HotFolderSettings
-from presets import StemwrightError
+from presets import StemwrightError, load_preset
 
 ENGINE_VERSION = "toy-1"
 SEGMENTS = 5
@@ -141,6 +141,16 @@ def publish(mix, content, destination, preset, options):
     if "late-crash" in mix.name:
         os.kill(os.getpid(), signal.SIGKILL)
     return SimpleNamespace(to_json=lambda: text)
+
+
+def publish_by_hand(batch, job):
+    """What a worker does before it dies without a word."""
+    workspace = batch.out / ".work" / "dead"
+    workspace.mkdir(parents=True, exist_ok=True)
+    options = RenderOptions(workspace=workspace / "toy", progress=lambda _: None,
+                            should_stop=lambda: False)  # fmt: skip
+    options.workspace.mkdir(exist_ok=True)
+    render(job.source, job.destination, load_preset("default"), options)
 
 
 def misbehave(mix, there):
@@ -274,6 +284,10 @@ def published(root):
 
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def sets_in(out):
+    return sorted(path.parent.name for path in out.glob("[!.]*/manifest.json"))
 
 
 def originals(root, where):

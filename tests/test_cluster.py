@@ -13,8 +13,8 @@ from hotfolder.batch import Batch
 from hotfolder.catalogue import read_catalogue
 from hotfolder.clock import Instant
 from hotfolder.failures import Failure
-from hotfolder_fixtures import RenderOptions, make_mix, names_in, render, settings_of
-from presets import StemwrightError, load_preset
+from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
+from presets import StemwrightError
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
 from hotfolder.cluster import Cluster
@@ -37,10 +37,6 @@ def batch_of(tmp_path):
     batch = Batch(catalogue, tmp_path / "out", tmp_path / "state", settings, backend=TOY)
     batch.enter()
     return batch
-
-
-def sets_in(out):
-    return sorted(path.parent.name for path in out.glob("[!.]*/manifest.json"))
 
 
 def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
@@ -85,16 +81,6 @@ def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
     assert counts["done"] == 6
     assert (poison.source.name, poison.code) == ("crash.wav", "poison")
     assert sets_in(tmp_path / "out") == [f"slow {number}" for number in range(6)]
-
-
-def publish_by_hand(batch, job):
-    """What a worker does before it dies without a word."""
-    workspace = batch.out / ".work" / "dead"
-    workspace.mkdir(parents=True, exist_ok=True)
-    options = RenderOptions(workspace=workspace / "toy", progress=lambda _: None,
-                            should_stop=lambda: False)  # fmt: skip
-    options.workspace.mkdir()
-    render(job.source, job.destination, load_preset("default"), options)
 
 
 def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):

@@ -11,6 +11,8 @@ import pytest
 import soundfile
 
 from engine import load_manifest
+from hotfolder.journal import Journal
+from hotfolder.published import read_published
 from hotfolder_fixtures import logs, originals, start_process, wait_for
 
 RATE_HZ = 44_100
@@ -82,6 +84,10 @@ def test_real_file_copied_slowly_becomes_stems_that_null(studio):
     folder = studio / "root" / "outbox" / "song"
     stems = [soundfile.read(folder / file.path, dtype="int32")[0] for file in manifest.files]
     np.testing.assert_array_equal(sum(stem.astype(np.int64) for stem in stems), mix)
+    journal = Journal(studio / "state" / "journal.db")
+    [job] = journal.done_with(read_published(folder).key)  # the set tells whose work it is
+    journal.close()
+    assert job.destination == folder
     [reason] = (studio / "root" / "failed").rglob("*.reason.json")
     assert json.loads(reason.read_text())["attempts"] == 1
 

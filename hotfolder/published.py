@@ -1,0 +1,87 @@
+"""What a published set says of the work that it is.
+
+The work's key names it: content of the mix, preset, priors, program and options. A set with the
+key of a job is that job's, whichever attempt, process or machine published it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_MANIFEST_BYTES = 16_000_000
+
+
+@dataclass(frozen=True)
+class PublishedSet:
+    """One set's manifest, as far as the journal and the reports keep it."""
+
+    sha256: str
+    key: str
+    facts: dict[str, Any]
+    mix_name: str
+    preset: str
+
+
+def read_published(folder: Path) -> PublishedSet | None:
+    """The set in a folder; nothing when there is none, or none that this program wrote."""
+    manifest = read_json(folder / "manifest.json")
+    if manifest is None:
+        return None
+    try:
+        return PublishedSet(
+            sha256=str(manifest["input"]["sha256"]),
+            key=_key_of(manifest),
+            facts=summary(manifest),
+            mix_name=Path(manifest["input"]["name"]).name,
+            preset=str(manifest["preset"]["name"]),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return None
+
+
+def holds_work(folder: Path | None, key: str | None) -> PublishedSet | None:
+    """The set in a folder, when it is the work with this key."""
+    there = folder and read_published(folder)
+    return there if there and there.key == key else None
+
+
+def work_key(
+    sha256: str, preset: str, priors: Mapping[str, str], engine: str, search: object, seed: int
+) -> str:
+    """The same for the same work: content of the mix, preset, priors, program and options."""
+    parts = [sha256, preset, dict(priors), engine, search, seed]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def summary(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the journal and the reports keep of a manifest."""
+    measured = ("null_dbfs", "source_null_dbfs", "quality")
+    names = ("input", *measured, "files", "provider", "seconds")
+    return {name: manifest[name] for name in names if name in manifest}
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file; nothing when it is missing, damaged, too large or no object."""
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            return None
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _key_of(manifest: dict[str, Any]) -> str:
+    return work_key(
+        manifest["input"]["sha256"],
+        manifest["preset_sha256"],
+        {stem: prior["sha256"] for stem, prior in manifest["priors"].items()},
+        manifest["program"]["version"],
+        manifest["search"],
+        manifest["seed"],
+    )
