@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from engine import Manifest, load_manifest, measure_null
 from presets import StemwrightError
 
 from .catalogue_report import STATUS_CSV
-from .filenames import shown
+from .filenames import NameRules, shown
+from .inventory import content_sha256, take_inventory
 
-_BLOCK_BYTES = 1 << 20
 _LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
 
 
@@ -49,13 +48,10 @@ def verify_sets(out: Path, find_mix: Callable[[str], Path | None]) -> Iterator[S
 
 def mixes_below(folders: list[Path]) -> Callable[[str], Path | None]:
     """Finds mixes by content below some folders; only files of audio names are read."""
-    from .filenames import NameRules
-    from .inventory import take_inventory
-
     found: dict[str, Path] = {}
     for folder in folders:
         for file in take_inventory(folder, NameRules(), 32).files:
-            found[_sha256(folder / file.path)] = folder / file.path
+            found[content_sha256(folder / file.path)] = folder / file.path
     return found.get
 
 
@@ -67,7 +63,7 @@ def _verify_set(
         manifest = load_manifest(folder)
     except StemwrightError as error:
         return SetAudit(folder, (str(error),), 0, "not measured")
-    if listed_sha256 and _sha256(folder / "manifest.json") != listed_sha256:
+    if listed_sha256 and content_sha256(folder / "manifest.json") != listed_sha256:
         problems.append(f"manifest.json is not the one that {STATUS_CSV} lists")
     for file in manifest.files:
         problems += _verify_file(folder, file.path, file.sha256)
@@ -88,7 +84,7 @@ def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:
         return [f"{shown(name)} points outside the set"]
     if not path.is_file():
         return [f"{shown(name)} is missing"]
-    return [] if _sha256(path) == sha256 else [f"{shown(name)} has changed"]
+    return [] if content_sha256(path) == sha256 else [f"{shown(name)} has changed"]
 
 
 def _verify_null(
@@ -120,11 +116,3 @@ def _listed_manifests(out: Path) -> dict[str, str]:
             }
     except (OSError, KeyError, csv.Error):
         return {}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

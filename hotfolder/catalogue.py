@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import hashlib
 import json
 import os
 import re
@@ -22,12 +21,11 @@ from typing import Any
 from presets import StemwrightError, preset_names, suggestion
 
 from .filenames import NameRules, shown
-from .inventory import content_identity, take_inventory
+from .inventory import content_identity, content_sha256, take_inventory
 
 KNOWN = ("path", "title", "artist", "isrc", "upc", "year", "preset", "priority")
 MAX_DEPTH = 32
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -262,7 +260,7 @@ def _without_duplicates(rows: list[Row]) -> tuple[list[Row], list[Problem]]:
     first: dict[str, int] = {}
     problems = {}
     for row in (row for twins in by_size.values() if len(twins) > 1 for row in twins):
-        sha256 = _sha256(row.path)
+        sha256 = _content_of(row.path)
         if sha256 in first:
             sentence = f"the same content as row {first[sha256]}"
             problems[row.number] = Problem(row.number, str(row.path), "mix-duplicate", sentence)
@@ -272,12 +270,8 @@ def _without_duplicates(rows: list[Row]) -> tuple[list[Row], list[Problem]]:
     return kept, list(problems.values())
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+def _content_of(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
+        return content_sha256(path)
     except OSError:
         return str(path)  # the worker will say what is wrong with it
-    return digest.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import html
 import io
 import json
@@ -16,6 +15,7 @@ from .atomic import write_whole
 from .catalogue import Catalogue, Row
 from .clock import Instant, iso_time
 from .filenames import shown
+from .inventory import content_sha256
 from .job import Job
 from .journal import Journal
 
@@ -147,7 +147,7 @@ def _manifest_sha256(destination: Path | None) -> str:
     if destination is None:
         return "missing"
     try:
-        return hashlib.sha256((destination / "manifest.json").read_bytes()).hexdigest()
+        return content_sha256(destination / "manifest.json")
     except OSError:
         return "missing"
 
