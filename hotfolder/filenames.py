@@ -99,6 +99,11 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name}-{number}"
 
 
+def is_numbered(name: str, first: str) -> bool:
+    """Whether a name is some version of another one."""
+    return name == first or re.fullmatch(re.escape(first) + r"-\d+", name) is not None
+
+
 def shown(path: Path | str) -> str:
     """A name for a log line or a sentence: control characters and bad bytes are escaped."""
     text = str(path)

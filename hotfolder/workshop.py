@@ -19,6 +19,7 @@ from .bench import Bench
 from .clock import Instant, iso_time
 from .depot import ChangedError, Depot, GoneError, RootLostError, exists_alike
 from .failures import POISON_KILLS, Failure, Verdict, back_off_s, judge
+from .filenames import is_numbered
 from .inventory import content_identity
 from .job import Job, State
 from .journal import Journal, LeaseLostError
@@ -74,9 +75,11 @@ class Workshop:
         """Gives a job a destination that is free, on disk and among the jobs in work.
 
         A job that was held before keeps its place: the worker of a holder that is gone may have
-        published there, or may do so yet.
+        published there, or may do so yet. Unless sets belong elsewhere by now.
         """
-        if job.destination:
+        first = self.depot.destination(job, 1)
+        kept = job.destination
+        if kept and kept.parent == first.parent and is_numbered(kept.name, first.name):
             return job
         for number in range(1, MAX_VERSIONS):
             place = self.depot.destination(job, number)
@@ -85,7 +88,7 @@ class Workshop:
             if taken := self.journal.take_destination(job, place, now):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 return taken
-        raise RuntimeError(f"{self.depot.destination(job, 1)}: {MAX_VERSIONS} versions exist")
+        raise RuntimeError(f"{first}: {MAX_VERSIONS} versions exist")
 
     def claim_some(self, most: int, now: Instant) -> list[Job]:
         """Claims up to so many jobs for work elsewhere, each with a destination."""

@@ -320,6 +320,19 @@ def test_set_that_a_killed_runs_worker_publishes_only_now_is_taken_as_done(tmp_p
     assert sets_in(tmp_path / "out") == ["slow"]
 
 
+def test_job_left_off_by_a_run_with_another_output_goes_where_sets_go_now(tmp_path, mixes):
+    make_mix(mixes / "slow.wav", 9)
+    catalogue = catalogue_of(mixes, "path\nslow.wav\n")
+    leave_off(tmp_path, catalogue, State.SEARCHING)
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    with Run(tmp_path, catalogue) as batch:
+        batch.workshop.depot.out = tmp_path / "other"
+        batch.enter()
+        assert batch.run(lambda snapshot: None)
+    assert sets_in(tmp_path / "other") == ["slow"]
+    assert sets_in(tmp_path / "out") == []
+
+
 def leave_off(tmp_path, catalogue, state):
     """A run whose driver hears nothing any more once its only job is in some state."""
     with Run(tmp_path, catalogue) as batch:
