@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from types import ModuleType
 
 import soundfile
 import torch
@@ -31,6 +32,8 @@ def htdemucs(mix: torch.Tensor) -> Callable[[], torch.Tensor]:
 
 def openunmix(mix: torch.Tensor) -> Callable[[], torch.Tensor]:
     """umxhq's sizes: four networks, one iteration of the Wiener filter."""
+    # it is imported for files only, and the wheel there is does not load without CUDA
+    sys.modules["torchaudio"] = ModuleType("torchaudio")
     from openunmix.model import OpenUnmix, Separator
 
     networks = {
