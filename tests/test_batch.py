@@ -339,9 +339,12 @@ def leave_off(tmp_path, catalogue, state):
         batch.enter()
         batch.loop(Instant.now())
         [bench] = batch.workshop.benches.values()
-        while bench.job.state != state:  # a toy that is not slow hurries through most states
+
+        def is_there():  # a toy that is not slow hurries through most states
             batch.workshop.tend(Instant.now())
-            time.sleep(0.005)
+            return bench.job.state == state
+
+        wait_for(is_there)
         if state == State.PUBLISHING:
             wait_for((bench.job.destination / "manifest.json").exists)
 
