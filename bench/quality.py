@@ -157,7 +157,7 @@ class Engine:
         return Row(
             lambda mix: self._separate(mix, plan, estimate, priors),
             flows * sum({p.sha256: p.card.parameters for p in priors.values()}.values())
-            + estimate * self._estimate_parameters(),
+            + (self._estimate_parameters() if estimate else 0),
             hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16],
         )
 

@@ -88,6 +88,26 @@ def test_faithful_search_counts_the_flows_and_no_estimate(engine):
     assert engine.row(load_preset("faithful")).parameters == flows
 
 
+def test_priors_without_heads_are_searched_as_the_paper_does(engine, tmp_path):
+    config = FlowConfig(blocks=1, hidden=4, layers=1)
+    told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
+    for stem in quality.FOUR:
+        write_bundle(
+            Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
+            tmp_path / f"{stem}.prior",
+            stem=stem,
+            front_end=next(iter(engine.priors.values())).card.front_end,
+            sources=(),
+            validation={},
+            training={},
+        )
+    plain = quality.Engine(1, tmp_path)
+    rows = quality.systems(engine, tmp_path, None, {"plain": plain})
+    flows = sum(prior.card.parameters for prior in plain.priors.values())
+    assert rows[f"{quality.FAITHFUL}, plain"].parameters == flows
+    assert "standard, plain" not in rows
+
+
 def test_scores_of_another_search_length_or_set_of_priors_are_not_taken_for_these(engine):
     dry, faithful = load_preset("dry"), load_preset("faithful")
     rows = [engine.row(dry, "standard"), engine.row(dry, "best"), engine.row(faithful)]
