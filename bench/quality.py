@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import shlex
 import sys
 import tempfile
 import time
@@ -338,8 +339,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _command() -> str:
-    words = [str(word) for word in sys.argv[1:]]
-    return " ".join(["python bench/quality.py", *words])
+    return shlex.join(["python", "bench/quality.py", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
