@@ -182,15 +182,15 @@ def _render(order: dict[str, Any]) -> dict[str, Any]:
 def _find_published(order: dict[str, Any]) -> dict[str, Any] | None:
     """The facts of a set that a worker published before it died, if it came so far."""
     destination = Path(order["destination"])
-    if read_published(destination) is None:
+    there = read_published(destination)
+    if there is None:
         return None
     backend, preset, options = _engine_of(order)
     try:
         facts = verified_facts(backend, Path(order["mix"]), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
-    there = holds_work(destination, facts["key"])
-    return facts | there.facts if there else None
+    return facts | there.facts if there.key == facts["key"] else None
 
 
 def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -88,19 +88,25 @@ def test_faithful_search_counts_the_flows_and_no_estimate(engine):
     assert engine.row(load_preset("faithful")).parameters == flows
 
 
-def test_priors_without_heads_are_searched_as_the_paper_does(engine, tmp_path):
-    config = FlowConfig(blocks=1, hidden=4, layers=1)
+def random_bundle(folder, engine, stem, labels=()):
+    """A tiny flow with random weights and no head, on the shipped priors' view."""
+    config = FlowConfig(blocks=1, hidden=4, layers=1, labels=len(labels))
     told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
+    return write_bundle(
+        Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
+        folder / f"{stem}.prior",
+        stem=stem,
+        labels=labels,
+        front_end=next(iter(engine.priors.values())).card.front_end,
+        sources=(),
+        validation={},
+        training={},
+    )
+
+
+def test_priors_without_heads_are_searched_as_the_paper_does(engine, tmp_path):
     for stem in quality.FOUR:
-        write_bundle(
-            Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
-            tmp_path / f"{stem}.prior",
-            stem=stem,
-            front_end=next(iter(engine.priors.values())).card.front_end,
-            sources=(),
-            validation={},
-            training={},
-        )
+        random_bundle(tmp_path, engine, stem)
     plain = quality.Engine(1, tmp_path)
     rows = quality.systems(engine, tmp_path, None, {"plain": plain})
     flows = sum(prior.card.parameters for prior in plain.priors.values())
@@ -118,18 +124,7 @@ def test_scores_of_another_search_length_or_set_of_priors_are_not_taken_for_thes
 
 
 def test_musicglow_is_counted_once_and_asked_by_stem(song, engine, tmp_path):
-    config = FlowConfig(blocks=1, hidden=4, layers=1, labels=4)
-    told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
-    card = write_bundle(
-        Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
-        tmp_path / "musicglow.prior",
-        stem="musicglow",
-        labels=list(engine.priors),
-        front_end=next(iter(engine.priors.values())).card.front_end,
-        sources=(),
-        validation={},
-        training={},
-    )
+    card = random_bundle(tmp_path, engine, "musicglow", list(engine.priors))
     preset = load_preset("faithful")
     few = preset.model_copy(update={"search": preset.search.model_copy(update={"steps": 2})})
     row = engine.row(few, musicglow=tmp_path / "musicglow.prior")
