@@ -6,6 +6,8 @@ it is needed. The mix of a song is the sum of its stems.
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +21,26 @@ Audio = NDArray[np.float32]
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 MUSDB_STEMS = ("vocals", "bass", "drums", "other")
+MUSDB_STREAMS = {"drums": 1, "bass": 2, "other": 3, "vocals": 4}  # 0 is the mix
 SLAKH_CLASSES = {"Bass": "bass", "Drums": "drums", "Guitar": "guitar", "Piano": "piano"}
 HELD_OUT_DIGIT = "3"  # rendered songs whose number ends so were never trained on
 ALWAYS_OTHER = frozenset({"guitar", "piano", "keys", "strings", "winds", "horns", "synth"})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One audio stream of a file that holds several."""
+
+    path: Path
+    index: int
+
+    def unpacked(self, folder: Path) -> Path:
+        """Decode it with ffmpeg to a file of its own in `folder`."""
+        out = folder / f"{self.path.name}.{self.index}.wav"
+        command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(self.path)]
+        command += ["-map", f"0:a:{self.index}", "-c:a", "pcm_f32le", str(out)]
+        subprocess.run(command, check=True)
+        return out
 
 
 @dataclass(frozen=True)
@@ -29,12 +48,12 @@ class Song:
     """The files of every stem; a stem is the sum of its files."""
 
     name: str
-    stems: dict[str, tuple[Path, ...]]
+    stems: dict[str, tuple[Path | Stream, ...]]
 
     def folded(self, wanted: Sequence[str]) -> Song | None:
         """The song in terms of the stems `wanted`: instruments without a stem of their own go
         to `other`; None when a stem has no place."""
-        folded: dict[str, tuple[Path, ...]] = {}
+        folded: dict[str, tuple[Path | Stream, ...]] = {}
         for stem, files in self.stems.items():
             place = "other" if stem in ALWAYS_OTHER and stem not in wanted else stem
             if place not in wanted:
@@ -47,7 +66,15 @@ class Song:
 
         With `seconds` above 0 only that much is read, from the middle of the song.
         """
-        infos = [soundfile.info(file) for files in self.stems.values() for file in files]
+        with tempfile.TemporaryDirectory() as aside:
+            files = {
+                stem: [f.unpacked(Path(aside)) if isinstance(f, Stream) else f for f in found]
+                for stem, found in self.stems.items()
+            }
+            return self._read(files, seconds)
+
+    def _read(self, opened: dict[str, list[Path]], seconds: float) -> tuple[dict[str, Audio], int]:
+        infos = [soundfile.info(file) for files in opened.values() for file in files]
         rate, longest = infos[0].samplerate, max(info.frames for info in infos)
         if any(info.samplerate != rate for info in infos):
             raise ValueError(f"{self.name}: the stems have different sample rates")
@@ -55,7 +82,7 @@ class Song:
         frames = min(longest, round(seconds * rate)) if seconds else longest
         start = (longest - frames) // 2
         stems = {}
-        for stem, files in self.stems.items():
+        for stem, files in opened.items():
             stems[stem] = np.zeros((channels, frames), np.float32)
             for file in files:
                 stems[stem] += _read(file, start, frames)
@@ -80,7 +107,7 @@ def stem_folders(root: Path) -> list[Song]:
 
 def held_out(root: Path) -> list[Song]:
     """`root/<instrument>/rendered_<number>.ogg`: the songs the shipped priors have not heard."""
-    songs: dict[str, dict[str, tuple[Path, ...]]] = {}
+    songs: dict[str, dict[str, tuple[Path | Stream, ...]]] = {}
     for instrument in _folders(root):
         for file in sorted(instrument.glob(f"rendered_*{HELD_OUT_DIGIT}.*")):
             songs.setdefault(file.stem, {})[instrument.name] = (file,)
@@ -95,6 +122,21 @@ def musdb18hq(root: Path) -> list[Song]:
     ]
 
 
+def musdb18(root: Path) -> list[Song]:
+    """The test half of MUSDB18: `root/test/<song>.stem.mp4`, five AAC streams each. Needs ffmpeg.
+
+    The streams stand in the order of Native Instruments' stem files: mix, drums, bass, other,
+    vocals.
+    """
+    return [
+        Song(
+            file.name.removesuffix(".stem.mp4"),
+            {stem: (Stream(file, MUSDB_STREAMS[stem]),) for stem in MUSDB_STEMS},
+        )
+        for file in sorted((root / "test").glob("*.stem.mp4"))
+    ]
+
+
 def slakh2100(root: Path) -> list[Song]:
     """The test part of Slakh2100: `root/test/Track*/metadata.yaml` and `stems/S??.flac`.
 
@@ -106,7 +148,7 @@ def slakh2100(root: Path) -> list[Song]:
 
 def _slakh_track(folder: Path) -> Song:
     about = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
-    stems: dict[str, tuple[Path, ...]] = {}
+    stems: dict[str, tuple[Path | Stream, ...]] = {}
     for name, facts in sorted(about["stems"].items()):
         found = [folder / "stems" / f"{name}{suffix}" for suffix in SUFFIXES]
         files = tuple(file for file in found if file.is_file())
@@ -119,6 +161,7 @@ def _slakh_track(folder: Path) -> Song:
 LAYOUTS: dict[str, Callable[[Path], list[Song]]] = {
     "stems": stem_folders,
     "held-out": held_out,
+    "musdb18": musdb18,
     "musdb18hq": musdb18hq,
     "slakh2100": slakh2100,
 }

@@ -254,6 +254,11 @@ def songs_of(spec: str, stems: Sequence[str]) -> tuple[str, list[Song], int]:
     """COLUMN=LAYOUT:FOLDER as column, songs, and how many had stems without a place."""
     column, _, rest = spec.partition("=")
     layout, _, folder = rest.partition(":")
+    if layout not in LAYOUTS or not Path(folder).is_dir():
+        sys.exit(
+            f"--set {spec}: expected COLUMN=LAYOUT:FOLDER with a folder that is there and one of "
+            f"the layouts {', '.join(LAYOUTS)}."
+        )
     found = LAYOUTS[layout](Path(folder))
     songs = [folded for song in found if (folded := song.folded(stems)) is not None]
     return column, songs, len(found) - len(songs)

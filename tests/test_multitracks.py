@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
+from fidelity_fixtures import ffmpeg
 from multitracks import LAYOUTS, Song
 
 RATE = 8000
@@ -24,6 +25,26 @@ def test_musdb18hq_takes_the_test_half_without_its_mixtures(tmp_path):
     songs = LAYOUTS["musdb18hq"](tmp_path)
     assert [song.name for song in songs] == ["A - One", "B - Two"]
     assert set(songs[0].stems) == set(FOUR)
+
+
+def test_musdb18_reads_the_streams_of_stem_files(tmp_path):
+    names, rate = ("mixture", "drums", "bass", "other", "vocals"), 44_100
+    loudness = dict(zip(names, (0.4, 0.05, 0.1, 0.2, 0.3), strict=True))
+    time = np.arange(rate) / rate
+    for name, peak in loudness.items():
+        tone = (peak * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([tone, tone], axis=1), rate)
+    (tmp_path / "test").mkdir()
+    given = [word for name in names for word in ("-i", tmp_path / f"{name}.wav")]
+    chosen = [word for stream in range(5) for word in ("-map", f"{stream}:a")]
+    ffmpeg(*given, *chosen, "-c:a", "aac", tmp_path / "test" / "A - One.stem.mp4")
+    (song,) = LAYOUTS["musdb18"](tmp_path)
+    stems, found_rate = song.read(seconds=0.5)
+    assert (song.name, found_rate) == ("A - One", rate)
+    assert {audio.shape for audio in stems.values()} == {(2, rate // 2)}
+    for name in FOUR:
+        heard = np.sqrt(2 * (stems[name] ** 2).mean())
+        assert heard == pytest.approx(loudness[name], rel=0.05)
 
 
 SLAKH_METADATA = """

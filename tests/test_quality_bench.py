@@ -181,3 +181,9 @@ def test_nmf_hears_no_held_out_song(tmp_path):
         (tmp_path / "guitar" / f"{name}.ogg").touch()
     files = quality._nmf_files(tmp_path, ["other"])["other"]
     assert [file.stem for file in files] == ["loop_3", "rendered_054"]
+
+
+@pytest.mark.parametrize("spec", ["musdb18=musdb19:.", "musdb18=musdb18:nowhere", "musdb18"])
+def test_a_set_that_cannot_be_read_is_told(spec):
+    with pytest.raises(SystemExit, match="expected COLUMN=LAYOUT:FOLDER"):
+        quality.songs_of(spec, quality.FOUR)
