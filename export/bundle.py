@@ -63,10 +63,7 @@ def _answers(
     frames = vectors["magnitudes"].shape[1]
     log_det = log_det - frames * float(np.log(features.std.astype(np.float64)).sum())
     z = torch.from_numpy(vectors["z"]).requires_grad_()
-    u = flow.inverse(z.transpose(1, 2), labels).transpose(1, 2)
-    u = u * torch.from_numpy(features.std) + torch.from_numpy(features.mean)
-    power = 1 / features.compression
-    own = u if power == 1 else torch.relu(u) ** power
+    own = _magnitudes(flow, features, z, labels)
     mix, others, guide = (torch.from_numpy(vectors[n]) for n in ("magnitudes", "others", "guide"))
     points = _divergence(mix, own + others) + 0.5 * _divergence(guide, own)
     loss = points.mean(dim=(1, 2)) + 0.25 * (z**2).mean(dim=(1, 2))
@@ -77,25 +74,53 @@ def _answers(
     return dict(zip(RESULTS, arrays, strict=True))
 
 
+def _magnitudes(flow: Flow, features: Features, z: Tensor, labels: Tensor | None) -> Tensor:
+    """The flow's magnitudes for latents (batch, steps, 2 * bands)."""
+    u = flow.inverse(z.transpose(1, 2), labels).transpose(1, 2)
+    u = u * torch.from_numpy(features.std) + torch.from_numpy(features.mean)
+    power = 1 / features.compression
+    return u if power == 1 else torch.relu(u) ** power
+
+
 def _divergence(target: Tensor, signed: Tensor) -> Tensor:
     model = signed.abs() + LEAST_SUM
     return target * torch.log((target + LEAST_SUM) / model) - target + model
 
 
 def self_test_vectors(flow: Flow, features: Features, seed: int) -> dict[str, Float]:
-    """Random inputs and torch's answers, for the bundle."""
+    """Random inputs and torch's answers, for the bundle.
+
+    The divergence has a pole where its model is zero, and linear magnitudes cross zero: there
+    rounding alone would decide the gradient. So the others' sum lies well above what the flow
+    plays, and the guide below it.
+    """
     rng = np.random.default_rng([seed, 11])
     batch, frames = _SHAPE
     bands = flow.config.bands
     x = rng.standard_normal((batch, frames, bands))
     compressed = np.maximum(x * features.std + features.mean, 0.05)
+    z = rng.standard_normal((batch, frames // 2, 2 * bands)).astype(np.float32)
+    played = _loudness(flow, features, z)
     vectors = {
         "magnitudes": (compressed ** (1 / features.compression)).astype(np.float32),
-        "z": rng.standard_normal((batch, frames // 2, 2 * bands)).astype(np.float32),
-        "others": rng.random((batch, frames, bands)).astype(np.float32),
-        "guide": rng.random((batch, frames, bands)).astype(np.float32),
+        "z": z,
+        "others": 2 * played.max(axis=0) + rng.uniform(0.1, 1, played.shape[1:]),
+        "guide": played.min(axis=0) * rng.random(played.shape[1:]),
     }
+    vectors = {name: values.astype(np.float32) for name, values in vectors.items()}
     return vectors | torch_reference(flow, features, vectors)
+
+
+@torch.no_grad()
+def _loudness(flow: Flow, features: Features, z: Float) -> Float:
+    """|m(z)| under every label, (labels, batch, frames, bands); of a flow without, of one."""
+    labels: list[Tensor | None] = [
+        torch.full((len(z),), label) for label in range(flow.config.labels)
+    ]
+    latents = torch.from_numpy(z)
+    return np.stack(
+        [_magnitudes(flow, features, latents, k).abs().numpy() for k in labels or [None]]
+    )
 
 
 def parity(

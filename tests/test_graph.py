@@ -5,9 +5,10 @@ import onnx
 import pytest
 
 from engine import Device, make_session
-from export.bundle import parity, torch_reference
+from export.bundle import parity, self_test_vectors, torch_reference
 from export.flow import FlowConfig
 from export.graph import emit_graphs
+from export.train import Features
 from prior_fixtures import make_features, make_vectors, random_flow
 
 PARITY = 1e-4  # relative
@@ -29,6 +30,19 @@ def test_onnx_equals_torch(rng, config, compression, batch, frames):
     vectors |= torch_reference(flow, features, vectors)
     errors = parity(graphs, vectors)
     assert max(errors.values()) < PARITY, errors
+
+
+@pytest.mark.parametrize("labels", [0, 2])
+def test_self_test_keeps_away_from_the_poles_of_linear_magnitudes(labels):
+    config = FlowConfig(bands=512, labels=labels)
+    around_zero = Features(1.0, np.zeros(512, np.float32), np.ones(512, np.float32))
+    flow = random_flow(8, config, spread=0.02)
+    graphs = {n: m.SerializeToString() for n, m in emit_graphs(flow, around_zero).items()}
+    for seed in range(3):
+        vectors = self_test_vectors(flow, around_zero, seed)
+        errors = parity(graphs, vectors, labels)
+        assert max(errors.values()) < PARITY, errors
+        assert np.abs(vectors["gradient"]).max() > 0
 
 
 @pytest.mark.parametrize("compression", [1 / 3, 1.0])
