@@ -109,7 +109,9 @@ for command in (
 @click.option("--head/--no-head", default=True, help="Train a head for first estimates, too.")
 @click.option("--head-steps", type=click.IntRange(1), default=3000, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
-@click.option("--size", type=click.Choice(["cpu", "paper"]), default="cpu", show_default=True)
+@click.option(
+    "--size", type=click.Choice(["cpu", "paper", "paper-small"]), default="cpu", show_default=True
+)
 @SEED
 @THREADS
 def prior_train(

@@ -152,12 +152,16 @@ def _foot() -> list[str]:
         "  MUSDB18's training songs among the recordings; academic use only.",
         '- *..., likelihood alone* (`--priors "likelihood alone=FOLDER"`, `likelihood.yaml`):',
         "  flows trained without the contrastive term, as the paper's are.",
+        '- *..., published view* (`--priors "published view=FOLDER"`, `instglow.yaml`): the same',
+        "  without our view either: 512 linear bins at 22.05 kHz, magnitudes as they are. Search,",
+        "  view and objective are the paper's here; networks and training are of our size.",
         "",
         "## Other data",
         "",
-        "`--set musdb18=musdb18hq:FOLDER` and `--set slakh=slakh2100:FOLDER` read the official",
-        "folder layouts of MUSDB18-HQ and Slakh2100 (their test parts), `--set NAME=stems:FOLDER`",
-        "any `FOLDER/<song>/<stem>.wav`. `--seconds 0` takes whole songs, `--songs N` at most N.",
+        "`--set musdb18=musdb18hq:FOLDER`, `--set musdb18=musdb18:FOLDER` (`.stem.mp4`, needs",
+        "ffmpeg) and `--set slakh=slakh2100:FOLDER` read the official layouts of MUSDB18-HQ,",
+        "MUSDB18 and Slakh2100 (their test parts), `--set NAME=stems:FOLDER` any",
+        "`FOLDER/<song>/<stem>.wav`. `--seconds 0` takes whole songs, `--songs N` at most N.",
     ]
 
 

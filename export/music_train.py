@@ -17,6 +17,7 @@ from .dataset import Corpus
 from .music import Music
 from .runs import (
     Size,
+    SizeName,
     add_about,
     digests,
     named_places,
@@ -31,7 +32,7 @@ MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
 
 
 def train_music(
-    places: Sequence[Path], out: Path, steps: int, size: str, seed: int, threads: int
+    places: Sequence[Path], out: Path, steps: int, size: SizeName, seed: int, threads: int
 ) -> Iterator[str]:
     """Train in `out`, yielding lines for the terminal; a folder with a checkpoint goes on.
 

@@ -29,6 +29,7 @@ from .head_train import load_head
 from .others import Others, train_head
 from .runs import (
     Size,
+    SizeName,
     add_about,
     digests,
     named_places,
@@ -49,7 +50,7 @@ def train_prior(
     out: Path,
     against: Sequence[Path],
     steps: int,
-    size: str,
+    size: SizeName,
     seed: int,
     threads: int,
     head_steps: int,

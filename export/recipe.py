@@ -24,7 +24,7 @@ from .midi_render import render_corpus
 from .music_train import MUSICGLOW, check_labels, train_music_flow
 from .priors import export_prior, run_heads, train_flow
 from .recordings import SUFFIXES, Origins
-from .runs import sized, standard_front_end, told_corpus
+from .runs import SizeName, sized, told_corpus
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -36,8 +36,9 @@ class Recipe(BaseModel):
     to compose and play through SoundFonts on top; `priors` are the parts of each prior.
     `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
     Without `contrast` the flows learn by likelihood alone, as the paper's; with 0 `head_steps`
-    the priors have no first estimate. `music` asks for one flow that is told the stem by a label
-    instead of one for each (MusicGlow), in one bundle without heads.
+    the priors have no first estimate. `size` is that of the flows and their view; the encoder
+    of first estimates knows the view of `cpu` alone. `music` asks for one flow that is told the
+    stem by a label instead of one for each (MusicGlow), in one bundle without heads.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ class Recipe(BaseModel):
     flow_steps: int = Field(default=4000, gt=0)
     head_steps: int = Field(default=10000, ge=0)
     contrast: bool = True
+    size: SizeName = "cpu"
     music: bool = False
     seed: int = 0
 
@@ -70,12 +72,13 @@ def read_recipe(path: Path) -> Recipe:
         )
     if recipe.music:
         check_labels(tuple(recipe.priors))
-        if recipe.head_steps:
-            raise StemwrightError(
-                "recipe-malformed",
-                f"{path}: head_steps is {recipe.head_steps}, but one flow for all stems (music) "
-                "has no heads. Write head_steps: 0.",
-            )
+    if recipe.head_steps and (recipe.music or recipe.size != "cpu"):
+        kind = "one flow for all stems (music)" if recipe.music else f"size {recipe.size}"
+        raise StemwrightError(
+            "recipe-malformed",
+            f"{path}: head_steps is {recipe.head_steps}, but {kind} has no heads. Write "
+            "head_steps: 0.",
+        )
     return recipe
 
 
@@ -87,7 +90,11 @@ class Kitchen:
     ) -> None:
         self.recipe, self.out = read_recipe(path), out
         self.catalogue = path.with_name(self.recipe.catalogue)
-        self.card = standard_front_end()
+        r = self.recipe
+        self.size = sized(r.size, r.flow_steps, r.seed)
+        if not r.contrast:
+            settings = replace(self.size.settings, contrast_weight=0.0)
+            self.size = self.size._replace(settings=settings)
         self._recordings, self._soundfonts = recordings, soundfonts
         self._corpora: dict[tuple[str, ...], Corpus] = {}
 
@@ -131,7 +138,7 @@ class Kitchen:
             self._corpora[parts] = load_corpus(
                 stem,
                 [path for part in parts for path in self.files(part)],
-                self.card.front_end(),
+                self.size.front_end.front_end(),
                 catalogue=self.catalogue,
                 cache=self.out / "magnitudes",
             )
@@ -199,10 +206,7 @@ def _train_heads(kitchen: Kitchen, out: Path) -> Iterator[str]:
 
 
 def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
-    recipe = kitchen.recipe
-    size = sized("cpu", recipe.flow_steps, recipe.seed)
-    if not recipe.contrast:
-        size = size._replace(settings=replace(size.settings, contrast_weight=0.0))
+    recipe, size = kitchen.recipe, kitchen.size
     if recipe.music:
         corpora = {name: kitchen.corpus(name, made_of) for name, made_of in recipe.priors.items()}
         for each in corpora.values():

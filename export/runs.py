@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from engine import FrontEndCard, Source, log_band_plan
 from presets import StemwrightError
@@ -16,6 +17,9 @@ from .train import TrainSettings
 
 STANDARD_RATE, STANDARD_HOP = 44_100, 1024  # window 93 ms: long enough for bass
 PAPER_RATE, PAPER_HOP, PAPER_BINS = 22_050, 256, 512
+
+
+SizeName = Literal["cpu", "paper", "paper-small"]
 
 
 class Size(NamedTuple):
@@ -48,15 +52,17 @@ def paper_front_end() -> FrontEndCard:
     return FrontEndCard(sample_rate=PAPER_RATE, hop=PAPER_HOP, edges_hz=edges)
 
 
-def sized(size: str, steps: int, seed: int) -> Size:
-    """The size `cpu` or `paper`."""
+def sized(size: SizeName, steps: int, seed: int) -> Size:
+    """Ours (`cpu`), the published one (`paper`), or the published view, features and objective
+    with a network of our size (`paper-small`), which two cores can train and search."""
+    ours = TrainSettings(steps=steps, seed=seed)
     if size == "cpu":
-        return Size(standard_front_end(), FlowConfig(), TrainSettings(steps=steps, seed=seed))
-    # Zhu et al.: linear magnitudes, Adam 1e-4, likelihood alone
-    settings = TrainSettings(
-        steps=steps, seed=seed, compression=1.0, learning_rate=1e-4, contrast_weight=0.0
-    )
-    return Size(paper_front_end(), FlowConfig.paper(), settings)
+        return Size(standard_front_end(), FlowConfig(), ours)
+    # Zhu et al.: linear magnitudes, likelihood alone
+    published = replace(ours, compression=1.0, contrast_weight=0.0)
+    if size == "paper-small":
+        return Size(paper_front_end(), FlowConfig(bands=PAPER_BINS), published)
+    return Size(paper_front_end(), FlowConfig.paper(), replace(published, learning_rate=1e-4))
 
 
 def read_corpus(stem: str, places: Sequence[Path], card: FrontEndCard, out: Path) -> Corpus:

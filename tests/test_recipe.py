@@ -13,6 +13,7 @@ import yaml
 import export
 from engine import read_bundle
 from engine.judging import Judgement
+from export.flow import FlowConfig
 from export.recipe import make_priors, read_recipe
 from export.train import load_run
 from presets import StemwrightError
@@ -94,6 +95,17 @@ def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(kitchen):
         assert read_bundle(kitchen / folder / "low.prior")[0].encoder_sha256 is None
 
 
+def test_a_recipe_may_ask_for_the_published_view(kitchen):
+    recipe = RECIPE.replace("head_steps: 2", "head_steps: 0")
+    (kitchen / "recipe.yaml").write_text(f"{recipe}size: paper-small\n")
+    make(kitchen)
+    card, run = read_bundle(kitchen / "priors/low.prior")[0], load_run(kitchen / "runs/low")
+    assert (card.front_end.sample_rate, card.front_end.hop) == (22_050, 256)
+    assert len(card.front_end.edges_hz) == 513
+    assert (run.config.bands, run.config.hidden) == (512, FlowConfig().hidden)
+    assert (run.settings.compression, run.settings.contrast_weight) == (1.0, 0.0)
+
+
 def test_a_recipe_that_keeps_nothing_for_judging_is_refused_before_the_training(kitchen):
     sources = SOURCES.replace("*/kept_*", "high/kept_*")
     (kitchen / "sources.yaml").write_text(sources)
@@ -146,6 +158,8 @@ def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(kitchen):
         ("priors: {low: []}", "priors.low"),
         ("steps: 3", "Extra inputs"),
         ("music: true", "has no heads"),
+        ("size: paper", "size paper has no heads"),
+        ("size: huge", "Input should be"),
     ],
 )
 def test_a_wrong_recipe_is_told(kitchen, change, sentence):
