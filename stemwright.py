@@ -15,7 +15,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -123,7 +123,7 @@ def prior_train(
     head: bool,
     head_steps: int,
     steps: int,
-    size: str,
+    size: Literal["cpu", "paper", "paper-small"],
     seed: int,
     threads: int,
 ) -> None:

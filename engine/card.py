@@ -58,6 +58,11 @@ class ModelCard(_Section):
     parameters: int = Field(gt=0)
     training: dict[str, Any]
     sources: tuple[Source, ...]
+    others: tuple[Source, ...] = Field(
+        default=(),
+        description="recordings, or samples of priors, that leaked into the contrast or were in "
+        "the sums that head and encoder learned from",
+    )
     validation: dict[str, Any]
     percentiles: tuple[float, ...] = Field(
         default=(),

@@ -204,6 +204,7 @@ class Facts(TypedDict, total=False):
     stem: Required[str]
     front_end: Required[FrontEndCard]
     sources: Required[tuple[Source, ...]]
+    others: tuple[Source, ...]
     validation: Required[dict[str, Any]]
     training: Required[dict[str, Any]]
     percentiles: tuple[float, ...]

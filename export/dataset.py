@@ -209,15 +209,15 @@ class Interference:
         stems = [corpus.stem for corpus in others]
         if own in stems or not others:
             raise ValueError(f"interference for {own} needs other stems' corpora, got {stems}")
-        self._others = tuple(others)
+        self.corpora = tuple(others)
 
     def __call__(self, rng: Rng, batch: int, frames: int) -> Float:
         """Draw leaks of shape (batch, frames, bands): powers add, as of unrelated signals."""
-        power = np.zeros((batch, frames, self._others[0].bands), np.float32)
+        power = np.zeros((batch, frames, self.corpora[0].bands), np.float32)
         for row in power:
-            count = rng.integers(1, min(3, len(self._others)) + 1)
-            for index in rng.permutation(len(self._others))[:count]:
-                row += self._others[index].sample(rng, 1, frames)[0] ** 2
+            count = rng.integers(1, min(3, len(self.corpora)) + 1)
+            for index in rng.permutation(len(self.corpora))[:count]:
+                row += self.corpora[index].sample(rng, 1, frames)[0] ** 2
         return np.sqrt(power)
 
 

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +80,8 @@ class HeadProgress:
 class HeadTrainer:
     """A run that trains one head on a frozen encoder's features, resumable from its folder.
 
-    Raises StemwrightError when the folder's head belongs to another encoder.
+    `given` says by name what the mixes are made of. Raises StemwrightError when the folder's head
+    belongs to another encoder or to other mixes.
     """
 
     def __init__(
@@ -89,8 +92,10 @@ class HeadTrainer:
         settings: EstimatorSettings,
         train: RandomMixes,
         valid: RandomMixes,
+        given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.folder, self.stem, self.encoder, self.settings = folder, stem, encoder, settings
+        self.given = given
         self.train_mixes, self.valid_mixes = train, valid
         self.config = EstimatorConfig(bands=encoder.bands, hidden=encoder.hidden)
         torch.manual_seed(settings.seed)
@@ -158,13 +163,16 @@ class HeadTrainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        about = {
+        save_checkpoint(self.folder / CHECKPOINT, self.head, self.optimiser, self._about())
+
+    def _about(self) -> dict[str, Any]:
+        return {
             "step": self.step,
             "config": self.config.to_dict(),
             "settings": asdict(self.settings),
+            "given": dict(self.given),
             "encoder_sha256": self.encoder.sha256,
         }
-        save_checkpoint(self.folder / CHECKPOINT, self.head, self.optimiser, about)
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
@@ -176,6 +184,7 @@ class HeadTrainer:
                 f"installed priors read {self.encoder.sha256[:12]}. Remove the file to train a "
                 "head for that one.",
             )
+        checkpoint.refuse_other(self.folder, self._about())
         checkpoint.restore(self.head, self.optimiser)
         self.step = int(checkpoint.about["step"])
 

@@ -17,6 +17,7 @@ from .dataset import Corpus, Interference
 from .estimator_train import EstimatorSettings, RandomMixes, bins_per_band
 from .head_train import FrozenEncoder, HeadTrainer, installed_encoder
 from .prior_samples import installed_priors, sampled_corpora, sampled_corpus
+from .runs import add_others, sources_of
 
 SAMPLES = "samples"  # folder in the run
 
@@ -93,7 +94,7 @@ class Others:
             )
             for real, drawn in sides
         ]
-        others = {name: c.split() for name, c in (self._sampled | self.recorded).items()}
+        others = {name: beside.split() for name, beside in self._beside.items()}
         train, valid = (
             RandomMixes(
                 {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
@@ -102,7 +103,15 @@ class Others:
             )
             for side in (0, 1)
         )
-        return HeadTrainer(self.folder, self.stem, encoder, settings, train, valid)
+        given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
+        given |= {"takes": corpus.digest}
+        add_others(self.folder, sources_of(self._beside.values()))
+        return HeadTrainer(self.folder, self.stem, encoder, settings, train, valid, given)
+
+    @property
+    def _beside(self) -> dict[str, Corpus]:
+        """Everyone else in a mix: recordings, and samples of those who were not recorded."""
+        return self._sampled | self.recorded
 
     @cached_property
     def _sampled(self) -> dict[str, Corpus]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import Device, FrontEndCard, Prior, find_prior, list_priors, read_bundle
+from engine import Device, FrontEndCard, Prior, Source, find_prior, list_priors, read_bundle
 
 from .dataset import Clip, Corpus
 
@@ -57,9 +57,19 @@ def sampled_corpus(name: str, prior: Prior, seed: int, cache: Path | None = None
             np.save(aside, excerpts)
             aside.replace(stored)
     nothing = np.zeros((0, excerpts.shape[2]), np.float16)
-    clips = [Clip(f"{name} {n}", f"samples of {name}", e, nothing) for n, e in enumerate(excerpts)]
-    view = prior.card.front_end
-    return Corpus(name, clips, frame_s=view.hop / view.sample_rate)
+    frame_s = prior.card.front_end.hop / prior.card.front_end.sample_rate
+    source = Source(
+        name=f"samples of {name}",
+        origin=f"drawn from the prior {prior.sha256[:16]}",
+        licence=prior.card.licence,
+        files=len(excerpts),
+        minutes=round(excerpts.shape[0] * excerpts.shape[1] * frame_s / 60, 2),
+    )
+    clips = [
+        Clip(f"{name} {n}", source.name, excerpt, nothing, f"{prior.sha256} {seed} {n}")
+        for n, excerpt in enumerate(excerpts)
+    ]
+    return Corpus(name, clips, [source], frame_s=frame_s)
 
 
 def _draw(prior: Prior, seed: int) -> Iterator[NDArray[np.float16]]:

@@ -16,7 +16,7 @@ from engine import PERCENTS, STEM_PATTERN, Device, FrontEndCard, Prior, Source
 from presets import StemwrightError
 
 from .bundle import Facts, write_bundle
-from .dataset import Corpus, Variant, load_corpus
+from .dataset import Corpus, Interference, Variant, load_corpus
 from .estimator import EstimatorConfig, TrainedEncoder, TrainedHead
 from .estimator_train import (
     EstimatorSettings,
@@ -31,16 +31,18 @@ from .runs import (
     Size,
     SizeName,
     add_about,
+    add_others,
     digests,
     named_places,
     read_about,
     read_corpus,
     sized,
+    sources_of,
     standard_front_end,
     told_corpus,
     write_about,
 )
-from .train import Leak, Run, Trainer, load_run
+from .train import Run, Trainer, load_run
 from .verdict import Verdict, judge_run
 
 
@@ -83,7 +85,7 @@ def train_prior(
 
 
 def train_flow(
-    out: Path, stem: str, size: Size, corpus: Corpus, leak: Leak | None, leaks: str
+    out: Path, stem: str, size: Size, corpus: Corpus, leak: Interference | None, leaks: str
 ) -> Iterator[str]:
     """Train the flow of a prior in `out` and measure it on held-out songs.
 
@@ -91,14 +93,17 @@ def train_flow(
     """
     view, config, settings = size
     train, valid = corpus.split()
+    leaking = leak.corpora if leak and settings.contrast_weight else ()
     given = {
         "stem": stem,
-        "leaks": leaks if settings.contrast_weight else "none",
+        "leaks": leaks if leaking else "none",
+        **{f"leaks of {other.stem}": other.digest for other in leaking},
         **digests(view, {stem: corpus}),
     }
     trainer = Trainer(out, config, settings, train, valid, leak, given)
     # only now: the folder of another run keeps the card that belongs to its weights
     write_about(out, stem, view, corpus.sources, settings)
+    add_others(out, sources_of(leaking))
     yield from trainer.lines()
     yield measure_held_out(load_run(out), valid, out)
 
@@ -149,6 +154,7 @@ def run_heads(
     settings = EstimatorSettings(steps=steps, seed=seed)
     given = digests(card, corpora)
     trainer = EstimatorTrainer(out, EstimatorConfig(), settings, train, valid, given)
+    add_others(out, sources_of(corpora.values()))
     for p in trainer.run():
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid_loss.items())
         yield f"step {p.step}/{steps}  train {p.train_loss:.3f}  validation {told}"
@@ -161,6 +167,8 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     whose encoder is written beside.
     """
     about, run = read_about(folder), load_run(folder)
+    if heads is not None:
+        about["others"] = [*about.get("others", ()), *read_about(heads).get("others", ())]
     head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
     card = write_bundle(run, out, head=head, encoder=encoder, **_facts(about, run))
     worst = max(card.validation["parity"].values())
@@ -191,12 +199,17 @@ def _facts(about: dict[str, Any], run: Run) -> Facts:
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.settings.steps}
+    sources, others = (
+        tuple(dict.fromkeys(Source.model_validate(source) for source in about.get(key, ())))
+        for key in ("sources", "others")
+    )
     return {
         "stem": about["stem"],
         "labels": about.get("labels", ()),
-        "licence": _licence(about["sources"]),
+        "licence": _licence([*sources, *others]),
         "front_end": FrontEndCard.model_validate(about["front_end"]),
-        "sources": tuple(Source.model_validate(source) for source in about["sources"]),
+        "sources": sources,
+        "others": others,
         "validation": about.get("validation", {}),
         "training": asdict(run.settings) | trained | {"leaks": run.given.get("leaks", "unknown")},
         "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
@@ -260,5 +273,5 @@ def _judged(own: Prior, others: Others, recordings: Sequence[Path], out: Path) -
     return verdict
 
 
-def _licence(sources: Sequence[dict[str, Any]]) -> str:
-    return "; ".join(sorted({source["licence"] for source in sources}))
+def _licence(sources: Sequence[Source]) -> str:
+    return "; ".join(sorted({source.licence for source in sources}))

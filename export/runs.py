@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -100,6 +100,15 @@ def digests(card: FrontEndCard, corpora: Mapping[str, Corpus]) -> dict[str, str]
     return {"front end": card.front_end().digest(), **recordings}
 
 
+def sources_of(corpora: Iterable[Corpus]) -> tuple[Source, ...]:
+    """Every body of recordings in some corpora, named with what plays in it."""
+    return tuple(
+        source.model_copy(update={"name": f"{corpus.stem}: {source.name}"})
+        for corpus in corpora
+        for source in corpus.sources
+    )
+
+
 def write_about(
     out: Path,
     stem: str,
@@ -108,8 +117,9 @@ def write_about(
     settings: TrainSettings,
     labels: Sequence[str] = (),
 ) -> None:
-    """Leave in the run's folder what its bundle's card will say."""
+    """Leave in the run's folder what its bundle's card will say; `add_others` adds to it."""
     out.mkdir(parents=True, exist_ok=True)
+    there = out / "run.json"
     about = {
         "stem": stem,
         "labels": list(labels),
@@ -117,8 +127,19 @@ def write_about(
         "sources": [source.model_dump(mode="json") for source in sources],
         "steps": settings.steps,
         "seed": settings.seed,
+        "others": read_about(out).get("others", []) if there.exists() else [],
     }
-    (out / "run.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+    there.write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def add_others(folder: Path, sources: Iterable[Source]) -> None:
+    """Note in `run.json` what else a training heard besides its own instrument, each once."""
+    path = folder / "run.json"
+    about = read_about(folder) if path.exists() else {}
+    heard = [*about.get("others", ()), *(source.model_dump(mode="json") for source in sources)]
+    about["others"] = [source for n, source in enumerate(heard) if source not in heard[:n]]
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about, indent=1), encoding="utf-8")
 
 
 def add_about(folder: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON holds

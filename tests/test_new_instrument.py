@@ -293,6 +293,7 @@ def test_a_new_instrument_leaves_every_other_bundle_as_it_is(installed, takes, t
     assert after == before
     card, _, _ = read_bundle(installed / "mid.prior")
     assert card.validation["told_apart"].keys() == {"high", "low"}
+    assert {s.name for s in card.others} == {"high: samples of high", "low: samples of low"}
     members = {**open_all(installed), "mid": Prior(installed / "mid.prior", Device("cpu"))}
     members["mid"].verify()
     estimate = Estimate(list(members.values()), [installed], Device("cpu"))
@@ -326,6 +327,31 @@ def test_other_takes_are_another_run_and_the_card_stays(installed, takes, tmp_pa
     (takes / "eleventh.wav").rename(takes / "0.wav")
     again = list(train_prior("mid", [takes], run, (), 4, "cpu", 0, 1, 0))
     assert any(line.startswith("resuming at step 2 of 4") for line in again)
+
+
+def test_other_leaks_and_mixes_are_another_run(installed, takes, tmp_path):
+    low = tmp_path / "low"
+    low.mkdir()
+    for name in ("0", "1"):
+        (low / f"{name}.wav").write_bytes((takes / f"{name}.wav").read_bytes())
+    (low / "SOURCES.yaml").write_text("'*': {name: theirs, licence: academic use only}\n")
+    words = ("mid", [takes], tmp_path / "run", [f"low={low}"], 2, "cpu", 0, 1, 2)
+    list(train_prior(*words))
+    again = list(train_prior(*words))
+    assert not [line for line in again if line.startswith(("step", "head: step"))]
+    list(train_prior(*words[:-1], 0))  # again without a head: the old one stays, and its sources
+    export_prior(tmp_path / "run", installed / "mid.prior", None)
+    card, _, _ = read_bundle(installed / "mid.prior")
+    assert {source.name for source in card.others} == {"low: theirs", "high: samples of high"}
+    assert "academic use only" in card.licence  # what the weights have heard binds them
+    (low / "0.wav").unlink()
+    with pytest.raises(StemwrightError, match="leaks of low: ") as caught:
+        list(train_prior(*words))
+    assert caught.value.code == "run-differs"
+    flow = (tmp_path / "run" / "checkpoint.npz").rename(tmp_path / "kept.npz")
+    with pytest.raises(StemwrightError, match="mixes with low: "):
+        list(train_prior(*words))
+    assert flow.exists()
 
 
 def test_takes_belong_to_whoever_made_them(tmp_path, takes):
