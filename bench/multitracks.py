@@ -7,6 +7,7 @@ it is needed. The mix of a song is the sum of its stems.
 from __future__ import annotations
 
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,7 +40,12 @@ class Stream:
         out = folder / f"{self.path.name}.{self.index}.wav"
         command = ["ffmpeg", "-nostdin", "-loglevel", "error", "-i", str(self.path)]
         command += ["-map", f"0:a:{self.index}", "-c:a", "pcm_f32le", str(out)]
-        subprocess.run(command, check=True)
+        try:
+            subprocess.run(command, check=True)
+        except FileNotFoundError:
+            sys.exit(f"{self.path}: ffmpeg reads its streams, and is not installed.")
+        except subprocess.CalledProcessError:
+            sys.exit(f"{self.path}: ffmpeg finds no audio stream {self.index} it can decode.")
         return out
 
 

@@ -212,12 +212,17 @@ def systems(
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
     flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
-    rows = {"mixture / K": Row(even_shares, 0)}
+    shared = " ".join(engine.priors)
+    rows = {"mixture / K": Row(even_shares, 0, shared)}
     files = _nmf_files(recordings, list(engine.priors))
     if all(files.values()):
         dictionaries = nmf.learn(files, view)
         atoms = sum(W.size for W in dictionaries.values())
-        rows["supervised KL-NMF"] = Row(supervised_nmf(view, dictionaries), atoms)
+        heard = " ".join(
+            f"{file.name} {file.stat().st_size}" for f in files.values() for file in f
+        )
+        made_of = hashlib.sha256(f"{shared} {heard}".encode()).hexdigest()[:16]
+        rows["supervised KL-NMF"] = Row(supervised_nmf(view, dictionaries), atoms, made_of)
     rows[FAITHFUL] = engine.row(faithful)
     if musicglow:
         rows["faithful MusicGlow search"] = engine.row(faithful, musicglow=musicglow)
@@ -233,7 +238,7 @@ def systems(
             rows[f"standard, {name}"] = other.row(ours, "standard")
         else:
             rows[f"{FAITHFUL}, {name}"] = other.row(faithful)
-    return rows | {"oracle ratio mask": Row(oracle(view), 0)}
+    return rows | {"oracle ratio mask": Row(oracle(view), 0, shared)}
 
 
 def _nmf_files(root: Path, stems: Sequence[str]) -> dict[str, list[Path]]:
@@ -259,7 +264,12 @@ def songs_of(spec: str, stems: Sequence[str]) -> tuple[str, list[Song], int]:
             f"--set {spec}: expected COLUMN=LAYOUT:FOLDER with a folder that is there and one of "
             f"the layouts {', '.join(LAYOUTS)}."
         )
-    found = LAYOUTS[layout](Path(folder))
+    try:
+        found = LAYOUTS[layout](Path(folder))
+    except FileNotFoundError as error:
+        sys.exit(f"--set {spec}: no {layout} here, {error.filename} is missing.")
+    if not found:
+        sys.exit(f"--set {spec}: no song of the layout {layout} in {folder}.")
     songs = [folded for song in found if (folded := song.folded(stems)) is not None]
     return column, songs, len(found) - len(songs)
 

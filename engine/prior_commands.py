@@ -86,7 +86,7 @@ def prior_judge(
     """Compare priors on held-out recordings: each must win its own instrument's audio.
 
     STEM=FOLDER names a prior, or a label of --bundle, and recordings of its instrument alone
-    that no training heard. Exits with 1 when a prior is not good.
+    that no training heard. Exits with 1 when a prior is not good, or has nothing to compare with.
     """
     from .judging import held_out, judge_priors, judgement_png
     from .prior import open_priors

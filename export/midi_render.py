@@ -51,6 +51,12 @@ def render_corpus(
 
     Every file is a new song with its own key, tempo, instruments, effects and SoundFont.
     """
+    if not soundfonts:
+        raise StemwrightError(
+            "soundfont-missing",
+            f"{stem} is to be played through SoundFonts and none is named. Name at least one with "
+            "--soundfont.",
+        )
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     remaining_s = 60.0 * minutes

@@ -70,9 +70,14 @@ def train_prior(
     chosen = sized(size, steps, seed)
     view = chosen.front_end
     corpus = read_corpus(stem, recordings, view, out)
-    recorded = {
-        name: read_corpus(name, given, view, out) for name, given in named_places(against).items()
-    }
+    places = named_places(against)
+    if stem in places:
+        raise StemwrightError(
+            "against-itself",
+            f"--against {stem}=...: that is the new instrument itself. Name other instruments, "
+            f"and give recordings of {stem} without --against.",
+        )
+    recorded = {name: read_corpus(name, given, view, out) for name, given in places.items()}
     for each in (corpus, *recorded.values()):
         yield from told_corpus(each)
     others = Others(stem, view, out, seed, recorded)

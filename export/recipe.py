@@ -79,6 +79,12 @@ def read_recipe(path: Path) -> Recipe:
             f"{path}: head_steps is {recipe.head_steps}, but {kind} has no heads. Write "
             "head_steps: 0.",
         )
+    if recipe.size != "cpu" and recipe.contrast and "contrast" in recipe.model_fields_set:
+        raise StemwrightError(
+            "recipe-malformed",
+            f"{path}: contrast is true, but size {recipe.size} learns by likelihood alone, as "
+            "published. Leave it out.",
+        )
     return recipe
 
 

@@ -6,7 +6,7 @@ import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
 from fidelity_fixtures import ffmpeg
-from multitracks import LAYOUTS, Song
+from multitracks import LAYOUTS, Song, Stream
 
 RATE = 8000
 FOUR = ("vocals", "bass", "drums", "other")
@@ -150,4 +150,13 @@ def test_stems_of_different_rates_are_refused(tmp_path):
         "s", {"a": (write(tmp_path / "a.wav"),), "b": (write(tmp_path / "b.wav", rate=16000),)}
     )
     with pytest.raises(ValueError, match="sample rates"):
+        song.read(0)
+
+
+def test_a_missing_ffmpeg_or_stream_is_told(tmp_path, monkeypatch):
+    song = Song("s", {"bass": (Stream(write(tmp_path / "mono.wav"), 2),)})
+    with pytest.raises(SystemExit, match="no audio stream 2"):
+        song.read(0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="not installed"):
         song.read(0)

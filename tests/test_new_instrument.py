@@ -354,6 +354,11 @@ def test_other_leaks_and_mixes_are_another_run(installed, takes, tmp_path):
     assert flow.exists()
 
 
+def test_takes_against_themselves_are_told(installed, takes, tmp_path):
+    with pytest.raises(StemwrightError, match="the new instrument itself"):
+        list(train_prior("mid", [takes], tmp_path / "run", [f"mid={takes}"], 2, "cpu", 0, 1, 0))
+
+
 def test_takes_belong_to_whoever_made_them(tmp_path, takes):
     """Named as our own renders are, and in a folder like ours."""
     mine = tmp_path / "stems" / "guitar"

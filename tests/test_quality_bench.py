@@ -183,7 +183,23 @@ def test_nmf_hears_no_held_out_song(tmp_path):
     assert [file.stem for file in files] == ["loop_3", "rendered_054"]
 
 
-@pytest.mark.parametrize("spec", ["musdb18=musdb19:.", "musdb18=musdb18:nowhere", "musdb18"])
-def test_a_set_that_cannot_be_read_is_told(spec):
-    with pytest.raises(SystemExit, match="expected COLUMN=LAYOUT:FOLDER"):
-        quality.songs_of(spec, quality.FOUR)
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("musdb18=musdb19:{}", "expected COLUMN=LAYOUT:FOLDER"),
+        ("musdb18=musdb18:{}/nowhere", "expected COLUMN=LAYOUT:FOLDER"),
+        ("musdb18", "expected COLUMN=LAYOUT:FOLDER"),
+        ("musdb18=musdb18:{}", "no song of the layout musdb18"),
+        ("musdb18=musdb18hq:{}", "no musdb18hq here, .*test is missing"),
+    ],
+)
+def test_a_set_that_cannot_be_read_is_told(tmp_path, spec, sentence):
+    with pytest.raises(SystemExit, match=sentence):
+        quality.songs_of(spec.format(tmp_path), quality.FOUR)
+
+
+def test_scores_of_other_stems_are_not_taken_for_these(engine, tmp_path):
+    fewer = quality.Engine(threads=1, stems=("vocals", "drums"))
+    all_rows, few_rows = (quality.systems(e, tmp_path) for e in (engine, fewer))
+    for name, row in all_rows.items():
+        assert quality.identity(row, 0) != quality.identity(few_rows[name], 0), name

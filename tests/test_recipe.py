@@ -164,6 +164,7 @@ def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(kitchen):
         ("music: true", "has no heads"),
         ("size: paper", "size paper has no heads"),
         ("size: huge", "Input should be"),
+        ("head_steps: 0\nsize: paper\ncontrast: true", "likelihood alone, as published"),
     ],
 )
 def test_a_wrong_recipe_is_told(kitchen, change, sentence):
