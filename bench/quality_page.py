@@ -153,7 +153,7 @@ def _foot() -> list[str]:
         '- *..., likelihood alone* (`--priors "likelihood alone=FOLDER"`, `likelihood.yaml`):',
         "  flows trained without the contrastive term, as the paper's are.",
         '- *..., published view* (`--priors "published view=FOLDER"`, `instglow.yaml`): the same',
-        "  without our view either: 512 linear bins at 22.05 kHz, magnitudes as they are. Search,",
+        "  without our view either: 512 linear bins at 22.05 kHz, magnitudes uncompressed. Search,",
         "  view and objective are the paper's here; networks and training are of our size.",
         "",
         "## Other data",
