@@ -27,6 +27,12 @@ class Checkpoint:
     arrays: dict[str, NDArray[np.float32]]
     about: dict[str, Any]
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """For the card: every setting, the steps that were taken, and of how many."""
+        settings: dict[str, Any] = self.about["settings"]
+        return settings | {"steps": self.about["step"], "of": settings["steps"]}
+
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Put weights and moments back."""
         model.load_state_dict(self.model)

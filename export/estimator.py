@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -113,12 +113,14 @@ class Head(nn.Module):
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """What a bundle takes from a trained estimator: graph, encoder's hash, self-test vectors."""
+    """What a bundle takes from a trained estimator: graph, encoder's hash, self-test vectors, and
+    for the card how it was trained."""
 
     graph: onnx.ModelProto
     encoder_sha256: str
     vectors: dict[str, Float]
     against: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,13 +140,15 @@ class TrainedEncoder:
 class TrainedEstimator:
     """A finished estimator run: the shared encoder and a head per stem.
 
-    `parts` are the instruments that each head stands for; see `against`.
+    `parts` are the instruments that each head stands for; see `against`. `training` is what the
+    card says of the run.
     """
 
     config: EstimatorConfig
     encoder: Encoder
     heads: dict[str, Head]
     parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
     def encoder_bytes(self) -> bytes:
         """The encoder's ONNX file; its sha256 names it."""
@@ -163,7 +167,8 @@ class TrainedEstimator:
     def head(self, stem: str, seed: int) -> TrainedHead:
         """The head of one stem, for its bundle."""
         sha256 = hashlib.sha256(self.encoder_bytes()).hexdigest()
-        return trained_head(self.heads[stem], sha256, seed, against(stem, self.parts))
+        head = trained_head(self.heads[stem], sha256, seed)
+        return replace(head, against=against(stem, self.parts), training=self.training)
 
 
 def against(stem: str, parts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -179,9 +184,7 @@ def against(stem: str, parts: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     )
 
 
-def trained_head(
-    head: Head, encoder_sha256: str, seed: int, against: tuple[str, ...] = ()
-) -> TrainedHead:
+def trained_head(head: Head, encoder_sha256: str, seed: int) -> TrainedHead:
     """A head's graph, and random features with the mask that torch gives for them."""
     graph = emit_head(head)
     rng = np.random.default_rng([seed, 13])
@@ -189,7 +192,7 @@ def trained_head(
     with torch.no_grad():
         mask = head(torch.from_numpy(features).transpose(1, 2)).transpose(1, 2).numpy()
     vectors = {"features": features, "mask": np.ascontiguousarray(mask)}
-    return TrainedHead(graph, encoder_sha256, vectors, against)
+    return TrainedHead(graph, encoder_sha256, vectors)
 
 
 def emit_encoder(encoder: Encoder) -> onnx.ModelProto:

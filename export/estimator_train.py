@@ -233,7 +233,7 @@ def load_estimator(folder: Path) -> TrainedEstimator:
     modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
     modules.load_state_dict(checkpoint.model)
     parts = {name: tuple(made_of) for name, made_of in about.get("parts", {}).items()}
-    return TrainedEstimator(config, encoder.eval(), heads, parts)
+    return TrainedEstimator(config, encoder.eval(), heads, parts, checkpoint.training)
 
 
 def has_bfloat16() -> bool:

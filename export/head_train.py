@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -197,7 +197,8 @@ def load_head(folder: Path, seed: int) -> TrainedHead | None:
     config = checkpoint.about["config"]
     head = Head(EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}))
     head.load_state_dict(checkpoint.model)
-    return trained_head(head.eval(), checkpoint.about["encoder_sha256"], seed)
+    trained = trained_head(head.eval(), checkpoint.about["encoder_sha256"], seed)
+    return replace(trained, training=checkpoint.training)
 
 
 def _plays(magnitudes: Float, mix: Float) -> NDArray[np.bool_]:

@@ -175,7 +175,10 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     if heads is not None:
         about["others"] = [*about.get("others", ()), *read_about(heads).get("others", ())]
     head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
-    card = write_bundle(run, out, head=head, encoder=encoder, **_facts(about, run))
+    facts = _facts(about, run)
+    if head is not None:
+        facts["training"] |= {"head": head.training}
+    card = write_bundle(run, out, head=head, encoder=encoder, **facts)
     worst = max(card.validation["parity"].values())
     stems = ", ".join(card.labels or [card.stem])
     return (

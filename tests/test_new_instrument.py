@@ -343,6 +343,7 @@ def test_other_leaks_and_mixes_are_another_run(installed, takes, tmp_path):
     export_prior(tmp_path / "run", installed / "mid.prior", None)
     card, _, _ = read_bundle(installed / "mid.prior")
     assert {source.name for source in card.others} == {"low: theirs", "high: samples of high"}
+    assert (card.training["steps"], card.training["head"]["steps"]) == (2, 2)
     assert "academic use only" in card.licence  # what the weights have heard binds them
     (low / "0.wav").unlink()
     with pytest.raises(StemwrightError, match="leaks of low: ") as caught:

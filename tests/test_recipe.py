@@ -71,6 +71,7 @@ def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(kitchen):
     assert [(s.name, s.files) for s in cards["low"].sources] == [("takes", 2)]
     assert [(s.name, s.files) for s in cards["rest"].sources] == [("takes", 4)]
     assert cards["low"].validation["judged"]["recordings"] == 1
+    assert cards["low"].training["head"]["steps"] == cards["low"].training["head"]["of"] == 2
     # and who leaked in, or played along when the heads learned, is told too
     assert {source.name for source in cards["low"].others} == {
         f"{part}: takes" for part in ("low", "high", "noise")
