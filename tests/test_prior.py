@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from engine import Device, Prior, find_prior, list_priors, read_bundle
+from engine import PERCENTS, Device, Prior, find_prior, list_priors, read_bundle
 from engine.prior import prior_folders
 from presets import StemwrightError
 
@@ -180,12 +180,25 @@ def test_folders_of_the_user_come_before_the_shipped(tiny_prior_folder, monkeypa
 
 def test_shipped_priors_pass_their_self_tests():
     shipped = list_priors()
-    assert {"vocals", "bass", "drums", "other"} <= shipped.keys()
+    assert {"vocals", "bass", "drums", "guitar", "piano", "other"} <= shipped.keys()
     for path in shipped.values():
-        prior = Prior(path, Device("cpu"))
-        prior.verify()
-        assert prior.card.sources
-        assert all(source.licence != "unknown" for source in prior.card.sources)
+        Prior(path, Device("cpu")).verify()
+
+
+def test_cards_of_shipped_priors_are_complete():
+    for path in list_priors().values():
+        card, _, _ = read_bundle(path)
+        assert card.sources
+        assert {source.name.partition(":")[0] for source in card.others} >= {"vocals", "drums"}
+        for source in (*card.sources, *card.others):
+            assert source.licence != "unknown"
+            assert source.licence in card.licence
+        assert card.training["leaks"] == "recordings"
+        assert card.training["steps"] == card.training["of"]
+        assert {"margin", "sigma", "learning_rate"} <= card.training.keys()
+        assert card.training["head"]["steps"] == card.training["head"]["of"]
+        assert card.validation["judged"]["good"] is True
+        assert len(card.percentiles) == len(PERCENTS)
 
 
 def test_shipped_priors_are_small():
