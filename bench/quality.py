@@ -211,7 +211,7 @@ def systems(
     `others`, engines with other priors, do: ours if they have heads, else the paper's search."""
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
-    flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0)})
+    flows_alone = ours.model_copy(update={"search": SearchSettings(guided_steps=0, flow_weight=1)})
     shared = " ".join(engine.priors)
     rows = {"mixture / K": Row(even_shares, 0, shared)}
     files = _nmf_files(recordings, list(engine.priors))

@@ -141,7 +141,7 @@ def _foot() -> list[str]:
         "- *flows alone*: the search of `standard` with ratio masks and without the estimate.",
         "- *first estimate alone*: the tier `draft`; no flow is searched.",
         "- *standard*, *best*: the tiers of that name; the estimate guides the search's first",
-        "  steps, the masks are the flows'.",
+        "  steps and has a share of 0.3 in the masks.",
         "- *oracle ratio mask*: masks from the true stems on the same 128 bands, the ceiling.",
         "",
         "Rows of priors that are not shipped, from the recipes in `export/` (docs/priors.md):",

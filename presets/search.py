@@ -13,8 +13,8 @@ Tier = Literal["draft", "standard", "best"]
 # Everything a tier fixes. Results depend on these numbers and never on the clock.
 TIERS: dict[str, dict[str, Any]] = {
     "draft": {"steps": 0, "guided_steps": 0, "flow_weight": 0.0},
-    "standard": {"steps": 100, "guided_steps": 30, "flow_weight": 1.0},
-    "best": {"steps": 300, "guided_steps": 60, "flow_weight": 1.0},
+    "standard": {"steps": 100, "guided_steps": 30, "flow_weight": 0.7},
+    "best": {"steps": 300, "guided_steps": 60, "flow_weight": 0.7},
 }
 DEFAULTS: dict[str, Any] = {
     "start": "zero",
