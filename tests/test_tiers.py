@@ -46,7 +46,8 @@ def test_separate_says_which_values_stand_against_the_tier(tmp_path):
     words = [tmp_path / "mix.wav", "-o", tmp_path / "o", "--preset", "faithful", "--tier", "best"]
     done = CliRunner().invoke(stemwright.main, ["separate", *map(str, words)])
     assert done.exit_code == 1
-    assert "guided_steps 0 (of best: 60). Leave the tier out" in done.output
+    assert "guided_steps 0 (of best: 60), " in done.output
+    assert "flow_weight 1.0 (of best: 0.7). Leave the tier out" in done.output
     assert not (tmp_path / "o").exists()
 
 
