@@ -240,7 +240,9 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
     assert exported.returncode == 0, exported.stderr
     assert "equals torch" in exported.stdout
     preset = tmp_path / "hum.yaml"
-    preset.write_text("name: hum\nstems: {hum: {}}\nsearch: {steps: 2, guided_steps: 0}\n")
+    preset.write_text(
+        "name: hum\nstems: {hum: {}}\nsearch: {steps: 2, guided_steps: 0, flow_weight: 1}\n"
+    )
     done = stemwright(
         "separate", short, "-o", tmp_path / "o", "--preset", preset, "--priors", bundle.parent
     )

@@ -283,7 +283,9 @@ def test_existing_destination_is_not_touched(tmp_path, rng, preset, options):
 
 def test_priors_of_different_views_are_refused(tmp_path, rng, options):
     path = tmp_path / "p.yaml"
-    path.write_text("name: p\nstems: {low: {}, vocals: {}}\nsearch: {guided_steps: 0}\n")
+    path.write_text(
+        "name: p\nstems: {low: {}, vocals: {}}\nsearch: {guided_steps: 0, flow_weight: 1}\n"
+    )
     mix = write_mix(tmp_path / "mix.wav", rng, 5000)
     with pytest.raises(StemwrightError, match="different spectrograms"):
         render(mix, tmp_path / "out", load_preset(path), options)
