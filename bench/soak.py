@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fnmatch
 import hashlib
 import io
 import json
@@ -229,11 +230,12 @@ class Soak:
 
 
 def mixes(folder: Path) -> list[str]:
-    """Hashes of all mixes below a folder."""
+    """Hashes of all mixes below a folder, while the daemon moves them."""
     found = []
-    for path in folder.rglob("*.wav"):
-        with contextlib.suppress(FileNotFoundError):
-            found.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    for name, _, files in os.walk(folder):  # passes over folders that have gone, unlike rglob
+        for file in fnmatch.filter(files, "*.wav"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append(hashlib.sha256(Path(name, file).read_bytes()).hexdigest())
     return found
 
 

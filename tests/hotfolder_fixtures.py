@@ -270,15 +270,21 @@ class Studio:
 
 
 def published(root):
-    """Every visible set below the outbox; each must be whole."""
+    """Every visible set below the outbox; each must be whole.
+
+    Hidden folders are not entered: workers make and rename them meanwhile, and `rglob` of
+    Python 3.11 stops with an error at a folder that is gone.
+    """
     found = {}
-    for manifest in sorted((root / "outbox").rglob("manifest.json")):
-        folder = manifest.parent
-        if any(part.startswith(".") for part in folder.relative_to(root).parts):
+    for name, folders, files in os.walk(root / "outbox"):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        if "manifest.json" not in files:
             continue
+        folder = Path(name)
         assert (folder / "dry" / "one.wav").exists()
         assert (folder / "dry" / "two.wav").exists()
-        found[str(folder.relative_to(root / "outbox"))] = json.loads(manifest.read_text())
+        manifest = json.loads((folder / "manifest.json").read_text())
+        found[str(folder.relative_to(root / "outbox"))] = manifest
     return found
 
 
