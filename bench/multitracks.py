@@ -49,17 +49,20 @@ class Stream:
         return out
 
 
+File = Path | Stream
+
+
 @dataclass(frozen=True)
 class Song:
     """The files of every stem; a stem is the sum of its files."""
 
     name: str
-    stems: dict[str, tuple[Path | Stream, ...]]
+    stems: dict[str, tuple[File, ...]]
 
     def folded(self, wanted: Sequence[str]) -> Song | None:
         """The song in terms of the stems `wanted`: instruments without a stem of their own go
         to `other`; None when a stem has no place."""
-        folded: dict[str, tuple[Path | Stream, ...]] = {}
+        folded: dict[str, tuple[File, ...]] = {}
         for stem, files in self.stems.items():
             place = "other" if stem in ALWAYS_OTHER and stem not in wanted else stem
             if place not in wanted:
@@ -113,7 +116,7 @@ def stem_folders(root: Path) -> list[Song]:
 
 def held_out(root: Path) -> list[Song]:
     """`root/<instrument>/rendered_<number>.ogg`: the songs the shipped priors have not heard."""
-    songs: dict[str, dict[str, tuple[Path | Stream, ...]]] = {}
+    songs: dict[str, dict[str, tuple[File, ...]]] = {}
     for instrument in _folders(root):
         for file in sorted(instrument.glob(f"rendered_*{HELD_OUT_DIGIT}.*")):
             songs.setdefault(file.stem, {})[instrument.name] = (file,)
@@ -154,7 +157,7 @@ def slakh2100(root: Path) -> list[Song]:
 
 def _slakh_track(folder: Path) -> Song:
     about = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
-    stems: dict[str, tuple[Path | Stream, ...]] = {}
+    stems: dict[str, tuple[File, ...]] = {}
     for name, facts in sorted(about["stems"].items()):
         found = [folder / "stems" / f"{name}{suffix}" for suffix in SUFFIXES]
         files = tuple(file for file in found if file.is_file())

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from engine import Source
+
 from .dataset import Corpus, Interference
 
 Float = NDArray[np.float32]
@@ -36,6 +38,11 @@ class Music:
             Interference(own.stem, [other for other in corpora if other is not own])
             for own in corpora
         ]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every body of recordings, stem by stem."""
+        return tuple(source for corpus in self.corpora for source in corpus.sources)
 
     def split(self) -> tuple[Music, Music]:
         """Training and validation songs of every stem; no song is on both sides."""

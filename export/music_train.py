@@ -68,14 +68,7 @@ def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> It
         **digests(view, corpora),
     }
     trainer = Trainer(out, config, settings, train, valid, train.leak, given)
-    write_about(
-        out,
-        MUSICGLOW,
-        view,
-        [source for corpus in music.corpora for source in corpus.sources],
-        settings,
-        labels,
-    )
+    write_about(out, MUSICGLOW, view, music.sources, settings, labels)
     yield from trainer.lines(labels)
     yield from _measured(load_run(out), valid, out)
 

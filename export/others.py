@@ -105,8 +105,10 @@ class Others:
         )
         given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
         given |= {"takes": corpus.digest}
+        trainer = HeadTrainer(self.folder, self.stem, encoder, settings, train, valid, given)
+        # only now: a head of other mixes was refused, and its card stays as it is
         add_others(self.folder, sources_of(self._beside.values()))
-        return HeadTrainer(self.folder, self.stem, encoder, settings, train, valid, given)
+        return trainer
 
     @property
     def _beside(self) -> dict[str, Corpus]:

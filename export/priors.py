@@ -207,10 +207,9 @@ def _facts(about: dict[str, Any], run: Run) -> Facts:
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.settings.steps}
-    sources, others = (
-        tuple(dict.fromkeys(Source.model_validate(source) for source in about.get(key, ())))
-        for key in ("sources", "others")
-    )
+    sources = tuple(Source.model_validate(source) for source in about["sources"])
+    # once each: a run and its heads may have heard the same
+    others = tuple(dict.fromkeys(Source.model_validate(s) for s in about.get("others", ())))
     return {
         "stem": about["stem"],
         "labels": about.get("labels", ()),

@@ -137,13 +137,13 @@ def test_missing_soundfont_is_told(tmp_path):
         synthesise(Score(120, 1), tmp_path / "none.sf2", reverb=False, chorus=False)
 
 
-@needs_synthesiser
 def test_no_soundfont_at_all_is_told(tmp_path):
     with pytest.raises(StemwrightError, match="Name at least one"):
         render_corpus(tmp_path / "out", "bass", 0.1, 0, [])
     assert not (tmp_path / "out").exists()
 
 
+@needs_synthesiser
 def test_one_seed_gives_the_same_files(tmp_path):
     first, again, other = (
         render_corpus(tmp_path / name, "bass", 0.2, seed, [SOUNDFONT])

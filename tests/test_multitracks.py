@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
-from fidelity_fixtures import ffmpeg
+from fidelity_fixtures import ffmpeg, tool
 from multitracks import LAYOUTS, Song, Stream
 
 RATE = 8000
@@ -154,6 +154,7 @@ def test_stems_of_different_rates_are_refused(tmp_path):
 
 
 def test_a_missing_ffmpeg_or_stream_is_told(tmp_path, monkeypatch):
+    tool("ffmpeg")
     song = Song("s", {"bass": (Stream(write(tmp_path / "mono.wav"), 2),)})
     with pytest.raises(SystemExit, match="no audio stream 2"):
         song.read(0)

@@ -349,10 +349,9 @@ def test_other_leaks_and_mixes_are_another_run(installed, takes, tmp_path):
     with pytest.raises(StemwrightError, match="leaks of low: ") as caught:
         list(train_prior(*words))
     assert caught.value.code == "run-differs"
-    flow = (tmp_path / "run" / "checkpoint.npz").rename(tmp_path / "kept.npz")
+    (tmp_path / "run" / "checkpoint.npz").unlink()
     with pytest.raises(StemwrightError, match="mixes with low: "):
         list(train_prior(*words))
-    assert flow.exists()
 
 
 def test_takes_against_themselves_are_told(installed, takes, tmp_path):
