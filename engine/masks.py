@@ -29,7 +29,9 @@ class MaskPlan:
     """How magnitudes become masks.
 
     `masks`: m_k = s_k^power / sum_j s_j^power, where s_k is the geometric mean of the searched
-    magnitude and the estimate's, the flow counting `flow_weight`. They sum to one.
+    magnitude and the estimate's, the flow counting `flow_weight`. They sum to one. Before the
+    search the estimate's masks, and after it these, are brought nearer to those of the song's own
+    spectra (`song_masks`), which count `song_weight` in a geometric mean.
     `raw`: m_k = s_k / X, the flow's own magnitude with the mix's phase, as in the paper; what
     the flows leave over goes to the residual. No bin is raised by more than 20 dB.
     """
@@ -37,6 +39,7 @@ class MaskPlan:
     output: str = "masks"
     power: float = 1.0
     flow_weight: float = 1.0
+    song_weight: float = 0.0
 
 
 def level(magnitudes: Float) -> Float:

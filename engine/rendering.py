@@ -378,6 +378,7 @@ def _plan(settings: dict[str, Any], seed: int) -> Plan:
             output=settings["output"],
             power=settings["mask_power"],
             flow_weight=settings["flow_weight"],
+            song_weight=settings["song_weight"],
         ),
         start=settings["start"],
         seed=seed,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from .audio import MixReader, SourceInfo
+from .dictionaries import blended, song_masks
 from .frames import Synthesis, stream_frames
 from .layout import ChannelGroups
 from .masks import Estimator, MaskPlan, combine, level
@@ -202,8 +203,23 @@ class Separator:
     ) -> tuple[Float, SearchResult]:
         """Masks of windows (batch, WINDOW, bands) with something in them."""
         estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
+        if estimate is not None and self._heeds_the_song:
+            estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
-        return combine(result.magnitudes, estimate, mix, self._mask_plan(result.steps)), result
+        plan = self._mask_plan(result.steps)
+        masks = combine(result.magnitudes, estimate, mix, plan)
+        if self._heeds_the_song and plan.flow_weight > 0:  # else they are the estimate's
+            masks = self._agreed(masks, mix, pool)
+        return masks, result
+
+    @property
+    def _heeds_the_song(self) -> bool:
+        return self.plan.mask.song_weight > 0 and self.plan.mask.output == "masks"
+
+    def _agreed(self, masks: Float, mix: Float, pool: Executor) -> Float:
+        """Masks (priors, batch, frames, bands) brought nearer to the song's own spectra."""
+        anew = np.stack(list(pool.map(song_masks, masks.swapaxes(0, 1), mix)), axis=1)
+        return blended(masks, anew, self.plan.mask.song_weight)
 
     def _search_latents(
         self,

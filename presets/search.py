@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "exact_gradient": False,
     "output": "masks",
     "mask_power": 1.0,
+    "song_weight": 0.5,
 }
 
 
@@ -60,6 +61,12 @@ class SearchSettings(BaseModel):
     mask_power: float | None = Field(default=None, ge=0.1, le=4)
     flow_weight: float | None = Field(
         default=None, ge=0, le=1, description="share of the flows in the masks; 0 is estimate only"
+    )
+    song_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of the song's own spectra in the masks; 0 leaves them as they are",
     )
 
     def resolved(self, tier: str | None = None) -> dict[str, Any]:

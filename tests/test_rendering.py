@@ -184,6 +184,29 @@ def test_silence_needs_no_search_and_misses_no_step(tmp_path, preset, options, m
     assert manifest.null_dbfs is None
 
 
+@pytest.mark.parametrize(
+    ("search", "times"),
+    [
+        ("steps: 2", 2),  # the estimate before the search, the masks after it
+        ("steps: 0, guided_steps: 0, flow_weight: 0", 1),
+        ("steps: 2, song_weight: 0", 0),
+        ("steps: 2, output: raw, guided_steps: 0", 0),
+    ],
+)
+def test_the_songs_own_spectra_are_asked_where_they_count(
+    search, times, tmp_path, rng, options, monkeypatch
+):
+    asked, song_masks = [], separator.song_masks
+    monkeypatch.setattr(
+        separator, "song_masks", lambda *given: asked.append(given) or song_masks(*given)
+    )
+    path = tmp_path / "p.yaml"
+    path.write_text(f"name: p\nstems:\n  low: {{}}\n  high: {{}}\nsearch: {{{search}}}\n")
+    mix = write_mix(tmp_path / "mix.wav", rng, RATE // 2)
+    render(mix, tmp_path / "out", load_preset(path), options)
+    assert len(asked) == times
+
+
 def test_the_first_estimate_knows_where_a_mix_ends(tmp_path, rng, preset, options):
     """The encoder is given mean square 1 over the audio of a window that is mostly padding."""
     renderer, given = Renderer(preset, options), []
