@@ -36,6 +36,10 @@ from hotfolder.commands import (
 )
 from presets import StemwrightError
 
+KITS = click.option(
+    "--kits", type=FOLDER, help="Of Hydrogen drum kits, for computed songs of drums."
+)
+
 
 class Program(click.Group):
     """Turns exceptions into sentences and exit codes."""
@@ -189,6 +193,7 @@ def prior_heads(
 @click.argument("recipe", type=FILE)
 @click.option("--recordings", multiple=True, required=True, type=FOLDER, help="May repeat.")
 @click.option("--soundfont", "soundfonts", multiple=True, type=FILE, help="To render through.")
+@KITS
 @click.option("--out", required=True, type=FOLDER, help="Folder of all runs; resumes there.")
 @click.option("--priors", required=True, type=FOLDER, help="Where the bundles go.")
 @THREADS
@@ -196,6 +201,7 @@ def prior_make(
     recipe: Path,
     recordings: tuple[Path, ...],
     soundfonts: tuple[Path, ...],
+    kits: Path | None,
     out: Path,
     priors: Path,
     threads: int,
@@ -203,7 +209,7 @@ def prior_make(
     """Make the whole set of priors of RECIPE: render, train, export, judge."""
     from export import make_priors
 
-    for line in make_priors(recipe, recordings, soundfonts, out, priors, threads):
+    for line in make_priors(recipe, recordings, soundfonts, kits, out, priors, threads):
         click.echo(line)
 
 
@@ -212,14 +218,26 @@ def prior_make(
 @click.option("--stem", required=True, help="bass, drums, guitar, piano or other.")
 @click.option("--minutes", type=click.FloatRange(min=0.1), required=True)
 @SEED
-@click.option("--soundfont", "soundfonts", type=FILE, multiple=True, required=True)
+@click.option("--soundfont", "soundfonts", type=FILE, multiple=True, help="May repeat.")
+@click.option("--procedural", is_flag=True, help="Play on computed instruments instead.")
+@KITS
 def prior_render(
-    out: Path, stem: str, minutes: float, seed: int, soundfonts: tuple[Path, ...]
+    out: Path,
+    stem: str,
+    minutes: float,
+    seed: int,
+    soundfonts: tuple[Path, ...],
+    procedural: bool,
+    kits: Path | None,
 ) -> None:
-    """Compose parts at random and play them through SoundFonts: training recordings in OUT."""
-    from export.midi_render import render_corpus
+    """Compose parts at random and play them, through SoundFonts or on computed instruments:
+    training recordings in OUT."""
+    from export.midi_render import procedural_corpus, render_corpus
 
-    written = render_corpus(out, stem, minutes, seed, soundfonts)
+    if procedural:
+        written = procedural_corpus(out, stem, minutes, seed, kits)
+    else:
+        written = render_corpus(out, stem, minutes, seed, soundfonts)
     click.echo(f"{len(written)} recordings in {out}")
 
 

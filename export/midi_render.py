@@ -24,16 +24,17 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
+from . import procedural
 from .chord_parts import guitar_tracks, piano_tracks
+from .drum_kits import DrumKits
 from .ensemble_parts import ensemble_tracks
 from .harmony import Song, random_song
 from .midi import Control, Score, Track, midi_bytes
+from .procedural import SAMPLE_RATE_HZ, TAIL_S
 from .rhythm_parts import bass_tracks, drum_tracks
 
-SAMPLE_RATE_HZ = 44_100
 SONG_SECONDS = 26.0
 PEAK_DBFS = -3.0
-TAIL_S = 1.0
 
 COMPOSERS: dict[str, Callable[[Song, Random], tuple[Track, ...]]] = {
     "bass": bass_tracks,
@@ -41,6 +42,11 @@ COMPOSERS: dict[str, Callable[[Song, Random], tuple[Track, ...]]] = {
     "guitar": guitar_tracks,
     "piano": piano_tracks,
     "other": ensemble_tracks,
+}
+PROCEDURAL: dict[str, Callable[[Score, Random], NDArray[np.float64]]] = {
+    "bass": procedural.bass,
+    "guitar": procedural.guitar,
+    "other": procedural.other,
 }
 
 
@@ -57,20 +63,62 @@ def render_corpus(
             f"{stem} is to be played through SoundFonts and none is named. Name at least one with "
             "--soundfont.",
         )
+
+    def play(score: Score, rng: Random) -> NDArray[np.float32]:
+        reverb = rng.random() < 0.5
+        chorus = rng.random() < 0.3
+        audio = synthesise(score, rng.choice(soundfonts), reverb=reverb, chorus=chorus)
+        return np.asarray(audio.mean(axis=0), np.float32)
+
+    return _write_songs(out, stem, minutes, seed, stem, play)
+
+
+def procedural_corpus(
+    out: Path, stem: str, minutes: float, seed: int, kits: Path | None
+) -> list[Path]:
+    """The same, played on instruments that are computed (`procedural`); drums are played on the
+    Hydrogen drum kits of the folder `kits`."""
+    play: Callable[[Score, Random], NDArray[np.float64]]
+    if stem == "drums":
+        if kits is None:
+            raise StemwrightError(
+                "drum-kits-missing",
+                "drums are to be played on sampled kits and none are named. Name a folder of "
+                "Hydrogen drum kits with --kits (Debian: apt install hydrogen-drumkits).",
+            )
+        play = DrumKits(kits).play
+    elif stem in PROCEDURAL:
+        play = PROCEDURAL[stem]
+    else:
+        raise StemwrightError(
+            "unknown-recipe",
+            f"No computed instrument plays {stem!r}. Choose one of: drums, "
+            f"{', '.join(PROCEDURAL)}.",
+        )
+    return _write_songs(out, f"procedural_{stem}", minutes, seed, stem, play)
+
+
+def _write_songs(
+    out: Path,
+    name: str,
+    minutes: float,
+    seed: int,
+    stem: str,
+    play: Callable[[Score, Random], NDArray[np.floating]],
+) -> list[Path]:
+    """`name_seed_number.flac` until `minutes` are there: songs composed for `stem`, played by
+    `play`, which returns mono (samples,)."""
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     remaining_s = 60.0 * minutes
     while remaining_s > 0:
-        rng = Random(f"{seed}/{stem}/{len(written)}")
+        rng = Random(f"{seed}/{name}/{len(written)}")
         score = compose(stem, rng, min(SONG_SECONDS, max(8.0, remaining_s)))
-        reverb = rng.random() < 0.5
-        chorus = rng.random() < 0.3
-        audio = synthesise(score, rng.choice(soundfonts), reverb=reverb, chorus=chorus)
-        mono = audio.mean(axis=0)
+        mono = play(score, rng)
         peak = float(np.abs(mono).max())
         if peak > 0:
             mono = mono * (10 ** (PEAK_DBFS / 20) / peak)
-        path = out / f"{stem}_{seed}_{len(written):04d}.flac"
+        path = out / f"{name}_{seed}_{len(written):04d}.flac"
         soundfile.write(path, mono, SAMPLE_RATE_HZ, subtype="PCM_16")
         written.append(path)
         remaining_s -= mono.size / SAMPLE_RATE_HZ

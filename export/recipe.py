@@ -7,7 +7,7 @@ stage leaves its run in the output folder; called again, it goes on where it sto
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,7 @@ from engine import Device, judge_priors, open_priors, put_file, store_row
 from presets import StemwrightError
 
 from .dataset import Corpus, Interference, load_corpus
-from .midi_render import render_corpus
+from .midi_render import procedural_corpus, render_corpus
 from .music_train import MUSICGLOW, check_labels, train_music_flow
 from .priors import export_prior, run_heads, train_flow
 from .recordings import SUFFIXES, Origins
@@ -33,7 +33,8 @@ class Recipe(BaseModel):
     """What a recipe file says.
 
     `parts` are patterns of files below the folders of recordings; `render` is minutes of a part
-    to compose and play through SoundFonts on top; `priors` are the parts of each prior.
+    to compose and play through SoundFonts on top, `procedural` the same on computed instruments
+    and on drum kits taken apart; `priors` are the parts of each prior.
     `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
     Without `contrast` the flows learn by likelihood alone, as the paper's; with 0 `head_steps`
     the priors have no first estimate. `size` is that of the flows and their view; the encoder
@@ -46,6 +47,7 @@ class Recipe(BaseModel):
     catalogue: str
     parts: dict[str, Patterns]
     render: dict[str, Annotated[float, Field(gt=0)]] = {}
+    procedural: dict[str, Annotated[float, Field(gt=0)]] = {}
     render_seed: int = 0
     priors: dict[str, Patterns]
     flow_steps: int = Field(default=4000, gt=0)
@@ -63,7 +65,7 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, yaml.YAMLError, ValidationError) as error:
         raise StemwrightError("recipe-malformed", f"{path}: {error}") from error
     unknown = {p for made_of in recipe.priors.values() for p in made_of} - recipe.parts.keys()
-    unknown |= recipe.render.keys() - recipe.parts.keys()
+    unknown |= (recipe.render.keys() | recipe.procedural.keys()) - recipe.parts.keys()
     if unknown:
         raise StemwrightError(
             "recipe-malformed",
@@ -92,7 +94,12 @@ class Kitchen:
     """The recordings of a recipe, found and loaded once for all of its priors."""
 
     def __init__(
-        self, path: Path, recordings: Sequence[Path], soundfonts: Sequence[Path], out: Path
+        self,
+        path: Path,
+        recordings: Sequence[Path],
+        soundfonts: Sequence[Path],
+        kits: Path | None,
+        out: Path,
     ) -> None:
         self.recipe, self.out = read_recipe(path), out
         self.catalogue = path.with_name(self.recipe.catalogue)
@@ -101,7 +108,7 @@ class Kitchen:
         if not r.contrast:
             settings = replace(self.size.settings, contrast_weight=0.0)
             self.size = self.size._replace(settings=settings)
-        self._recordings, self._soundfonts = recordings, soundfonts
+        self._recordings, self._soundfonts, self._kits = recordings, soundfonts, kits
         self._corpora: dict[tuple[str, ...], Corpus] = {}
 
     @property
@@ -111,14 +118,31 @@ class Kitchen:
 
     def render(self) -> Iterator[str]:
         """Compose and play what the recipe wants rendered and is not there yet."""
-        for part, minutes in self.recipe.render.items():
-            folder = self._rendered(part)
+        recipe, seed = self.recipe, self.recipe.render_seed
+        yield from self._play(
+            "rendered",
+            recipe.render,
+            lambda out, part, minutes: render_corpus(out, part, minutes, seed, self._soundfonts),
+        )
+        yield from self._play(
+            "procedural",
+            recipe.procedural,
+            lambda out, part, minutes: procedural_corpus(out, part, minutes, seed, self._kits),
+        )
+
+    def _play(
+        self,
+        kind: str,
+        minutes_of_part: Mapping[str, float],
+        write: Callable[[Path, str, float], list[Path]],
+    ) -> Iterator[str]:
+        for part, minutes in minutes_of_part.items():
+            folder = self.out / kind / part
             if not folder.exists():
                 aside = folder.with_name(f"{part}.part")
-                seed = self.recipe.render_seed
-                files = render_corpus(aside, part, minutes, seed, self._soundfonts)
+                files = write(aside, part, minutes)
                 aside.rename(folder)
-                yield f"{part}: {len(files)} songs rendered"
+                yield f"{part}: {len(files)} songs {kind}"
 
     def files(self, part: str) -> list[Path]:
         """Every recording of a part."""
@@ -129,7 +153,8 @@ class Kitchen:
             for path in root.glob(pattern)
             if path.suffix.lower() in SUFFIXES
         }
-        found.update(self._rendered(part).glob("*"))
+        for kind in ("rendered", "procedural"):
+            found.update((self.out / kind / part).glob("*"))
         if not found:
             raise StemwrightError(
                 "recordings-missing",
@@ -165,14 +190,12 @@ class Kitchen:
                     f"with held_out: true in {self.catalogue}.",
                 )
 
-    def _rendered(self, part: str) -> Path:
-        return self.out / "rendered" / part
-
 
 def make_priors(
     recipe: Path,
     recordings: Sequence[Path],
     soundfonts: Sequence[Path],
+    kits: Path | None,
     out: Path,
     priors: Path,
     threads: int,
@@ -184,7 +207,7 @@ def make_priors(
     """
     if threads:
         torch.set_num_threads(threads)
-    kitchen = Kitchen(recipe, recordings, soundfonts, out)
+    kitchen = Kitchen(recipe, recordings, soundfonts, kits, out)
     yield from kitchen.render()
     kitchen.check_held_out()
     for name in kitchen.runs:

@@ -54,7 +54,13 @@ def kitchen(tmp_path):
 def make(folder, priors="priors"):
     return list(
         make_priors(
-            folder / "recipe.yaml", [folder / "audio"], [], folder / "runs", folder / priors, 1
+            folder / "recipe.yaml",
+            [folder / "audio"],
+            [],
+            None,
+            folder / "runs",
+            folder / priors,
+            1,
         )
     )
 

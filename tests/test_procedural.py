@@ -1,0 +1,159 @@
+"""Training material on computed instruments and on drum kits taken apart."""
+
+from random import Random
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+import stemwright
+from export.drum_kits import DrumKits
+from export.midi import Note, Score, Track
+from export.midi_render import compose, procedural_corpus
+from export.procedural import (
+    SAMPLE_RATE_HZ,
+    FrequencyModulated,
+    String,
+    Subtractive,
+    add_at,
+    bass,
+    guitar,
+    other,
+)
+from export.recipe import Kitchen
+from presets import StemwrightError
+
+VOICES = {
+    "string": lambda rng: String.random(rng, low=False),
+    "bass string": lambda rng: String.random(rng, low=True),
+    "subtractive": lambda rng: Subtractive.random(rng, low=False),
+    "bass subtractive": lambda rng: Subtractive.random(rng, low=True),
+    "modulated": FrequencyModulated.random,
+}
+NAMESPACE = ' xmlns="http://www.hydrogen-music.org/drumkit"'
+KICK_HZ, SNARE_HZ, HAT_HZ = 60, 400, 5000
+
+
+@pytest.fixture
+def kits(tmp_path):
+    """Two kits, one naming a namespace as newer ones do; every drum is a short tone."""
+    time = np.arange(8820) / SAMPLE_RATE_HZ
+    for folder, namespace in (("old", ""), ("new", NAMESPACE)):
+        where = tmp_path / "kits" / folder
+        where.mkdir(parents=True)
+        instruments = ""
+        for name, hz in (("Kick", KICK_HZ), ("Snare", SNARE_HZ), ("Closed HH", HAT_HZ)):
+            layers = ""
+            for layer in ("soft", "loud"):
+                file = f"{name} {layer}.wav"
+                audio = np.sin(2 * np.pi * hz * time) * np.exp(-time / 0.05)
+                soundfile.write(where / file, audio, SAMPLE_RATE_HZ)
+                layers += f"<layer><filename>{file}</filename></layer>"
+            instruments += f"<instrument><name>{name}</name>{layers}</instrument>"
+        (where / "drumkit.xml").write_text(
+            f"<drumkit_info{namespace}><instrumentList>{instruments}</instrumentList></drumkit_info>"
+        )
+    return tmp_path / "kits"
+
+
+def spectrum_peak_hz(audio):
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(audio.size)))
+    return np.argmax(spectrum) * SAMPLE_RATE_HZ / audio.size
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", VOICES)
+def test_a_voice_plays_the_note_that_is_written(kind, seed):
+    """Its partials lie at multiples of the note, or of half of it (a sub-oscillator)."""
+    voice = VOICES[kind](Random(seed))
+    audio = voice.note(220.0, 1.5, 0.8, Random(seed))
+    assert np.isfinite(audio).all()
+    halves = spectrum_peak_hz(audio[4410:]) / 110.0
+    assert abs(halves - round(halves)) < 0.06 * halves
+    assert abs(audio[0]) < 1e-6
+    assert abs(audio[-1]) < 1e-6
+
+
+@pytest.mark.parametrize("instrument", [bass, guitar, other])
+def test_every_song_is_heard_and_has_an_instrument_of_its_own(instrument):
+    score = compose(instrument.__name__, Random(1), 8.0)
+    one, again, two = (instrument(score, Random(seed)) for seed in (1, 1, 2))
+    assert one.tobytes() == again.tobytes()
+    assert np.isfinite(one).all()
+    assert np.sqrt(np.mean(one**2)) > 1e-3
+    shapes = [np.abs(np.fft.rfft(song)) for song in (one, two)]
+    alike = np.dot(*shapes) / np.prod([np.linalg.norm(s) for s in shapes])
+    assert alike < 0.95
+
+
+def test_what_lies_outside_a_song_is_left_out():
+    out = np.zeros(100)
+    tick = 1 / SAMPLE_RATE_HZ
+    for second in (-1.0, 200 * tick):
+        add_at(out, second, np.ones(50))
+    assert not out.any()
+    add_at(out, -20 * tick, np.ones(50))
+    add_at(out, 80 * tick, np.ones(50))
+    assert out.sum() == 30 + 20
+
+
+def test_drums_sound_where_they_are_hit(kits):
+    notes = (Note(0.0, 0.2, 36, 100), Note(1.0, 0.2, 38, 100), Note(2.0, 0.2, 42, 100))
+    score = Score(60.0, 3.0, (Track(0, notes, is_drums=True),))
+    audio = DrumKits(kits).play(score, Random(3))
+    for second, hz in enumerate((KICK_HZ, SNARE_HZ, HAT_HZ)):
+        at = second * SAMPLE_RATE_HZ
+        # tuned by four semitones at most, and an equaliser or overdrive may favour a neighbour
+        assert 0.7 < spectrum_peak_hz(audio[at : at + 8820]) / hz < 1.45
+        assert (
+            np.abs(audio[at : at + 8820]).max() > 5 * np.abs(audio[at + 30000 : at + 40000]).max()
+        )
+
+
+def test_kits_are_put_together_anew(kits):
+    score = compose("drums", Random(0), 8.0)
+    songs = {DrumKits(kits).play(score, Random(seed)).tobytes() for seed in (1, 2, 2)}
+    assert len(songs) == 2
+
+
+def test_a_folder_without_kits_is_told(tmp_path):
+    with pytest.raises(StemwrightError, match="there is no kick, snare, hat") as caught:
+        DrumKits(tmp_path)
+    assert caught.value.code == "drum-kits-missing"
+
+
+@pytest.mark.parametrize(
+    ("stem", "told"), [("drums", "none are named"), ("piano", "drums, bass, guitar, other")]
+)
+def test_what_cannot_be_played_is_told(stem, told, tmp_path):
+    with pytest.raises(StemwrightError, match=told):
+        procedural_corpus(tmp_path / "out", stem, 0.1, 0, None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_are_named_and_long_enough(tmp_path, kits):
+    words = ["prior", "render", tmp_path / "out", "--stem", "drums", "--minutes", "0.2"]
+    done = CliRunner().invoke(
+        stemwright.main, [*map(str, words), "--procedural", "--kits", str(kits)]
+    )
+    assert done.exit_code == 0, done.output
+    files = sorted((tmp_path / "out").iterdir())
+    assert files[0].name == "procedural_drums_0_0000.flac"
+    assert sum(soundfile.info(file).duration for file in files) >= 12.0
+    audio, _ = soundfile.read(files[0])
+    assert np.abs(audio).max() == pytest.approx(10 ** (-3 / 20), abs=1e-3)
+
+
+def test_a_recipe_has_its_songs_played_once(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "catalogue: sources.yaml\n"
+        "parts: {bass: ['*.wav']}\nprocedural: {bass: 0.1}\npriors: {bass: [bass]}\n"
+    )
+    (tmp_path / "sources.yaml").write_text("'*': {name: takes}\n")
+    kitchen = Kitchen(tmp_path / "recipe.yaml", [tmp_path], [], None, tmp_path / "runs")
+    assert list(kitchen.render()) == ["bass: 1 songs procedural"]
+    (file,) = kitchen.files("bass")
+    made = file.read_bytes()
+    assert list(kitchen.render()) == []
+    assert file.read_bytes() == made
