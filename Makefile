@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo-out
 
 SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
+KITS ?= /usr/share/hydrogen/data/drumkits
 
 .PHONY: demo test test-all lint types format soak priors recordings-named clean
 
@@ -32,13 +33,13 @@ format: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py
 
-# The shipped priors anew, about two hours on two cores: make priors RECORDINGS=folder
+# The shipped priors anew, two to four hours on two cores: make priors RECORDINGS=folder
 priors: recordings-named $(VENV)/dev.stamp
 	$(BIN)/stemwright prior make export/shipped.yaml --recordings $(RECORDINGS) \
-		$(addprefix --soundfont ,$(SOUNDFONTS)) --out runs/shipped --priors engine/priors
+		$(addprefix --soundfont ,$(SOUNDFONTS)) --kits $(KITS) --out runs/shipped --priors engine/priors
 
 recordings-named:
-	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth and the SoundFonts of SOUNDFONTS, too))
+	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth, the SoundFonts of SOUNDFONTS and the drum kits of KITS, too))
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

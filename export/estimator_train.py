@@ -29,7 +29,7 @@ Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 _ABSENT = 0.15  # how often a seat is empty
-_UNION_ABSENT = 0.5  # how often one part of a seat with several does not play
+_UNION_ABSENT = 0.4  # how often one part of a seat with several does not play
 _LEVEL_SPREAD_DB = 4.0  # standard deviation of a seat's level in finished mixes
 _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count for the level
 _LEAST = 1e-5
