@@ -127,7 +127,11 @@ def _read_kits(folder: Path) -> Mapping[str, Sequence[Layers]]:
     for described in sorted(folder.glob("*/drumkit.xml")):
         # some kits name a namespace and some do not
         text = re.sub(r' xmlns="[^"]+"', "", described.read_text("utf-8", errors="replace"))
-        for instrument in ElementTree.fromstring(text).iter("instrument"):
+        try:
+            kit = ElementTree.fromstring(text)
+        except ElementTree.ParseError as error:
+            raise _broken(described, error) from error
+        for instrument in kit.iter("instrument"):
             called = (instrument.findtext("name") or "").lower()
             files = [described.parent / f.text for f in instrument.iter("filename") if f.text]
             layers = tuple(file for file in files if file.is_file())
@@ -140,7 +144,17 @@ def _read_kits(folder: Path) -> Mapping[str, Sequence[Layers]]:
 @lru_cache(maxsize=64)
 def _stroke(path: Path, pitch: float, decay_s: float) -> Audio:
     """A sample at another pitch, with a peak of 1 and a faster end."""
-    audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    try:
+        audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _broken(path, error) from error
     mono = soxr.resample(audio.mean(axis=1), rate * pitch, SAMPLE_RATE_HZ)
     mono = mono[: round(_LONGEST_S * SAMPLE_RATE_HZ)]
     return peak_normalised(mono) * np.exp(-np.arange(mono.size) / SAMPLE_RATE_HZ / decay_s)
+
+
+def _broken(path: Path, error: Exception) -> StemwrightError:
+    return StemwrightError(
+        "drum-kit-damaged",
+        f"{path}: {error}. Install its kit again, or take it out of the folder.",
+    )

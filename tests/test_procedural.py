@@ -123,6 +123,16 @@ def test_a_folder_without_kits_is_told(tmp_path):
     assert caught.value.code == "drum-kits-missing"
 
 
+@pytest.mark.parametrize("name", ["drumkit.xml", "Kick loud.wav"])
+def test_a_damaged_kit_is_named(kits, name):
+    for folder in ("old", "new"):
+        (kits / folder / name).write_bytes(b"<nothing")
+    score = Score(60.0, 1.0, (Track(0, (Note(0.0, 0.2, 36, 127),), is_drums=True),))
+    with pytest.raises(StemwrightError, match=name) as caught:
+        DrumKits(kits).play(score, Random(0))
+    assert caught.value.code == "drum-kit-damaged"
+
+
 @pytest.mark.parametrize(
     ("stem", "told"), [("drums", "none are named"), ("piano", "drums, bass, guitar, other")]
 )
