@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from presets import StemwrightError
 
@@ -218,7 +219,9 @@ class Separator:
 
     def _agreed(self, masks: Float, mix: Float, pool: Executor) -> Float:
         """Masks (priors, batch, frames, bands) brought nearer to the song's own spectra."""
-        anew = np.stack(list(pool.map(song_masks, masks.swapaxes(0, 1), mix)), axis=1)
+        # products this small are slower on many threads, and their bytes would tell how many
+        with threadpool_limits(1, "blas"):
+            anew = np.stack(list(pool.map(song_masks, masks.swapaxes(0, 1), mix)), axis=1)
         return blended(masks, anew, self.plan.mask.song_weight)
 
     def _search_latents(
