@@ -34,13 +34,6 @@ def song_masks(masks: Float, mix: Float) -> Float:
     return np.asarray(np.mean(trials, axis=0), np.float32)
 
 
-def blended(masks: Float, others: Float, share: float) -> Float:
-    """Weighted geometric mean of two sets of masks (priors, ...), summing to one again."""
-    logs = (1 - share) * np.log(np.maximum(masks, _LEAST))
-    mean = np.exp(logs + share * np.log(np.maximum(others, _LEAST)))
-    return np.asarray(mean / mean.sum(axis=0), np.float32)
-
-
 def _from_spectra(shares: Float, whole: Float, atoms: int) -> Float:
     """Masks of `atoms` spectra per stem; shares (priors, frames, bands) and their sum's stand-in,
     the whole mix (frames, bands), are compressed."""

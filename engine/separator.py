@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from presets import StemwrightError
 
 from .audio import MixReader, SourceInfo
-from .dictionaries import blended, song_masks
+from .dictionaries import song_masks
 from .frames import Synthesis, stream_frames
 from .layout import ChannelGroups
 from .masks import Estimator, MaskPlan, combine, level
@@ -222,7 +222,7 @@ class Separator:
         # products this small are slower on many threads, and their bytes would tell how many
         with threadpool_limits(1, "blas"):
             anew = np.stack(list(pool.map(song_masks, masks.swapaxes(0, 1), mix)), axis=1)
-        return blended(masks, anew, self.plan.mask.song_weight)
+        return combine(anew, masks, mix, MaskPlan(flow_weight=self.plan.mask.song_weight))
 
     def _search_latents(
         self,

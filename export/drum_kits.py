@@ -22,7 +22,7 @@ import soxr
 from presets import StemwrightError
 
 from .midi import Note, Score
-from .procedural import SAMPLE_RATE_HZ, TAIL_S, Audio, add_at, coloured, peak_normalised
+from .procedural import SAMPLE_RATE_HZ, Audio, add_at, coloured, peak_normalised, silence
 
 # Which drum an instrument of a kit is, by its name; the first that fits.
 _NAMES = {
@@ -91,16 +91,15 @@ class DrumKits:
 
     def play(self, score: Score, rng: Random) -> Audio:
         """Play a drum score on a kit put together at random; mono, (samples,)."""
-        samples = round((score.seconds + TAIL_S) * SAMPLE_RATE_HZ)
         kit: dict[tuple[str, int], Drum] = {}
         buses: dict[str, Audio] = {}
         for note in (note for track in score.tracks for note in track.notes):
             name = _DRUM_OF_PITCH.get(note.pitch, _ANY)
             drum = self._drum(kit, name, note, rng)
             velocity = min(max(note.velocity / 127, 0.05), 1.0)
-            bus = buses.setdefault(name, np.zeros(samples))
+            bus = buses.setdefault(name, silence(score))
             add_at(bus, note.start * 60 / score.tempo_bpm, drum.hit(velocity))
-        mixed = np.zeros(samples)
+        mixed = silence(score)
         for bus in buses.values():
             mixed += coloured(bus, rng, bells=2, most_db=6.0) * 10 ** (rng.uniform(-4, 4) / 20)
         if rng.random() < 0.4:

@@ -25,7 +25,7 @@ Audio = NDArray[np.float64]
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 1.0
 _LONGEST_NOTE_S = 6.0
-_NYQUIST_SHARE_HZ = 16_000.0  # partials above are left out
+_HIGHEST_HZ = 16_000.0  # partials above are left out
 _FAINT = 2e-3  # partials below this share of the first are, too
 _LEAST = 1e-9
 
@@ -79,7 +79,7 @@ class String:
         for k in range(1, self.partials):
             partial_hz = k * hz * np.sqrt(1 + self.stiffness * k * k)
             strength = abs(np.sin(np.pi * k * self.place)) / k**slope
-            if partial_hz > _NYQUIST_SHARE_HZ:
+            if partial_hz > _HIGHEST_HZ:
                 break
             if strength > _FAINT:
                 fall = 6.9 / self.decay_s * (1 + self.damping * k * k)
@@ -145,7 +145,7 @@ class Subtractive:
         wave, start = np.zeros_like(time), rng.uniform(0, 2 * np.pi)
         for k in range(1, 40, 2 if self.odd_only else 1):
             passed = 1 / (1 + (k * hz / cutoff_hz) ** (2 * self.order))
-            if k * hz > _NYQUIST_SHARE_HZ or passed.max() / k < _FAINT:
+            if k * hz > _HIGHEST_HZ or passed.max() / k < _FAINT:
                 break
             wave += passed / k * np.sin(2 * np.pi * k * hz * time + k * start)
         return wave
@@ -184,9 +184,9 @@ class FrequencyModulated:
 
 def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Audio:
     """Play a score, every track on a voice of its own and about as loud as the others."""
-    out, beat_s = _silence(score), 60 / score.tempo_bpm
+    out, beat_s = silence(score), 60 / score.tempo_bpm
     for track in score.tracks:
-        voice, played = voice_of_track(), _silence(score)
+        voice, played = voice_of_track(), silence(score)
         for note in track.notes:
             hz = 440 * 2 ** ((note.pitch - 69) / 12)
             velocity = min(max(note.velocity / 127, 0.05), 1.0)
@@ -282,7 +282,8 @@ def add_at(out: Audio, second: float, audio: Audio) -> None:
     out[first : first + audio.size] += audio
 
 
-def _silence(score: Score) -> Audio:
+def silence(score: Score) -> Audio:
+    """As long as the score and what rings on."""
     return np.zeros(round((score.seconds + TAIL_S) * SAMPLE_RATE_HZ))
 
 

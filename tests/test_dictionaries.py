@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.dictionaries import blended, song_masks
+from engine.dictionaries import song_masks
+from engine.masks import MaskPlan, combine
 
 FRAMES, BANDS = 120, 40
 
@@ -39,7 +40,7 @@ def sdr_db(song, masks):
 def test_errors_that_do_not_repeat_are_taken_back(song, rng):
     masks = wavering(rng, true_masks(song))
     mix = song.sum(axis=0)
-    anew = blended(masks, song_masks(masks, mix), 0.6)
+    anew = combine(song_masks(masks, mix), masks, mix, MaskPlan(flow_weight=0.6))
     assert np.all(sdr_db(song, anew) > sdr_db(song, masks) + 1)
 
 
@@ -83,5 +84,7 @@ def test_a_share_of_nothing_changes_nothing(rng):
         rng.dirichlet(np.ones(3), (FRAMES, BANDS)).astype(np.float32).transpose(2, 0, 1)
         for _ in range(2)
     )
-    np.testing.assert_allclose(blended(masks, others, 0), masks, atol=1e-6)
-    np.testing.assert_allclose(blended(masks, others, 1), others, atol=1e-6)
+    mix = np.ones((FRAMES, BANDS), np.float32)
+    for share, expected in ((0, masks), (1, others)):
+        blended = combine(others, masks, mix, MaskPlan(flow_weight=share))
+        np.testing.assert_allclose(blended, expected, atol=1e-6)
