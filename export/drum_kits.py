@@ -1,14 +1,15 @@
 """Drums played on kits that nobody has seen together: the kick of one, the snare of another.
 
 Reads the drum kits of the Hydrogen drum machine (Debian: `hydrogen-drumkits`): a folder for each
-with `drumkit.xml` and one-shot samples. A song's kit is put together at random from all of them,
-every drum tuned, shortened, equalised and set in level anew.
+with `drumkit.xml` and one-shot samples. A song's kit is put together at random from all of them
+and from computed drums, every one tuned, shortened, equalised and set in level anew, and the whole
+is put into a room.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,8 +22,9 @@ import soxr
 
 from presets import StemwrightError
 
-from .midi import Note, Score
-from .procedural import SAMPLE_RATE_HZ, Audio, add_at, coloured, peak_normalised, silence
+from .computed_drums import random_strike
+from .midi import Score
+from .procedural import SAMPLE_RATE_HZ, Audio, add_at, coloured, fft_size, peak_normalised, silence
 
 # Which drum an instrument of a kit is, by its name; the first that fits.
 _NAMES = {
@@ -56,24 +58,28 @@ _DRUM_OF_PITCH = {
 _NEEDED = ("kick", "snare", "hat")
 _ANY = "hat"  # what nobody has, a hi-hat plays
 _LONGEST_S = 4.0
+_COMPUTED_SHARES = (0.0, 0.0, 0.5, 1.0)  # of a kit's drums: recorded ones, computed ones, both
+
+_TAKES = 4  # strokes of a computed drum that differ
 
 Layers = tuple[Path, ...]  # of one drum, from soft to loud
 
 
 @dataclass(frozen=True)
-class Drum:
-    """One drum of a song's kit: its samples, and what was done to them."""
+class Sampled:
+    """A drum of a kit that was recorded, and what was done to it."""
 
     layers: Layers
     pitch: float
-    gain: float
     decay_s: float
 
     def hit(self, velocity: float) -> Audio:
-        """One stroke; velocity is within 0 and 1."""
+        """One stroke with a peak of 1; velocity is within 0 and 1."""
         layer = self.layers[min(int(velocity * len(self.layers)), len(self.layers) - 1)]
-        loudness = velocity**1.3 * self.gain
-        return np.asarray(_stroke(layer, self.pitch, self.decay_s) * loudness, np.float64)
+        return _stroke(layer, self.pitch, self.decay_s)
+
+
+Hit = Callable[[float], Audio]  # one stroke, by velocity
 
 
 class DrumKits:
@@ -91,33 +97,52 @@ class DrumKits:
 
     def play(self, score: Score, rng: Random) -> Audio:
         """Play a drum score on a kit put together at random; mono, (samples,)."""
-        kit: dict[tuple[str, int], Drum] = {}
+        computed = rng.choice(_COMPUTED_SHARES)
+        kit: dict[tuple[str, int], tuple[Hit, float]] = {}
         buses: dict[str, Audio] = {}
         for note in (note for track in score.tracks for note in track.notes):
             name = _DRUM_OF_PITCH.get(note.pitch, _ANY)
-            drum = self._drum(kit, name, note, rng)
+            place = name, note.pitch if name == "tom" else 0  # toms differ by pitch
+            if place not in kit:
+                kit[place] = self._drum(*place, computed, rng), _level(name, rng)
+            hit, gain = kit[place]
             velocity = min(max(note.velocity / 127, 0.05), 1.0)
             bus = buses.setdefault(name, silence(score))
-            add_at(bus, note.start * 60 / score.tempo_bpm, drum.hit(velocity))
+            add_at(bus, note.start * 60 / score.tempo_bpm, gain * velocity**1.3 * hit(velocity))
         mixed = silence(score)
         for bus in buses.values():
             mixed += coloured(bus, rng, bells=2, most_db=6.0) * 10 ** (rng.uniform(-4, 4) / 20)
+        if rng.random() < 0.6:
+            mixed = in_a_room(mixed, rng)
         if rng.random() < 0.4:
             mixed = np.tanh(peak_normalised(mixed) * 10 ** (rng.uniform(3, 12) / 20))
         return coloured(mixed, rng, bells=2, most_db=5.0)
 
-    def _drum(self, kit: dict[tuple[str, int], Drum], name: str, note: Note, rng: Random) -> Drum:
-        """The kit's drum of that name, chosen at its first stroke; toms differ by pitch."""
-        tuned = note.pitch if name == "tom" else 0
-        if (name, tuned) not in kit:
-            pitch = 2 ** (rng.uniform(-4, 4) / 12)
-            if tuned:
-                pitch *= 2 ** ((tuned - 45) / 24)
-            loud = (0.7, 1.2) if name in ("kick", "snare") else (0.25, 1.0)
-            layers = rng.choice(self._drums[name] or self._drums[_ANY])
-            decay_s = rng.choice((9.0, 9.0, 0.08, 0.2, 0.4))
-            kit[name, tuned] = Drum(layers, pitch, rng.uniform(*loud), decay_s)
-        return kit[name, tuned]
+    def _drum(self, name: str, pitch: int, computed: float, rng: Random) -> Hit:
+        """The kit's drum of that name, chosen at its first stroke."""
+        if rng.random() < computed:
+            strike = random_strike(rng, name, pitch)
+            takes = [peak_normalised(strike(rng)) for _ in range(_TAKES)]
+            return lambda velocity: rng.choice(takes)
+        tuned = 2 ** (rng.uniform(-4, 4) / 12) * (2 ** ((pitch - 45) / 24) if pitch else 1.0)
+        layers = rng.choice(self._drums[name] or self._drums[_ANY])
+        return Sampled(layers, tuned, rng.choice((9.0, 9.0, 0.08, 0.2, 0.4))).hit
+
+
+def in_a_room(audio: Audio, rng: Random) -> Audio:
+    """With the tail of a random room: noise that dies away, from one to 12 dB below the drums."""
+    decay_s, before_s = 10 ** rng.uniform(-1.7, -0.7), rng.uniform(0.0, 0.02)  # to 1/e
+    time = np.arange(round((6 * decay_s + before_s) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ - before_s
+    tail = np.random.default_rng(rng.getrandbits(32)).standard_normal(time.size)
+    tail *= np.where(time > 0, np.exp(-np.maximum(time, 0) / decay_s), 0)
+    tail = coloured(tail / np.sqrt(np.sum(tail**2)), rng, bells=2, most_db=6.0)
+    size = fft_size(audio.size + tail.size - 1)
+    rung = np.fft.irfft(np.fft.rfft(audio, size) * np.fft.rfft(tail, size), size)
+    return audio + 10 ** (rng.uniform(-12.0, -1.0) / 20) * rung[: audio.size]
+
+
+def _level(drum: str, rng: Random) -> float:
+    return rng.uniform(0.7, 1.2) if drum in ("kick", "snare") else rng.uniform(0.25, 1.0)
 
 
 def _read_kits(folder: Path) -> Mapping[str, Sequence[Layers]]:

@@ -8,7 +8,9 @@ import soundfile
 from click.testing import CliRunner
 
 import stemwright
-from export.drum_kits import DrumKits
+from export import drum_kits
+from export.computed_drums import random_strike
+from export.drum_kits import DrumKits, in_a_room
 from export.midi import Note, Score, Track
 from export.midi_render import compose, procedural_corpus
 from export.procedural import (
@@ -57,6 +59,12 @@ def kits(tmp_path):
     return tmp_path / "kits"
 
 
+@pytest.fixture
+def recorded_alone(monkeypatch):
+    """No drum of any kit is computed."""
+    monkeypatch.setattr(drum_kits, "_COMPUTED_SHARES", (0.0,))
+
+
 def spectrum_peak_hz(audio):
     spectrum = np.abs(np.fft.rfft(audio * np.hanning(audio.size)))
     return np.argmax(spectrum) * SAMPLE_RATE_HZ / audio.size
@@ -98,6 +106,7 @@ def test_what_lies_outside_a_song_is_left_out():
     assert out.sum() == 30 + 20
 
 
+@pytest.mark.usefixtures("recorded_alone")
 def test_drums_sound_where_they_are_hit(kits):
     notes = (Note(0.0, 0.2, 36, 100), Note(1.0, 0.2, 38, 100), Note(2.0, 0.2, 42, 100))
     score = Score(60.0, 3.0, (Track(0, notes, is_drums=True),))
@@ -123,6 +132,51 @@ def test_a_folder_without_kits_is_told(tmp_path):
     assert caught.value.code == "drum-kits-missing"
 
 
+DRUMS = sorted({*drum_kits._DRUM_OF_PITCH.values()})
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("drum", DRUMS)
+def test_a_computed_drum_is_struck_once_and_dies_away(drum, seed):
+    audio = random_strike(Random(seed), drum, 45)(Random(seed))
+    assert np.isfinite(audio).all()
+    loud = np.abs(audio) > 0.1 * np.abs(audio).max()
+    assert np.flatnonzero(loud)[0] < 0.06 * SAMPLE_RATE_HZ
+    assert np.abs(audio[-100:]).max() < 0.05 * np.abs(audio).max()
+
+
+def test_computed_drums_differ_from_song_to_song_and_toms_from_each_other():
+    kicks = [random_strike(Random(seed), "kick", 36)(Random(0)) for seed in range(8)]
+    assert len({kick.tobytes() for kick in kicks}) == 8
+    assert all(spectrum_peak_hz(kick) < 300 for kick in kicks)
+    low, high = (random_strike(Random(2), "tom", pitch)(Random(0)) for pitch in (41, 50))
+    assert spectrum_peak_hz(high) / spectrum_peak_hz(low) == pytest.approx(2, rel=0.15)
+
+
+def test_a_kit_can_be_computed_whole(monkeypatch, kits):
+    monkeypatch.setattr(drum_kits, "_COMPUTED_SHARES", (1.0,))
+    for kick in kits.glob("*/*.wav"):
+        kick.write_bytes(b"not read")
+    score = compose("drums", Random(0), 8.0)
+    one, again, two = (DrumKits(kits).play(score, Random(seed)) for seed in (1, 1, 2))
+    assert one.tobytes() == again.tobytes() != two.tobytes()
+    assert np.sqrt(np.mean(one**2)) > 1e-3
+
+
+def test_a_room_rings_on_and_leaves_what_was_there():
+    click = np.zeros(SAMPLE_RATE_HZ)
+    click[4410] = 1.0
+    for seed in range(5):
+        heard = in_a_room(click, Random(seed))
+        assert heard.size == click.size
+        assert not np.abs(heard[:4410]).max() > 1e-9
+        added = heard - click
+        ratio_db = 10 * np.log10((added**2).sum())
+        assert -19 < ratio_db < 6
+        assert (added[4410:8820] ** 2).sum() > 10 * (added[-4410:] ** 2).sum()
+
+
+@pytest.mark.usefixtures("recorded_alone")
 @pytest.mark.parametrize("name", ["drumkit.xml", "Kick loud.wav"])
 def test_a_damaged_kit_is_named(kits, name):
     for folder in ("old", "new"):
