@@ -212,8 +212,8 @@ def systems(
     `others`, engines with other priors, do: ours if they have heads, else the paper's search."""
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
-    flows_alone = _searching(guided_steps=0, flow_weight=1, song_weight=0)
-    estimate_alone = _searching(tier="draft", song_weight=0)
+    flows_alone = _searching(guided_steps=0, flow_weight=1, song_weight=0, spatial=False)
+    estimate_alone = _searching(tier="draft", song_weight=0, spatial=False)
     shared = " ".join(engine.priors)
     rows = {"mixture / K": Row(even_shares, 0, shared)}
     files = _nmf_files(recordings, list(engine.priors))

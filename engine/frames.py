@@ -6,7 +6,7 @@ Both hold a few windows of audio, never the recording, so memory does not grow w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from .spectrogram import Stft
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
+Item = TypeVar("Item")
 
 
 class Block(Protocol):
@@ -49,6 +50,15 @@ def stream_frames(
         yield stft.analyse(buffer[:, :needed], frames)
         buffer = buffer[:, frames * stft.hop :]
         done += frames
+
+
+def with_next(items: Iterator[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Each item with its successor, None behind the last."""
+    current = next(items, None)
+    while current is not None:
+        following = next(items, None)
+        yield current, following
+        current = following
 
 
 class Synthesis:

@@ -379,6 +379,7 @@ def _plan(settings: dict[str, Any], seed: int) -> Plan:
             power=settings["mask_power"],
             flow_weight=settings["flow_weight"],
             song_weight=settings["song_weight"],
+            spatial=settings["spatial"],
         ),
         start=settings["start"],
         seed=seed,

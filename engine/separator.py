@@ -23,11 +23,12 @@ from presets import StemwrightError
 
 from .audio import MixReader, SourceInfo
 from .dictionaries import song_masks
-from .frames import Synthesis, stream_frames
+from .frames import Synthesis, stream_frames, with_next
 from .layout import ChannelGroups
 from .masks import Estimator, MaskPlan, combine, level
 from .prior import Prior
 from .search import SearchPlan, SearchResult, divergence, search
+from .spatial import Shared, shared_out
 from .spectrogram import FrontEnd, Stft
 
 Float = NDArray[np.float32]
@@ -276,21 +277,25 @@ class Separator:
         syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
         total, done = stft.frames(info.frames), 0
 
-        def audible(masks: Float, block: Complex, synthesis: Synthesis, last: bool) -> Float:
-            return synthesis.add(_masked(block, masks, groups, band), last=last)
+        def audible(index: int, shared: Shared, last: bool) -> Float:
+            return syntheses[index].add(shared.stem(index), last=last)
 
         with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+            blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
             cores = self._masks(workspace, _segments(stft, info))
-            for block in stream_frames(reader, stft, info.channels, info.frames, CORE):
-                done += block.shape[1]
-                masks = next(cores)[:, :, : block.shape[1]]
-                audio = pool.map(audible, masks, repeat(block), syntheses, repeat(done == total))
+            masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
+            spatial = self.plan.mask.spatial and self.plan.mask.output == "masks"
+            for shared in shared_out(masked, groups, band, spatial=spatial):
+                done += shared.mix.shape[1]
+                everyone = range(len(self.stems))
+                audio = pool.map(audible, everyone, repeat(shared), repeat(done == total))
                 if meter is not None:  # on this thread, while the pool works
                     rate = info.sample_rate
                     views = [
-                        self.front_end.band_magnitudes(block[list(g)], rate) for g in groups.groups
+                        self.front_end.band_magnitudes(shared.mix[list(g)], rate)
+                        for g in groups.groups
                     ]
-                    meter(masks, np.stack(views))
+                    meter(shared.masks, np.stack(views))
                 sink(dict(zip(self.stems, audio, strict=True)))
 
     def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:
@@ -298,7 +303,7 @@ class Separator:
         cross-faded with the neighbours: sums of one stay sums of one."""
         rise = ((np.arange(2 * FADE) + 0.5) / (2 * FADE)).astype(np.float32)[:, None]
         previous: Float | None = None
-        for segment, following in _pairs(self._windows_on_disk(workspace, segments)):
+        for segment, following in with_next(self._windows_on_disk(workspace, segments)):
             core = segment[:, :, FADE : FADE + CORE].copy()
             if previous is not None:
                 share = rise[FADE:]
@@ -354,36 +359,12 @@ class Batch:
             return cls(masks, windows, float(first), float(last), steps)
 
 
-def _masked(
-    spectrogram: Complex, masks: Float, groups: ChannelGroups, band: NDArray[np.intp]
-) -> Complex:
-    """One stem's share of every channel, (channels, frames, bins).
-
-    Shape: masks (groups, frames, bands), band (bins,) says which band each bin belongs to.
-    """
-    share = np.zeros_like(spectrogram)
-    for mask, group in zip(masks, groups.groups, strict=True):
-        full = mask[:, band]  # (frames, bins)
-        for channel in group:
-            np.multiply(full, spectrogram[channel], out=share[channel])
-    return share
-
-
 def _batch_path(workspace: Path, first: int) -> Path:
     return workspace / f"masks-{first:06d}.npz"
 
 
 def _segments(stft: Stft, info: SourceInfo) -> int:
     return -(-stft.frames(info.frames) // CORE)
-
-
-def _pairs(items: Iterator[Float]) -> Iterator[tuple[Float, Float | None]]:
-    """Each item with its successor, None behind the last."""
-    current = next(items, None)
-    while current is not None:
-        following = next(items, None)
-        yield current, following
-        current = following
 
 
 def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:

@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "output": "masks",
     "mask_power": 1.0,
     "song_weight": 0.5,
+    "spatial": True,
 }
 
 
@@ -67,6 +68,9 @@ class SearchSettings(BaseModel):
         ge=0,
         le=1,
         description="share of the song's own spectra in the masks; 0 leaves them as they are",
+    )
+    spatial: bool | None = Field(
+        default=None, description="heed where each stem stands between left and right"
     )
 
     def resolved(self, tier: str | None = None) -> dict[str, Any]:
