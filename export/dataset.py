@@ -7,6 +7,7 @@ contrastive term asks it. The likelihood term therefore never sees two stems.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -266,7 +267,8 @@ def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Pa
         stored = cache / f"{key.hexdigest()}.npy"
         if not stored.exists():
             cache.mkdir(parents=True, exist_ok=True)
-            aside = stored.with_suffix(".part.npy")
+            # a name of this process alone: two trainings may share a cache
+            aside = stored.with_suffix(f".{os.getpid()}.part.npy")
             np.save(aside, _magnitudes(recording, front_end, variant))
             aside.replace(stored)
         magnitudes = np.load(stored, allow_pickle=False)

@@ -23,6 +23,7 @@ from engine import FrontEndCard
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Corpus
 from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+from .finishing import finish
 from .rounds import learning_rate, rounds
 
 Float = NDArray[np.float32]
@@ -83,6 +84,8 @@ class RandomMixes:
         Shape: all (batch, frames, bands).
         """
         drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
+        for name, magnitudes in drawn.items():
+            finish(rng, magnitudes, name)
         for seat in self._seats:
             self._balance(rng, [drawn[part] for part in seat])
         power = sum((m**2 for m in drawn.values()), np.float32(0))
