@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .procedural import SAMPLE_RATE_HZ, Audio, high_pass, low_pass, peak_normalised
+from .procedural import SAMPLE_RATE_HZ, Audio, high_pass, low_pass, peak_normalised, times
 
 _SILENT_AFTER = 7.0  # times the decay's constant: -60 dB
 _LONGEST_S = 4.0
@@ -198,8 +198,7 @@ def random_strike(rng: Random, drum: str, pitch: int) -> Strike:
 
 
 def _times(decay_s: float) -> Audio:
-    seconds = min(_SILENT_AFTER * decay_s, _LONGEST_S)
-    return np.arange(round(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    return times(min(_SILENT_AFTER * decay_s, _LONGEST_S))
 
 
 def _noise(rng: Random, samples: int) -> Audio:

@@ -71,7 +71,7 @@ class String:
         )
 
     def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
-        time = _times(seconds + self.release_s)
+        time = times(seconds + self.release_s)
         played = np.zeros_like(time)
         depth = self.vibrato * np.minimum(time / 0.3, 1.0) if seconds > 0.4 else 0.0 * time
         phase = 2 * np.pi * np.cumsum(1 + depth * np.sin(2 * np.pi * 5 * time)) / SAMPLE_RATE_HZ
@@ -130,7 +130,7 @@ class Subtractive:
         )
 
     def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
-        time = _times(seconds + self.release_s)
+        time = times(seconds + self.release_s)
         fading = np.exp(-time / self.decay_s)
         wobble = 1 + self.wobble * np.sin(2 * np.pi * self.wobble_hz * time)
         cutoff_hz = self.cutoff_hz * (1 + self.sweep * fading) * wobble * (0.5 + velocity)
@@ -180,7 +180,7 @@ class FrequencyModulated:
         )
 
     def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
-        time = _times(seconds + self.release_s)
+        time = times(seconds + self.release_s)
         index = self.index * velocity * np.exp(-time / self.index_decay_s)
         angle = 2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)
         played = np.sin(angle + index * np.sin(self.ratio * angle)) * np.exp(-time / self.decay_s)
@@ -292,7 +292,8 @@ def silence(score: Score) -> Audio:
     return np.zeros(round((score.seconds + TAIL_S) * SAMPLE_RATE_HZ))
 
 
-def _times(seconds: float) -> Audio:
+def times(seconds: float) -> Audio:
+    """The time of every sample."""
     return np.arange(max(round(seconds * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
 
 
