@@ -37,6 +37,17 @@ class BandPlan:
         return np.clip(band, 0, self.bands - 1).astype(np.intp)
 
 
+def summed_by_band(
+    values: NDArray[np.inexact], band: NDArray[np.intp], bands: int
+) -> NDArray[np.inexact]:
+    """Sums over the bins of each band, (..., bins) -> (..., bands); `band` (bins,) rises. A band
+    in which no bin lies, as there are some at low rates, has zero."""
+    starts = np.flatnonzero(np.diff(band, prepend=-1))
+    sums = np.zeros((*values.shape[:-1], bands), values.dtype)
+    sums[..., band[starts]] = np.add.reduceat(values, starts, axis=-1)
+    return sums
+
+
 def log_band_plan(
     bands: int, *, bin_hz: float, low_hz: float, high_hz: float, first_hz: float
 ) -> BandPlan:

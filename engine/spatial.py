@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .bands import summed_by_band
 from .frames import with_next
 from .layout import ChannelGroups
 
@@ -98,13 +99,11 @@ def images(pair: Complex, masks: Float, band: NDArray[np.intp]) -> Images:
     """
     left, right = pair.astype(np.complex128)
     products = (left * left.conj(), left * right.conj(), right * left.conj(), right * right.conj())
-    starts = np.flatnonzero(np.diff(band, prepend=-1))
-    held = band[starts]  # at low rates some bands have no bin
-    certain = masks[:, :, held].astype(np.float64) ** _CERTAIN
+    certain = masks.astype(np.float64) ** _CERTAIN
     found = np.zeros((len(masks), masks.shape[2], 4), np.complex128)
     for entry, product in enumerate(products):
-        summed = np.add.reduceat(product, starts, axis=1)
-        found[:, held, entry] = np.einsum("stb,tb->sb", certain, summed)
+        summed = summed_by_band(product, band, masks.shape[2])
+        found[:, :, entry] = np.einsum("stb,tb->sb", certain, summed)
     return found.reshape(*found.shape[:2], 2, 2)
 
 

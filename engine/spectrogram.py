@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .bands import BandPlan
+from .bands import BandPlan, summed_by_band
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -141,11 +141,8 @@ class FrontEnd:
         inside = np.arange(stft.bins) * (sample_rate / stft.n_fft) < self.plan.edges_hz[-1]
         last = int(inside.sum())
         band = self.band_of_bin(sample_rate)[:last]
-        starts = np.flatnonzero(np.diff(band, prepend=-1))
-        summed = np.add.reduceat(power[:, :last], starts, axis=1)
-        out = np.zeros((power.shape[0], self.plan.bands), np.float32)
-        out[:, band[starts]] = np.sqrt(summed)
-        return np.asarray(out / stft.window.sum(), np.float32)
+        root = np.sqrt(summed_by_band(power[:, :last], band, self.plan.bands))
+        return np.asarray(root / stft.window.sum(), np.float32)
 
     def magnitudes(self, audio: Float, sample_rate: int) -> Float:
         """Band magnitudes of a whole recording: (channels, samples) -> (frames, bands)."""
