@@ -26,6 +26,7 @@ from presets import StemwrightError
 
 from . import procedural
 from .chord_parts import guitar_tracks, piano_tracks
+from .computed_pianos import piano
 from .drum_kits import DrumKits
 from .ensemble_parts import ensemble_tracks
 from .harmony import Song, random_song
@@ -46,6 +47,7 @@ COMPOSERS: dict[str, Callable[[Song, Random], tuple[Track, ...]]] = {
 PROCEDURAL: dict[str, Callable[[Score, Random], NDArray[np.float64]]] = {
     "bass": procedural.bass,
     "guitar": procedural.guitar,
+    "piano": piano,
     "other": procedural.other,
 }
 

@@ -24,8 +24,8 @@ Audio = NDArray[np.float64]
 
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 1.0
-_LONGEST_NOTE_S = 6.0
-_HIGHEST_HZ = 16_000.0  # partials above are left out
+LONGEST_NOTE_S = 6.0
+HIGHEST_HZ = 16_000.0  # partials above are left out
 _FAINT = 2e-3  # partials below this share of the first are, too
 _LEAST = 1e-9
 
@@ -54,6 +54,7 @@ class String:
     partials: int
     vibrato: float
     noise: float  # of the finger or the plectrum
+    attack_s: float
 
     @classmethod
     def random(cls, rng: Random, *, low: bool) -> String:
@@ -62,12 +63,13 @@ class String:
             place=rng.uniform(0.05, 0.4),
             slope=rng.uniform(0.6, 2.2 if low else 1.6),
             stiffness=10 ** rng.uniform(-5.0, -3.3),
-            decay_s=rng.uniform(0.8, 6.0 if low else 9.0),
+            decay_s=10 ** rng.uniform(0.2, 1.3) if low else rng.uniform(0.8, 9.0),
             damping=10 ** rng.uniform(-3.0, -1.0),
             release_s=rng.uniform(0.02, 0.12),
             partials=rng.randint(12, 40),
             vibrato=rng.uniform(0.0, 0.004),
             noise=rng.choice((0.0, 0.02, 0.1)) * rng.random(),
+            attack_s=rng.choice((0.001, 0.01, 0.03)) if low else 0.001,
         )
 
     def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
@@ -79,7 +81,7 @@ class String:
         for k in range(1, self.partials):
             partial_hz = k * hz * np.sqrt(1 + self.stiffness * k * k)
             strength = abs(np.sin(np.pi * k * self.place)) / k**slope
-            if partial_hz > _HIGHEST_HZ:
+            if partial_hz > HIGHEST_HZ:
                 break
             if strength > _FAINT:
                 fall = 6.9 / self.decay_s * (1 + self.damping * k * k)
@@ -87,7 +89,7 @@ class String:
         touched = min(time.size, round(0.03 * SAMPLE_RATE_HZ))
         scratch = np.random.default_rng(rng.getrandbits(32)).standard_normal(touched)
         played[:touched] += self.noise * scratch * np.linspace(1, 0, touched) ** 2
-        return velocity * played * _edges(time.size, 0.001, self.release_s)
+        return velocity * played * edges(time.size, self.attack_s, self.release_s)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Subtractive:
             cents = rng.uniform(-self.detune_cents, self.detune_cents)
             played += self._oscillator(hz * 2 ** (cents / 1200), time, cutoff_hz, rng)
         loudness = self.sustain + (1 - self.sustain) * fading
-        return velocity * played * loudness * _edges(time.size, self.attack_s, self.release_s)
+        return velocity * played * loudness * edges(time.size, self.attack_s, self.release_s)
 
     def _oscillator(self, hz: float, time: Audio, cutoff_hz: Audio, rng: Random) -> Audio:
         steepness = 2 * self.order
@@ -149,7 +151,7 @@ class Subtractive:
         wave, partial, next_one = np.zeros_like(time), turn, turn**step  # partial k is turn^k
         for k in range(1, 40, step):
             passed = 1 / (k + k ** (steepness + 1) * above)
-            if k * hz > _HIGHEST_HZ or passed.max() < _FAINT:
+            if k * hz > HIGHEST_HZ or passed.max() < _FAINT:
                 break
             wave += passed * partial.imag
             partial = partial * next_one
@@ -184,7 +186,7 @@ class FrequencyModulated:
         index = self.index * velocity * np.exp(-time / self.index_decay_s)
         angle = 2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)
         played = np.sin(angle + index * np.sin(self.ratio * angle)) * np.exp(-time / self.decay_s)
-        return velocity * played * _edges(time.size, self.attack_s, self.release_s)
+        return velocity * played * edges(time.size, self.attack_s, self.release_s)
 
 
 def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Audio:
@@ -195,7 +197,7 @@ def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Audi
         for note in track.notes:
             hz = 440 * 2 ** ((note.pitch - 69) / 12)
             velocity = min(max(note.velocity / 127, 0.05), 1.0)
-            seconds = min(note.length * beat_s, _LONGEST_NOTE_S)
+            seconds = min(note.length * beat_s, LONGEST_NOTE_S)
             add_at(played, note.start * beat_s, voice.note(hz, seconds, velocity, rng))
         out += rng.uniform(0.5, 1.0) * played / (np.sqrt(np.mean(played**2)) + _LEAST)
     return out
@@ -297,7 +299,7 @@ def times(seconds: float) -> Audio:
     return np.arange(max(round(seconds * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
 
 
-def _edges(samples: int, attack_s: float, release_s: float) -> Audio:
+def edges(samples: int, attack_s: float, release_s: float) -> Audio:
     """Ramps at both ends."""
     shape = np.ones(samples)
     rise, fall = (min(round(s * SAMPLE_RATE_HZ), samples // 2) + 1 for s in (attack_s, release_s))

@@ -64,6 +64,7 @@ def bass_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
     """One bass that keeps a pattern, varies it, and runs into every fourth or eighth bar."""
     patterns = [rng.choice(BASS_PATTERNS) for _ in range(2)]
     held = rng.uniform(0.45, 1.0)
+    connected = rng.random() < 0.6
     loudness = rng.randint(72, 112)
     phrase = rng.choice((4, 8))
     reference = rng.randint(33, 43)
@@ -78,6 +79,8 @@ def bass_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
         notes += [
             Note(n.start, n.length * held, n.pitch, n.velocity + loudness) for n in bar_notes
         ]
+    if connected:
+        notes = _legato(rng, notes)
     notes = humanised(rng, notes, song.tempo_bpm, 0.004)
     bends = _slides(rng, notes) if rng.random() < 0.3 else ()
     return (Track(rng.choice(BASS_PROGRAMS), tuple(notes), bends=bends),)
@@ -131,6 +134,15 @@ def _bass_bar(
         accent = 6 if step % 4 == 0 else -4
         notes.append(Note(song.beat_of(bar, step), length / 4, pitch, accent))
     return notes
+
+
+def _legato(rng: Random, notes: list[Note]) -> list[Note]:
+    """Every note held until the next one, or nearly so: most bass lines leave no gaps."""
+    ends = [note.start for note in notes[1:]] + [notes[-1].start + notes[-1].length]
+    return [
+        Note(n.start, (end - n.start) * rng.uniform(0.95, 1.05), n.pitch, n.velocity)
+        for n, end in zip(notes, ends, strict=True)
+    ]
 
 
 def _run(rng: Random, steps: int) -> str:

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 import stemwright
 from export import drum_kits
 from export.computed_drums import random_strike
+from export.computed_pianos import Hammered, Picked, piano
 from export.drum_kits import DrumKits, in_a_room
-from export.midi import Note, Score, Track
+from export.midi import Control, Note, Score, Track
 from export.midi_render import compose, procedural_corpus
 from export.procedural import (
     SAMPLE_RATE_HZ,
@@ -32,6 +33,8 @@ VOICES = {
     "subtractive": lambda rng: Subtractive.random(rng, low=False),
     "bass subtractive": lambda rng: Subtractive.random(rng, low=True),
     "modulated": FrequencyModulated.random,
+    "hammered": Hammered.random,
+    "picked": Picked.random,
 }
 NAMESPACE = ' xmlns="http://www.hydrogen-music.org/drumkit"'
 KICK_HZ, SNARE_HZ, HAT_HZ = 60, 400, 5000
@@ -83,7 +86,7 @@ def test_a_voice_plays_the_note_that_is_written(kind, seed):
     assert abs(audio[-1]) < 1e-6
 
 
-@pytest.mark.parametrize("instrument", [bass, guitar, other])
+@pytest.mark.parametrize("instrument", [bass, guitar, piano, other])
 def test_every_song_is_heard_and_has_an_instrument_of_its_own(instrument):
     score = compose(instrument.__name__, Random(1), 8.0)
     one, again, two = (instrument(score, Random(seed)) for seed in (1, 1, 2))
@@ -93,6 +96,47 @@ def test_every_song_is_heard_and_has_an_instrument_of_its_own(instrument):
     shapes = [np.abs(np.fft.rfft(song)) for song in (one, two)]
     alike = np.dot(*shapes) / np.prod([np.linalg.norm(s) for s in shapes])
     assert alike < 0.95
+
+
+def level_db(audio, second):
+    at = round(second * SAMPLE_RATE_HZ)
+    return 10 * np.log10(np.mean(audio[at : at + 4410] ** 2) + 1e-20)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hammered_string_dies_away_sooner_when_it_is_high_and_is_brighter_when_hit_hard(seed):
+    voice = Hammered.random(Random(seed))
+    low, high = (voice.note(hz, 3.0, 0.7, Random(0)) for hz in (110.0, 1760.0))
+    assert level_db(high, 0.2) - level_db(high, 2.0) > level_db(low, 0.2) - level_db(low, 2.0)
+
+    def brightness(velocity):
+        power = np.abs(np.fft.rfft(voice.note(262.0, 1.0, velocity, Random(0)))) ** 2
+        hz = np.fft.rfftfreq(2 * power.size - 2, 1 / SAMPLE_RATE_HZ)
+        return (power * hz).sum() / power.sum()
+
+    assert brightness(1.0) > brightness(0.2)
+
+
+def test_the_sustain_pedal_holds_a_piano_s_notes():
+    notes = (Note(0.0, 0.5, 60, 100), Note(4.0, 0.5, 60, 100))
+    pedal = (Control(0.1, 64, 127), Control(3.0, 64, 0), Control(3.1, 7, 80))
+    score = Score(60.0, 8.0, (Track(0, notes, controls=pedal),))
+    for seed in (1, 2, 5):
+        audio = piano(score, Random(seed))
+        held = level_db(audio, 2.0) - level_db(audio, 0.2)
+        released = level_db(audio, 6.0) - level_db(audio, 4.2)
+        assert held > released + 20
+
+
+def test_most_bass_lines_leave_no_gaps():
+    gaps = []
+    for seed in range(20):
+        (track,) = compose("bass", Random(seed), 8.0).tracks
+        ends = [note.start + note.length for note in track.notes[:-1]]
+        starts = [note.start for note in track.notes[1:]]
+        gaps.append(np.mean(np.maximum(np.subtract(starts, ends), 0)))
+    assert np.mean(np.array(gaps) < 0.06) == pytest.approx(0.6, abs=0.2)
+    assert max(gaps) > 0.3
 
 
 def test_what_lies_outside_a_song_is_left_out():
@@ -188,7 +232,7 @@ def test_a_damaged_kit_is_named(kits, name):
 
 
 @pytest.mark.parametrize(
-    ("stem", "told"), [("drums", "none are named"), ("piano", "drums, bass, guitar, other")]
+    ("stem", "told"), [("drums", "none are named"), ("flute", "drums, bass, guitar, piano, other")]
 )
 def test_what_cannot_be_played_is_told(stem, told, tmp_path):
     with pytest.raises(StemwrightError, match=told):
