@@ -75,12 +75,19 @@ def random_cut(rng: Rng, bands: int) -> Float:
 
 def random_dynamics(rng: Rng, excerpt: Float) -> Float:
     """A compressor's or expander's gain (frames, 1): the level's swings times a random ratio."""
+    return dynamics(excerpt, rng.uniform(*COMPRESSION), _ENVELOPE_FRAMES)
+
+
+def dynamics(excerpt: Float, ratio: float, envelope_frames: int) -> Float:
+    """The gain (frames, 1) that leaves `ratio` dB of a level's swing for every dB.
+
+    The level is that of the last few frames, so that with one onsets are held down as well.
+    """
     power = (excerpt**2).mean(axis=1)
-    smooth = np.convolve(power, np.ones(_ENVELOPE_FRAMES) / _ENVELOPE_FRAMES)[: power.size]
+    smooth = np.convolve(power, np.ones(envelope_frames) / envelope_frames)[: power.size]
     level_db = 10 * np.log10(smooth + _LEAST)
     swing_db = level_db - np.percentile(level_db, 75)
-    gain_db = (rng.uniform(*COMPRESSION) - 1) * swing_db
-    limited = np.clip(gain_db, -MOST_GAIN_DB, MOST_GAIN_DB)
+    limited = np.clip((ratio - 1) * swing_db, -MOST_GAIN_DB, MOST_GAIN_DB)
     return np.asarray(10 ** (limited / 20), np.float32)[:, None]
 
 

@@ -32,6 +32,8 @@ Rng = np.random.Generator
 _ABSENT = 0.15  # how often a seat is empty
 _UNION_ABSENT = 0.4  # how often one part of a seat with several does not play
 _LEVEL_SPREAD_DB = 4.0  # standard deviation of a seat's level in finished mixes
+# against the other seats, rounded from 43 MUSDB18 training songs
+_LEVEL_DB = MappingProxyType({"vocals": 0.5, "bass": -2.0, "drums": -1.0})
 _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count for the level
 _LEAST = 1e-5
 # random phases, drawn once: drawing them anew for every part took a third of a training step.
@@ -87,7 +89,7 @@ class RandomMixes:
         for name, magnitudes in drawn.items():
             finish(rng, magnitudes, name)
         for seat in self._seats:
-            self._balance(rng, [drawn[part] for part in seat])
+            self._balance(rng, [drawn[part] for part in seat], _LEVEL_DB.get(seat[0], 0.0))
         power = sum((m**2 for m in drawn.values()), np.float32(0))
         total = np.zeros_like(next(iter(drawn.values())), np.complex64)
         for magnitudes in drawn.values():
@@ -104,7 +106,7 @@ class RandomMixes:
         return np.asarray(mix * scale, np.float32), targets
 
     @staticmethod
-    def _balance(rng: Rng, seat: Sequence[Float]) -> None:
+    def _balance(rng: Rng, seat: Sequence[Float], level_db: float) -> None:
         """Bring everything at one seat together to a mix's level, in place, or leave it out."""
         batch = len(seat[0])
         for magnitudes in seat if len(seat) > 1 else ():
@@ -112,7 +114,8 @@ class RandomMixes:
         power = sum(np.square(m).sum(axis=2) for m in seat)  # (batch, frames)
         active = power >= _ACTIVE * power.max(axis=1, keepdims=True)
         loudness = (power * active).sum(axis=1) / active.sum(axis=1)
-        gain = 10 ** (rng.normal(0, _LEVEL_SPREAD_DB, batch) / 20) / np.sqrt(loudness + 1e-12)
+        drawn_db = rng.normal(level_db, _LEVEL_SPREAD_DB, batch)
+        gain = 10 ** (drawn_db / 20) / np.sqrt(loudness + 1e-12)
         gain[(loudness < 1e-9) | (rng.random(batch) < _ABSENT)] = 0
         for magnitudes in seat:
             magnitudes *= gain.astype(np.float32)[:, None, None]

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from .augment import random_dynamics
+from .augment import dynamics
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -26,10 +26,12 @@ FINISHED_DB = MappingProxyType(
         "drums": (-4, -7, -10, -16, -18, -18, -20, -22, -22, -22, -20, -19, -19, -20, -23, -30),
     }
 )
-_FINISHED = 0.85  # how often an excerpt is finished
-_SHARE = (0.3, 1.0)  # of the way to the finished spectrum
+# how often an excerpt is finished; basses of rendered songs stay as bright as they are
+_FINISHED = MappingProxyType({"vocals": 0.85, "bass": 0.7, "drums": 0.85})
+_SHARE = (0.2, 1.0)  # of the way to the finished spectrum
 _GAIN_DB = (-30.0, 9.0)  # what is not there is not raised out of the noise
-_STEADY = MappingProxyType({"bass": 0.5})  # how often dynamics are evened out on top
+_STEADY = MappingProxyType({"bass": 0.6})  # how often the level is evened out on top
+_STEADY_RATIO = (0.1, 0.8)  # dB that are left of a swing of one
 _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count
 _LEAST = 1e-12
 
@@ -44,8 +46,8 @@ def finish(rng: Rng, excerpts: Float, stem: str) -> None:
     wanted_db = np.array(FINISHED_DB[stem], np.float64)
     for excerpt in excerpts:
         if rng.random() < _STEADY.get(stem, 0.0):
-            excerpt *= random_dynamics(rng, excerpt)
-        if rng.random() < _FINISHED:
+            excerpt *= dynamics(excerpt, rng.uniform(*_STEADY_RATIO), envelope_frames=1)
+        if rng.random() < _FINISHED[stem]:
             share = rng.uniform(*_SHARE)
             excerpt *= _towards(wanted_db, excerpt, share)
 
@@ -58,8 +60,8 @@ def _towards(wanted_db: NDArray[np.float64], excerpt: Float, share: float) -> Fl
     loudness = power.sum(axis=1)
     heard = power[loudness >= _ACTIVE * loudness.max()].mean(axis=0) + _LEAST
     gain_db = share * (wanted_db - 10 * np.log10(heard / heard.sum()))
-    # relative to where most of the power lies, whose level is not ours to change
-    gain_db -= np.average(gain_db, weights=heard)
+    # relative to where power lies and should lie: there the level is not ours to change
+    gain_db -= np.average(gain_db, weights=np.sqrt(heard * 10 ** (wanted_db / 10)))
     gain_db = np.clip(gain_db, *_GAIN_DB)
     centres = (np.arange(groups) + 0.5) * bands / groups - 0.5
     smooth = np.interp(np.arange(bands), centres, gain_db)
