@@ -33,7 +33,7 @@ format: $(VENV)/dev.stamp
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py
 
-# The shipped priors anew, three to five hours on two cores: make priors RECORDINGS=folder
+# The shipped priors anew, four to seven hours on two cores: make priors RECORDINGS=folder
 priors: recordings-named $(VENV)/dev.stamp
 	$(BIN)/stemwright prior make export/shipped.yaml --recordings $(RECORDINGS) \
 		$(addprefix --soundfont ,$(SOUNDFONTS)) --kits $(KITS) --out runs/shipped --priors engine/priors
