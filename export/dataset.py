@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from engine import Source, cut_excerpts
 from presets import StemwrightError
 
 from .augment import LAYER_DB, PRODUCED, Production
+from .finishing import finish
 from .recordings import (
     Origin,
     Origins,
@@ -77,8 +78,9 @@ class Corpus:
     """The recordings of one stem, ready to draw batches from.
 
     `weights` multiplies how often a source is drawn, which otherwise grows with the root of
-    its length: a large source must not drown the other timbres of a small one. Besides its
-    clips, `held_out` recordings were found and kept for judging.
+    its length: a large source must not drown the other timbres of a small one. Sources that are
+    `finished` are stems of mixes (`at_the_desk`). Besides its clips, `held_out` recordings were
+    found and kept for judging.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Corpus:
         frame_s: float = 0.023,
         production: Production = PRODUCED,
         held_out: int = 0,
+        finished: Set[str] = frozenset(),
+        desk: bool = False,
     ) -> None:
         if not clips:
             reasons = "".join(f" {r.path.name}: {r.reason}." for r in refused[:3])
@@ -103,6 +107,7 @@ class Corpus:
         self.stem, self.clips = stem, tuple(clips)
         self.sources, self.refused = tuple(sources), tuple(refused)
         self.weights, self.held_out = dict(weights or {}), held_out
+        self.finished, self._desk = finished, desk
         self._frame_s, self._production = frame_s, production
         self._groups: dict[str, list[Clip]] = {}
         for clip in self.clips:
@@ -123,6 +128,7 @@ class Corpus:
         """A short name of all that decides what is drawn and what is split off."""
         rows = sorted(
             f"{clip.content} {clip.song} {clip.source} {self.weights.get(clip.source, 1.0)}"
+            + " finished" * (clip.source in self.finished)
             for clip in self.clips
         )
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
@@ -147,6 +153,11 @@ class Corpus:
             valid = [c for c, out in zip(self.clips, held, strict=True) if out]
         return self._with(train), self._with([c for c in valid if len(c.active)])
 
+    def at_the_desk(self) -> Corpus:
+        """The same recordings as parts of mixes: takes are finished as stems are
+        (`export/finishing.py`), but for those that are stems already."""
+        return self._with(self.clips, desk=True)
+
     def sample(self, rng: Rng, batch: int, frames: int) -> Float:
         """Draw augmented excerpts, shape (batch, frames, bands)."""
         out = np.zeros((batch, frames, self.bands), np.float32)
@@ -154,10 +165,12 @@ class Corpus:
             if rng.random() < SILENCE_SHARE:
                 self._fill_with_pause(rng, row)
             else:
-                self._fill_with_playing(rng, row)
+                source = self._fill_with_playing(rng, row)
                 self._production.treat(rng, row, self._frame_s)
                 if rng.random() < self._production.layer:
                     self._add_layer(rng, row)
+                if self._desk and source not in self.finished:
+                    finish(rng, row[None], self.stem)
         return out
 
     def excerpts(self, frames: int, most: int = 500) -> list[Float]:
@@ -176,21 +189,23 @@ class Corpus:
         layer *= np.float32(10 ** (rng.uniform(*LAYER_DB) / 20))
         np.sqrt(row**2 + layer**2, out=row)
 
-    def _fill_with_playing(self, rng: Rng, row: Float) -> None:
-        """Frames of one source; short recordings follow each other with gaps between."""
+    def _fill_with_playing(self, rng: Rng, row: Float) -> str:
+        """Frames of one source, whose name is returned; short recordings follow each other with
+        gaps between."""
         name = list(self._groups)[rng.choice(len(self._share), p=self._share)]
         clips, chances = self._groups[name], self._chances[name]
         at = 0
         while at < len(row):
             at += _copy_piece(rng, clips[rng.choice(len(clips), p=chances)].active, row[at:])
             at += int(rng.integers(0, LONGEST_GAP_FRAMES))
+        return name
 
     def _fill_with_pause(self, rng: Rng, row: Float) -> None:
         """Leave digital silence, or half of the time what the recordings' pauses sound like."""
         if self._pauses and rng.random() < 0.5:
             _copy_piece(rng, self._pauses[rng.integers(len(self._pauses))], row)
 
-    def _with(self, clips: Sequence[Clip]) -> Corpus:
+    def _with(self, clips: Sequence[Clip], *, desk: bool | None = None) -> Corpus:
         return Corpus(
             self.stem,
             clips,
@@ -200,6 +215,8 @@ class Corpus:
             self._frame_s,
             self._production,
             self.held_out,
+            self.finished,
+            self._desk if desk is None else desk,
         )
 
 
@@ -252,7 +269,17 @@ def load_corpus(
     weights = {origin.name: origin.weight for origin, _ in used}
     frame_s = front_end.hop / front_end.sample_rate
     held_out = len(paths) - len(heard)
-    return Corpus(stem, clips, _sources(used), refused, weights, frame_s, held_out=held_out)
+    finished = {origin.name for origin, _ in used if origin.finished}
+    return Corpus(
+        stem,
+        clips,
+        _sources(used),
+        refused,
+        weights,
+        frame_s,
+        held_out=held_out,
+        finished=finished,
+    )
 
 
 def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Path | None) -> Clip:
@@ -325,6 +352,6 @@ def _sources(used: Sequence[tuple[Origin, float]]) -> tuple[Source, ...]:
     rows = []
     for origin in dict.fromkeys(origin for origin, _ in used):
         minutes = [m for o, m in used if o == origin]
-        about = origin.model_dump(exclude={"weight", "held_out"})
+        about = origin.model_dump(exclude={"weight", "held_out", "finished"})
         rows.append(Source(**about, files=len(minutes), minutes=round(sum(minutes), 2)))
     return tuple(rows)

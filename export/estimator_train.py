@@ -23,7 +23,6 @@ from engine import FrontEndCard
 from .checkpoint import load_checkpoint, save_checkpoint
 from .dataset import Corpus
 from .estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
-from .finishing import finish
 from .rounds import learning_rate, rounds
 
 Float = NDArray[np.float32]
@@ -60,7 +59,8 @@ class EstimatorSettings:
 class RandomMixes:
     """Sums of excerpts of different parts, and what each head should find in them.
 
-    `heads` names the parts that each head stands for: other = guitar + piano + the rest.
+    `parts` are corpora `at_the_desk`. `heads` names the parts that each head stands for:
+    other = guitar + piano + the rest.
     `bins` is the number of STFT bins in each band: wide bands average their cross terms away.
 
     Finished mixes are balanced: their stems' levels differ by a few decibels, whatever the
@@ -86,8 +86,6 @@ class RandomMixes:
         Shape: all (batch, frames, bands).
         """
         drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
-        for name, magnitudes in drawn.items():
-            finish(rng, magnitudes, name)
         for seat in self._seats:
             self._balance(rng, [drawn[part] for part in seat], _LEVEL_DB.get(seat[0], 0.0))
         power = sum((m**2 for m in drawn.values()), np.float32(0))

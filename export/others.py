@@ -91,10 +91,11 @@ class Others:
                 (*real.clips, *drawn.clips),
                 weights=real.weights,
                 frame_s=view.hop / view.sample_rate,
-            )
+                finished=real.finished,
+            ).at_the_desk()
             for real, drawn in sides
         ]
-        others = {name: beside.split() for name, beside in self._beside.items()}
+        others = {name: beside.at_the_desk().split() for name, beside in self._beside.items()}
         train, valid = (
             RandomMixes(
                 {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},

@@ -151,7 +151,7 @@ def run_heads(
 ) -> Iterator[str]:
     """Train encoder and heads in `out` on corpora by part, yielding lines for the terminal."""
     card = standard_front_end()
-    halves = {name: corpus.split() for name, corpus in corpora.items()}
+    halves = {name: corpus.at_the_desk().split() for name, corpus in corpora.items()}
     train, valid = (
         RandomMixes({n: half[side] for n, half in halves.items()}, heads, bins_per_band(card))
         for side in (0, 1)

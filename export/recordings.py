@@ -28,7 +28,8 @@ class Origin(BaseModel):
     """One entry of a `SOURCES.yaml`.
 
     `weight` multiplies how often the source is drawn; what is `held_out` is never trained on,
-    neither for validation: it is kept for judging.
+    neither for validation: it is kept for judging. What is `finished` are stems of mixes, not
+    takes: they have been at a mixing desk.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class Origin(BaseModel):
     credit: str = ""
     weight: float = Field(default=1.0, gt=0)
     held_out: bool = False
+    finished: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import yaml
 
 from engine.bands import BandPlan
 from engine.spectrogram import FrontEnd
+from export import priors
 from export.augment import DRY, PRODUCED, add_room, random_cut, random_dynamics, random_eq
 from export.dataset import VARIANTS, Clip, Corpus, Interference, Variant, load_corpus
 from export.recordings import Origins, clipped_share, find_recordings
@@ -245,6 +246,59 @@ def test_a_short_source_is_not_drowned_by_a_long_one():
     heavy = heavy.sample(rng, 2000, 1)[:, 0]
     assert np.mean(even[:, 1] > 0) == pytest.approx(0.95 / 11, abs=0.03)
     assert np.mean(heavy[:, 1] > 0) == pytest.approx(0.95 / 2, abs=0.05)
+
+
+def bright_share(corpus):
+    """How much of what is drawn lies above the lowest quarter of the bands, a mean in dB."""
+    drawn = corpus.sample(np.random.default_rng(0), 300, 16) ** 2
+    drawn = drawn[drawn.sum(axis=(1, 2)) > 0]
+    above = drawn[:, :, drawn.shape[2] // 4 :].sum(axis=(1, 2)) / drawn.sum(axis=(1, 2))
+    return 10 * np.log10(above.mean())
+
+
+def flat_clip(source):
+    flat = np.ones((64, 32), np.float16)
+    return Clip(source, source, flat, flat[:0], source)
+
+
+def test_takes_are_finished_at_the_desk_and_stems_of_mixes_are_not():
+    takes, stems = flat_clip("takes"), flat_clip("stems")
+    dry = Corpus("bass", [takes, stems], production=DRY, finished={"stems"})
+    assert bright_share(dry) > -2
+    only = [Corpus("bass", [c], production=DRY, finished={"stems"}) for c in (takes, stems)]
+    assert bright_share(only[0].at_the_desk()) < bright_share(only[0]) - 2
+    assert bright_share(only[1].at_the_desk()) == bright_share(only[1])
+    desk = dry.at_the_desk()
+    assert bright_share(only[0].at_the_desk()) < bright_share(desk) < bright_share(dry)
+    unknown = Corpus("flute", [takes], production=DRY)
+    assert bright_share(unknown.at_the_desk()) == bright_share(unknown)
+
+
+def test_heads_learn_from_what_is_at_the_desk(monkeypatch, tmp_path):
+    """Mixes for validation, too; the corpora that flows learn from stay as they are."""
+    heard = []
+
+    def trainer(_folder, _config, _settings, train, valid, _given):
+        heard.extend([train.parts["bass"], valid.parts["bass"]])
+        raise InterruptedError
+
+    monkeypatch.setattr(priors, "EstimatorTrainer", trainer)
+    corpus = Corpus("bass", [flat_clip("takes")], production=DRY)
+    with pytest.raises(InterruptedError):
+        list(priors.run_heads({"bass": corpus}, {"bass": ("bass",)}, tmp_path, 1, 0))
+    assert all(bright_share(half) < bright_share(corpus) - 2 for half in heard)
+    assert len(heard) == 2
+
+
+def test_what_is_finished_is_said_by_the_sources_and_is_another_corpus(tmp_path):
+    write(tmp_path / "a.wav", tone(300))
+    digests = set()
+    for told in ("", ", finished: true"):
+        (tmp_path / "SOURCES.yaml").write_text(f"'*': {{name: mine{told}}}")
+        corpus = load_corpus("bass", [tmp_path], VIEW)
+        assert corpus.finished == ({"mine"} if told else set())
+        digests.add(corpus.digest)
+    assert len(digests) == 2
 
 
 # --- splitting --------------------------------------------------------------------------------
