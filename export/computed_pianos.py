@@ -89,7 +89,8 @@ class Hammered:
             self.hardening * (velocity - 0.5) + 0.5 * octaves
         )
         fall = 6.9 / self.decay_s * 2 ** (0.75 * octaves)
-        out = np.zeros(times(LONGEST_NOTE_S + self.release_s).size)
+        time = times(LONGEST_NOTE_S + self.release_s)
+        out = np.zeros_like(time)
         for share, slower in ((1.0, 1.0), (self.aftersound, 0.25)):
             bent = 2 ** (own.uniform(-self.detune_cents, self.detune_cents) / 1200)
             for k in range(1, 60):
@@ -101,14 +102,13 @@ class Hammered:
                 if strength < _FAINT:
                     continue
                 falls = slower * fall * (1 + self.damping * partial_hz**2 / fall)
-                heard = min(out.size, round(6.9 / falls * SAMPLE_RATE_HZ) + 1)
-                time = np.arange(heard) / SAMPLE_RATE_HZ
-                phase = 2 * np.pi * partial_hz * time + own.uniform(0, 2 * np.pi)
-                out[:heard] += strength * np.exp(-falls * time) * np.sin(phase)
+                heard = time[: round(6.9 / falls * SAMPLE_RATE_HZ) + 1]
+                phase = 2 * np.pi * partial_hz * heard + own.uniform(0, 2 * np.pi)
+                out[: heard.size] += strength * np.exp(-falls * heard) * np.sin(phase)
         return out + self._knocked(own, out.size)
 
     def _knocked(self, own: Random, samples: int) -> Audio:
-        time = np.arange(round(0.15 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+        time = times(0.15)
         noise = np.random.default_rng(own.getrandbits(32)).standard_normal(time.size)
         dull = 5 * low_pass(noise * np.exp(-time / 0.02), own.uniform(150.0, 700.0), 1)
         return np.pad(self.knock * dull, (0, samples - time.size))

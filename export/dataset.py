@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence, Set
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,7 +157,9 @@ class Corpus:
     def at_the_desk(self) -> Corpus:
         """The same recordings as parts of mixes: takes are finished as stems are
         (`export/finishing.py`), but for those that are stems already."""
-        return self._with(self.clips, desk=True)
+        corpus = copy(self)
+        corpus._desk = True
+        return corpus
 
     def sample(self, rng: Rng, batch: int, frames: int) -> Float:
         """Draw augmented excerpts, shape (batch, frames, bands)."""
@@ -170,7 +173,7 @@ class Corpus:
                 if rng.random() < self._production.layer:
                     self._add_layer(rng, row)
                 if self._desk and source not in self.finished:
-                    finish(rng, row[None], self.stem)
+                    finish(rng, row, self.stem)
         return out
 
     def excerpts(self, frames: int, most: int = 500) -> list[Float]:
@@ -205,7 +208,7 @@ class Corpus:
         if self._pauses and rng.random() < 0.5:
             _copy_piece(rng, self._pauses[rng.integers(len(self._pauses))], row)
 
-    def _with(self, clips: Sequence[Clip], *, desk: bool | None = None) -> Corpus:
+    def _with(self, clips: Sequence[Clip]) -> Corpus:
         return Corpus(
             self.stem,
             clips,
@@ -216,7 +219,7 @@ class Corpus:
             self._production,
             self.held_out,
             self.finished,
-            self._desk if desk is None else desk,
+            self._desk,
         )
 
 

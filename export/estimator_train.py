@@ -32,7 +32,9 @@ _ABSENT = 0.15  # how often a seat is empty
 _UNION_ABSENT = 0.4  # how often one part of a seat with several does not play
 _LEVEL_SPREAD_DB = 4.0  # standard deviation of a seat's level in finished mixes
 # against the other seats, rounded from 43 MUSDB18 training songs
-_LEVEL_DB = MappingProxyType({"vocals": 0.5, "bass": -2.0, "drums": -1.0})
+_LEVEL_DB: Mapping[tuple[str, ...], float] = MappingProxyType(
+    {("vocals",): 0.5, ("bass",): -2.0, ("drums",): -1.0}
+)
 _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count for the level
 _LEAST = 1e-5
 # random phases, drawn once: drawing them anew for every part took a third of a training step.
@@ -87,7 +89,7 @@ class RandomMixes:
         """
         drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
         for seat in self._seats:
-            self._balance(rng, [drawn[part] for part in seat], _LEVEL_DB.get(seat[0], 0.0))
+            self._balance(rng, [drawn[part] for part in seat], _LEVEL_DB.get(seat, 0.0))
         power = sum((m**2 for m in drawn.values()), np.float32(0))
         total = np.zeros_like(next(iter(drawn.values())), np.complex64)
         for magnitudes in drawn.values():

@@ -36,20 +36,18 @@ _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count
 _LEAST = 1e-12
 
 
-def finish(rng: Rng, excerpts: Float, stem: str) -> None:
-    """Finish excerpts of one stem in place, each by a share of its own; (batch, frames, bands).
+def finish(rng: Rng, excerpt: Float, stem: str) -> None:
+    """Finish an excerpt of a stem in place, by a random share; (frames, bands).
 
     Stems that no finished spectrum is known of stay as they are.
     """
     if stem not in FINISHED_DB:
         return
-    wanted_db = np.array(FINISHED_DB[stem], np.float64)
-    for excerpt in excerpts:
-        if rng.random() < _STEADY.get(stem, 0.0):
-            excerpt *= dynamics(excerpt, rng.uniform(*_STEADY_RATIO), envelope_frames=1)
-        if rng.random() < _FINISHED[stem]:
-            share = rng.uniform(*_SHARE)
-            excerpt *= _towards(wanted_db, excerpt, share)
+    if rng.random() < _STEADY.get(stem, 0.0):
+        excerpt *= dynamics(excerpt, rng.uniform(*_STEADY_RATIO), envelope_frames=1)
+    if rng.random() < _FINISHED[stem]:
+        wanted_db = np.array(FINISHED_DB[stem], np.float64)
+        excerpt *= _towards(wanted_db, excerpt, rng.uniform(*_SHARE))
 
 
 def _towards(wanted_db: NDArray[np.float64], excerpt: Float, share: float) -> Float:
