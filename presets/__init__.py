@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import StemwrightError
+from .printable import printable
 
 if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
@@ -70,6 +71,7 @@ __all__ = [
     "load_preset",
     "placed",
     "preset_names",
+    "printable",
     "read_strict",
     "show",
     "suggestion",

@@ -1,0 +1,53 @@
+"""What may reach a terminal of the names and tags that others have written."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from presets import printable
+
+PASSED = {"\u200c", "\u200d"}
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_nothing_that_a_terminal_obeys_is_left(text):
+    told = printable(text)
+
+    assert not [
+        letter
+        for letter in told
+        if letter not in PASSED and unicodedata.category(letter)[0] == "C"
+    ]
+    assert len(told.splitlines()) <= 1
+    told.encode("utf-8")  # no lone surrogate is left
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=())))
+def test_made_printable_twice_is_made_printable_once(text):
+    assert printable(printable(text)) == printable(text)
+
+
+@given(st.characters(categories=("L", "M", "N", "P", "S", "Zs")))
+def test_letters_of_every_script_stay(letter):
+    assert printable(letter) == letter
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+        ("song\r\nall is well", r"song\x0d\x0aall is well"),
+        ("a\tb\x00\x7f", r"a\x09b\x00\x7f"),
+        ("\x9b31m\x85", r"\u009b31m\u0085"),
+        ("\u202egpj.exe\u2066", r"\u202egpj.exe\u2066"),
+        ("\u2028\u2029\ufeff", r"\u2028\u2029\ufeff"),
+        (b"Bj\xf6rk".decode("utf-8", "surrogateescape"), r"Bj\xf6rk"),
+        ("\ud800", r"\ud800"),
+        ("\U000e0001", r"\U000e0001"),
+        ("Björk ♫ 東京\u3000夜", "Björk ♫ 東京\u3000夜"),
+    ],
+)
+def test_what_is_seen_of(text, told):
+    assert printable(text) == told
