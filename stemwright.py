@@ -20,9 +20,9 @@ from typing import Any, Literal
 import click
 
 from engine import ENGINE_VERSION, FILE, FOLDER, SEED, THREADS
-from engine.commands import doctor, null, separate
-from engine.preset_commands import plugin, preset, process
-from engine.prior_commands import prior
+from engine.cli.mix_commands import doctor, null, separate
+from engine.cli.preset_commands import plugin, preset, process
+from engine.cli.prior_commands import prior
 from hotfolder.commands import (
     batch,
     explain,
@@ -232,7 +232,7 @@ def prior_render(
 ) -> None:
     """Compose parts at random and play them, through SoundFonts or on computed instruments:
     training recordings in OUT."""
-    from export.midi_render import procedural_corpus, render_corpus
+    from export.synthesis.rendering import procedural_corpus, render_corpus
 
     if procedural:
         written = procedural_corpus(out, stem, minutes, seed, kits)

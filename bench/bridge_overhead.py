@@ -17,8 +17,8 @@ from collections.abc import Iterator
 import numpy as np
 import pedalboard
 
-from engine.blocks import BLOCK_FRAMES, Audio, endless, take
-from engine.plugin_rack import PluginRack
+from engine.audio.blocks import BLOCK_FRAMES, Audio, endless, take
+from engine.plugins.rack import PluginRack
 from presets import Plugin
 
 RATE = 44_100

@@ -24,9 +24,9 @@ import numpy as np
 import soundfile
 
 from engine import ENGINE_VERSION
-from engine.names import Naming
-from engine.scratch import StemScratch
-from engine.stemset import write_set
+from engine.stems.naming import Naming
+from engine.stems.scratch import StemScratch
+from engine.stems.stem_set import write_set
 from fidelity_peers import shares
 
 # torch first and pinned: without it the CUDA build and its gigabytes are fetched.

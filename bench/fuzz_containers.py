@@ -18,9 +18,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["engine", "mutagen"]):
-    from engine.containers import inspect
-    from engine.metadata import metadata_for, naming_fields
-    from engine.wave_header import FileFormat
+    from engine.audio.containers import inspect
+    from engine.audio.metadata import metadata_for, naming_fields
+    from engine.audio.wave_header import FileFormat
 
 from presets import StemwrightError
 

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from engine.names import Naming
-from engine.plugin_rack import PluginRack
-from engine.wet import process_set
+from engine.plugins.rack import PluginRack
+from engine.stems.naming import Naming
+from engine.stems.wet import process_set
 from presets import load_preset, preset_names
 
 Audio = npt.NDArray[np.float64]

@@ -40,9 +40,9 @@ from engine import (
     probe,
     read_bundle,
 )
-from engine.estimate import Estimate, encoder_path
-from engine.providers import Device
-from engine.separator import Plan, Separator, Watch
+from engine.model.sessions import Device
+from engine.separation.estimate import Estimate, encoder_path
+from engine.separation.separator import Plan, Separator, Watch
 from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
 from presets import Preset, SearchSettings, load_preset
 from quality_page import Score, page

@@ -22,9 +22,9 @@ import soundfile
 HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE), str(HERE / "tests")]
 
-from hotfolder.batch import Batch  # noqa: E402
-from hotfolder.catalogue import Catalogue, Row, read_catalogue  # noqa: E402
-from hotfolder.catalogue_report import write_reports  # noqa: E402
+from hotfolder.catalogue.batch import Batch  # noqa: E402
+from hotfolder.catalogue.listing import Catalogue, Row, read_catalogue  # noqa: E402
+from hotfolder.catalogue.report import write_reports  # noqa: E402
 from hotfolder.clock import Instant  # noqa: E402
 from hotfolder.job import State  # noqa: E402
 from hotfolder.settings import HotFolderSettings, WorkerSettings  # noqa: E402

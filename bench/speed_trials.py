@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from engine import Renderer, RenderOptions, separator
+from engine import Renderer, RenderOptions
+from engine.separation import separator
 from presets import load_preset
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mix.flac"

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 ENGINE_VERSION = "0.1.0"
 
 if TYPE_CHECKING:
-    from .arguments import (
+    from .audio.layout import channel_groups
+    from .audio.loudness import Loudness, LoudnessMeter, measure_loudness
+    from .audio.metadata import metadata_for, naming_fields
+    from .audio.null import measure_null
+    from .audio.reading import MixReader, probe, verify_mix
+    from .cli.arguments import (
         DEADLINE,
         FILE,
         FOLDER,
@@ -19,29 +24,24 @@ if TYPE_CHECKING:
         THREADS,
         TIER,
     )
-    from .audio import MixReader, probe, verify_mix
-    from .audition import write_sample
-    from .bands import BandPlan, log_band_plan
-    from .bundle import put_file, read_bundle, write_bundle_file
-    from .card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
-    from .estimate import encoder_path
-    from .judging import cut_excerpts, held_out, judge_priors, judgement_png
-    from .layout import channel_groups
-    from .loudness import Loudness, LoudnessMeter, measure_loudness
-    from .manifest import MANIFEST_NAME, Manifest, load_manifest
-    from .metadata import metadata_for, naming_fields
-    from .names import PE_TEMPLATE, Naming, render_name
-    from .null import measure_null
-    from .plugin_rack import PluginRack
-    from .plugin_trial import try_plugin
-    from .plugins import PluginCatalogue
-    from .prior import Prior, find_prior, list_priors, open_priors, prior_folders
+    from .evaluation.cross_likelihood import cut_excerpts, held_out, judge_priors, judgement_png
+    from .evaluation.sampling import write_sample
+    from .evaluation.verdict import store_row
+    from .model.bands import BandPlan, log_band_plan
+    from .model.bundle import put_file, read_bundle, write_bundle_file
+    from .model.card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
+    from .model.prior import Prior, find_prior, list_priors, open_priors, prior_folders
+    from .model.sessions import Device, make_session, usable_cores
+    from .model.spectrogram import FrontEnd
+    from .plugins.catalogue import PluginCatalogue
+    from .plugins.rack import PluginRack
+    from .plugins.trial import try_plugin
     from .processing import assign_stems, process_stems, saved_presets
-    from .providers import Device, make_session, usable_cores
     from .rendering import Interrupted, Progress, Renderer, RenderOptions, prior_hashes, render
-    from .spectrogram import FrontEnd
-    from .verdict import store_row
-    from .wet import process_set
+    from .separation.estimate import encoder_path
+    from .stems.manifest import MANIFEST_NAME, Manifest, load_manifest
+    from .stems.naming import PE_TEMPLATE, Naming, render_name
+    from .stems.wet import process_set
 
 __all__ = [
     "DEADLINE",
@@ -113,7 +113,7 @@ __all__ = [
 
 # The door opens a module when a name behind it is first asked for: `--help` stays instant.
 _MODULES = {
-    "arguments": (
+    "cli.arguments": (
         "DEADLINE",
         "FILE",
         "FOLDER",
@@ -124,25 +124,25 @@ _MODULES = {
         "THREADS",
         "TIER",
     ),
-    "audition": ("write_sample",),
-    "audio": ("MixReader", "probe", "verify_mix"),
-    "bands": ("BandPlan", "log_band_plan"),
-    "bundle": ("put_file", "read_bundle", "write_bundle_file"),
-    "card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
-    "estimate": ("encoder_path",),
-    "judging": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
-    "layout": ("channel_groups",),
-    "loudness": ("Loudness", "LoudnessMeter", "measure_loudness"),
-    "manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),
-    "metadata": ("metadata_for", "naming_fields"),
-    "names": ("PE_TEMPLATE", "Naming", "render_name"),
-    "null": ("measure_null",),
-    "plugin_rack": ("PluginRack",),
-    "plugin_trial": ("try_plugin",),
-    "plugins": ("PluginCatalogue",),
-    "prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
+    "evaluation.sampling": ("write_sample",),
+    "audio.reading": ("MixReader", "probe", "verify_mix"),
+    "model.bands": ("BandPlan", "log_band_plan"),
+    "model.bundle": ("put_file", "read_bundle", "write_bundle_file"),
+    "model.card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
+    "separation.estimate": ("encoder_path",),
+    "evaluation.cross_likelihood": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
+    "audio.layout": ("channel_groups",),
+    "audio.loudness": ("Loudness", "LoudnessMeter", "measure_loudness"),
+    "stems.manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),
+    "audio.metadata": ("metadata_for", "naming_fields"),
+    "stems.naming": ("PE_TEMPLATE", "Naming", "render_name"),
+    "audio.null": ("measure_null",),
+    "plugins.rack": ("PluginRack",),
+    "plugins.trial": ("try_plugin",),
+    "plugins.catalogue": ("PluginCatalogue",),
+    "model.prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
     "processing": ("assign_stems", "process_stems", "saved_presets"),
-    "providers": ("Device", "make_session", "usable_cores"),
+    "model.sessions": ("Device", "make_session", "usable_cores"),
     "rendering": (
         "Interrupted",
         "Progress",
@@ -151,9 +151,9 @@ _MODULES = {
         "prior_hashes",
         "render",
     ),
-    "spectrogram": ("FrontEnd",),
-    "verdict": ("store_row",),
-    "wet": ("process_set",),
+    "model.spectrogram": ("FrontEnd",),
+    "evaluation.verdict": ("store_row",),
+    "stems.wet": ("process_set",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

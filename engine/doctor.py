@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from . import ENGINE_VERSION
-from .prior import list_priors, prior_folders
-from .providers import Device, usable_cores
+from .model.prior import list_priors, prior_folders
+from .model.sessions import Device, usable_cores
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pedalboard", "soundfile", "soxr"),
@@ -77,7 +77,7 @@ def _compiled_in(packages: dict[str, str | None]) -> list[str]:
 
 def _device(asked: str, priors: dict[str, Path]) -> tuple[str | None, list[str]]:
     """Open a real session of a shipped prior and ask it where it runs."""
-    from .prior import Prior
+    from .model.prior import Prior
 
     if not priors:
         return None, ["no prior bundle found: reinstall, or set STEMWRIGHT_PRIORS"]

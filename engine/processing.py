@@ -12,13 +12,13 @@ from pathlib import Path
 from presets import RESIDUAL, Preset, StemwrightError, load_preset
 
 from . import ENGINE_VERSION
-from .audio import probe
-from .manifest import Levels
-from .metadata import naming_fields
-from .names import Naming
-from .plugin_rack import PluginRack
-from .publish import publishing
-from .wet import WetReport, process_set
+from .audio.metadata import naming_fields
+from .audio.reading import probe
+from .plugins.rack import PluginRack
+from .stems.manifest import Levels
+from .stems.naming import Naming
+from .stems.publish import publishing
+from .stems.wet import WetReport, process_set
 
 REPORT_NAME = "processing.json"
 

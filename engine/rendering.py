@@ -22,27 +22,27 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from . import ENGINE_VERSION
-from .audio import MixFacts, probe, verify_mix
-from .bundle import read_bundle
-from .chain import check_chains
-from .estimate import Estimate
-from .layout import channel_groups
-from .manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
-from .masks import MaskPlan
-from .metadata import naming_fields
-from .names import Naming, render_name
+from .audio.layout import channel_groups
+from .audio.metadata import naming_fields
+from .audio.reading import MixFacts, probe, verify_mix
+from .evaluation.quality_report import QualityMeter
+from .model.bundle import read_bundle
+from .model.prior import find_prior, open_priors
+from .model.sessions import Device, usable_cores
 from .options import Progress, RenderOptions
 from .pace import Pace
-from .plugin_rack import PluginRack
-from .prior import find_prior, open_priors
-from .providers import Device, usable_cores
-from .publish import publishing
-from .quality import QualityMeter
-from .scratch import StemScratch
-from .search import SearchPlan
-from .separator import Interrupted, Plan, SearchReport, Separator, Watch
-from .stemset import OutputFormat, SetReport, write_set
-from .wet import WetReport, process_set
+from .plugins.chain import check_chains
+from .plugins.rack import PluginRack
+from .separation.estimate import Estimate
+from .separation.masks import MaskPlan
+from .separation.search import SearchPlan
+from .separation.separator import Interrupted, Plan, SearchReport, Separator, Watch
+from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
+from .stems.naming import Naming, render_name
+from .stems.publish import publishing
+from .stems.scratch import StemScratch
+from .stems.stem_set import OutputFormat, SetReport, write_set
+from .stems.wet import WetReport, process_set
 
 if TYPE_CHECKING:
     from presets import Preset

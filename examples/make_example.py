@@ -17,9 +17,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from export.harmony import humanised
-from export.midi import Bend, Control, Note, Score, Track
-from export.midi_render import SAMPLE_RATE_HZ, synthesise
+from export.synthesis.harmony import humanised
+from export.synthesis.midi import Bend, Control, Note, Score, Track
+from export.synthesis.rendering import SAMPLE_RATE_HZ, synthesise
 
 TEMPO_BPM = 102.0
 BARS = 9  # a bar of drums and guitar, four of verse, four of chorus; the last chord rings on

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .music_train import train_music
 from .priors import export_prior, train_heads, train_prior
 from .recipe import make_priors
-from .runs import paper_front_end, standard_front_end
+from .training.music_training import train_music
+from .training.runs import paper_front_end, standard_front_end
 
 __all__ = [
     "export_prior",

@@ -27,10 +27,10 @@ from engine import (
 )
 from presets import StemwrightError
 
-from .estimator import TrainedEncoder, TrainedHead
-from .flow import Flow
-from .graph import LABEL, LEAST_SUM, emit_graphs
-from .train import Features, Run
+from .models.estimator import TrainedEncoder, TrainedHead
+from .models.flow import Flow
+from .models.flow_graphs import LABEL, LEAST_SUM, emit_graphs
+from .training.flow_training import Features, Run
 
 Float = NDArray[np.float32]
 

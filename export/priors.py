@@ -16,18 +16,19 @@ from engine import PERCENTS, STEM_PATTERN, Device, FrontEndCard, Prior, Source
 from presets import StemwrightError
 
 from .bundle import Facts, write_bundle
-from .dataset import Corpus, Interference, Variant, load_corpus
-from .estimator import EstimatorConfig, TrainedEncoder, TrainedHead
-from .estimator_train import (
+from .data.corpus import Corpus, Interference, Variant, load_corpus
+from .models.estimator import EstimatorConfig, TrainedEncoder, TrainedHead
+from .training.estimator_training import (
     EstimatorSettings,
     EstimatorTrainer,
     RandomMixes,
     bins_per_band,
     load_estimator,
 )
-from .head_train import load_head
-from .others import Others, train_head
-from .runs import (
+from .training.flow_training import Run, Trainer, load_run
+from .training.head_training import load_head
+from .training.interferers import Others, train_head
+from .training.runs import (
     Size,
     SizeName,
     add_about,
@@ -42,7 +43,6 @@ from .runs import (
     told_corpus,
     write_about,
 )
-from .train import Run, Trainer, load_run
 from .verdict import Verdict, judge_run
 
 

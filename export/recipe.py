@@ -19,12 +19,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine import Device, judge_priors, open_priors, put_file, store_row
 from presets import StemwrightError
 
-from .dataset import Corpus, Interference, load_corpus
-from .midi_render import procedural_corpus, render_corpus
-from .music_train import MUSICGLOW, check_labels, train_music_flow
+from .data.corpus import Corpus, Interference, load_corpus
+from .data.recordings import SUFFIXES, Origins
 from .priors import export_prior, run_heads, train_flow
-from .recordings import SUFFIXES, Origins
-from .runs import SizeName, sized, told_corpus
+from .synthesis.rendering import procedural_corpus, render_corpus
+from .training.music_training import MUSICGLOW, check_labels, train_music_flow
+from .training.runs import SizeName, sized, told_corpus
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 

@@ -17,9 +17,9 @@ from engine import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
 from presets import StemwrightError
 
 if TYPE_CHECKING:
-    from .batch import Batch
-    from .catalogue import Catalogue
-    from .enquiry import Enquiry
+    from .admin import Enquiry
+    from .catalogue.batch import Batch
+    from .catalogue.listing import Catalogue
 
 MOST_TOLD = 20  # failures, on the terminal
 ROOT = click.option("--root", type=FOLDER, help="The hot folder, if FILE does not lie in it.")
@@ -29,7 +29,7 @@ CONFIG = click.option("--config", type=FILE, help="Settings of the hot folder (Y
 
 def _enquiry(root: Path, state: Path | None, config: Path | None) -> Enquiry:
     """One hot folder, for questions."""
-    from .enquiry import Enquiry
+    from .admin import Enquiry
     from .root import state_folder
     from .settings import HotFolderSettings, load_settings
 
@@ -54,8 +54,8 @@ def watch(
     root: Path, config: Path | None, state: Path | None, once: bool, dry_run: bool, adopt: bool
 ) -> None:
     """Watch ROOT/inbox: every mix dropped there becomes a set of stems in ROOT/outbox."""
+    from .admin import preview
     from .daemon import Daemon
-    from .enquiry import preview
     from .logs import log_to
     from .root import state_folder
     from .settings import HotFolderSettings, load_settings
@@ -185,8 +185,8 @@ def batch(
     """Separate a CATALOGUE (folder, glob, CSV or JSONL) into OUTPUT; run again to resume."""
     from engine import Device
 
-    from .batch import Batch
-    from .catalogue import read_catalogue
+    from .catalogue.batch import Batch
+    from .catalogue.listing import read_catalogue
     from .logs import log_to
     from .root import state_folder
     from .settings import HotFolderSettings, WorkerSettings
@@ -226,7 +226,7 @@ def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
 
 def _forecast(run: Batch, preset: str) -> str:
     """What a run would do, and how long by a rehearsal on this machine."""
-    from .rehearsal import audio_seconds, measured_rtf
+    from .catalogue.forecast import audio_seconds, measured_rtf
 
     plan, jobs = run.plan(), run.settings.jobs
     seconds = audio_seconds(row.path for row in run.catalogue.rows) if plan.to_do else 0.0
@@ -241,7 +241,7 @@ def _forecast(run: Batch, preset: str) -> str:
 
 def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
     """Work the catalogue off on many machines; false when it was stopped before the end."""
-    from .cluster import Cluster
+    from .catalogue.cluster import Cluster
 
     remote = Cluster(address, gpu=gpu)
     presets = {row.preset for row in run.catalogue.rows}
@@ -253,7 +253,7 @@ def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
 
 def _here(run: Batch, as_json: bool) -> bool:
     """Work the catalogue off on this machine; false when it was stopped before the end."""
-    from .terminal import BatchScreen
+    from .catalogue.terminal import BatchScreen
 
     with BatchScreen(as_json=as_json) as screen:
         return run.run(screen.show)
@@ -261,11 +261,11 @@ def _here(run: Batch, as_json: bool) -> bool:
 
 def _report(run: Batch, as_json: bool) -> int:
     """Write the reports, tell how it went, and count what failed or was refused."""
-    from .catalogue_report import write_reports
+    from .catalogue.report import write_reports
+    from .catalogue.terminal import sentence
     from .clock import Instant
     from .filenames import shown
     from .job import State
-    from .terminal import sentence
 
     now = Instant.now()
     failed = run.journal.in_state(State.QUARANTINED)
@@ -289,7 +289,7 @@ def _is_verbose() -> bool:
 @click.option("--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls.")
 def verify(output: Path, mixes: tuple[Path, ...]) -> None:
     """Prove that all sets in OUTPUT are unchanged and that their stems still null."""
-    from .audit import mixes_below, verify_sets
+    from .catalogue.audit import mixes_below, verify_sets
 
     wrong = sets = 0
     for audit in verify_sets(output, mixes_below(list(mixes))):

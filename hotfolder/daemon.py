@@ -21,19 +21,19 @@ from presets import StemwrightError
 from . import service
 from .atomic import write_whole
 from .clock import Instant
-from .depot import HotFolderDepot
-from .endpoint import Endpoint
 from .health import Vitals, free_bytes, health_of
+from .holder_lock import Presence
+from .http_server import Endpoint
 from .intake import Intake
 from .job import FINAL, State
+from .job_files import HotFolderDepot
 from .logs import tell
-from .orders import over_high_water
-from .presence import Presence
 from .recovery import Adopter, move_journal_aside, open_journal, sweep, tidy
 from .root import Root, insist_on_local
 from .settings import HotFolderSettings, load_settings
 from .watcher import Watcher
-from .workshop import LEASE_S, Workshop
+from .worker_pool import LEASE_S, Workshop
+from .worker_protocol import over_high_water
 
 HOUSEKEEPING_S = 10.0
 HEALTH_S = 1.0

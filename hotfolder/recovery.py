@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from .clock import Instant
-from .depot import TICKET, HotFolderDepot, sweep_partials
 from .job import FINAL, RUNNING, State
+from .job_files import TICKET, HotFolderDepot, sweep_partials
 from .journal import Journal
 from .logs import tell
-from .orders import facts_text
 from .published import PublishedSet, read_json, read_published
 from .root import Root
+from .worker_protocol import facts_text
 
 
 def open_journal(path: Path, root: Root, now: Instant) -> Journal:

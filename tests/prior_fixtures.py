@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from engine import FrontEndCard, Source, log_band_plan
-from engine.search import SearchPlan
+from engine.separation.search import SearchPlan
 from export.bundle import write_bundle
-from export.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
-from export.flow import Flow, FlowConfig
-from export.train import Features, Run, TrainSettings
+from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+from export.models.flow import Flow, FlowConfig
+from export.training.flow_training import Features, Run, TrainSettings
 
 BANDS = 16
 CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=2, kernel=3)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio import MixReader, probe, verify_mix
-from engine.layout import channel_groups, loudness_weights
+from engine.audio.layout import channel_groups, loudness_weights
+from engine.audio.reading import MixReader, probe, verify_mix
 from fidelity_fixtures import BITS, ffmpeg, integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
 

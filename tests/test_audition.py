@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from engine import Device, FrontEnd, Prior, log_band_plan
-from engine.audition import PEAK, griffin_lim, sample_audio, spread, write_sample
+from engine.evaluation.sampling import PEAK, griffin_lim, sample_audio, spread, write_sample
 
 RATE = 44_100
 VIEW = FrontEnd(

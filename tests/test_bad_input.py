@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine import decode
-from engine.audio import MixReader, verify_mix
+from engine.audio import decoding
+from engine.audio.reading import MixReader, verify_mix
 from fidelity_fixtures import ffmpeg, integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
 
@@ -177,20 +177,20 @@ GARBAGE = "print('nonsense' * 2000)"
 def test_a_decoder_that_dies_is_one_clear_error(tmp_path, monkeypatch, program, code):
     child = tmp_path / "child.py"
     child.write_text(program)
-    monkeypatch.setattr(decode, "_CHILD", child)
+    monkeypatch.setattr(decoding, "_CHILD", child)
     with pytest.raises(StemwrightError) as caught:
-        decode.Decoder(tmp_path / "song.wav", stall_s=1.0)
+        decoding.Decoder(tmp_path / "song.wav", stall_s=1.0)
     assert caught.value.code == code
 
 
 def test_a_decoder_that_crashes_in_mid_file_is_not_an_end_of_file(tmp_path, monkeypatch):
     path = write_pcm(tmp_path / "song.wav", integers(16, 2, 500_000), 16)
     child = tmp_path / "child.py"
-    source = decode._CHILD.read_text()
+    source = decoding._CHILD.read_text()
     crash = "import os, signal; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGSEGV)"
     sends = "sys.stdout.buffer.write(samples)"
     child.write_text(source.replace(sends, f"{sends}; {crash}"))
-    monkeypatch.setattr(decode, "_CHILD", child)
+    monkeypatch.setattr(decoding, "_CHILD", child)
     with pytest.raises(StemwrightError) as caught, MixReader(path) as mix:
         while mix.read(65536).frames:
             pass

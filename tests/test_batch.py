@@ -14,15 +14,15 @@ import pytest
 import soundfile
 
 from engine import Manifest
-from hotfolder import batch as batch_module
-from hotfolder.audit import mixes_below, verify_sets
-from hotfolder.batch import Batch, output_names
-from hotfolder.catalogue import read_catalogue
-from hotfolder.catalogue_report import QUIET_LUFS, flags_of, write_reports
+from hotfolder.catalogue import batch as batch_module
+from hotfolder.catalogue.audit import mixes_below, verify_sets
+from hotfolder.catalogue.batch import Batch, output_names
+from hotfolder.catalogue.forecast import audio_seconds
+from hotfolder.catalogue.listing import read_catalogue
+from hotfolder.catalogue.report import QUIET_LUFS, flags_of, write_reports
+from hotfolder.catalogue.terminal import BatchScreen, sentence
 from hotfolder.clock import Instant
 from hotfolder.job import State
-from hotfolder.rehearsal import audio_seconds
-from hotfolder.terminal import BatchScreen, sentence
 from hotfolder_fixtures import (
     RATE_HZ,
     make_mix,
@@ -259,8 +259,8 @@ def test_killed_and_resumed_run_does_nothing_twice(tmp_path, mixes):
     program = f"""
 import sys
 from pathlib import Path
-from hotfolder.batch import Batch
-from hotfolder.catalogue import read_catalogue
+from hotfolder.catalogue.batch import Batch
+from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.settings import HotFolderSettings
 folder = Path({str(tmp_path)!r})
 settings = HotFolderSettings(jobs=2, incomplete_after_s=0)

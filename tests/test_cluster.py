@@ -9,15 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from hotfolder.batch import Batch
-from hotfolder.catalogue import read_catalogue
+from hotfolder.catalogue.batch import Batch
+from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.clock import Instant
 from hotfolder.failures import Failure
 from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
 from presets import StemwrightError
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
-from hotfolder.cluster import Cluster
+from hotfolder.catalogue.cluster import Cluster
 
 TOY = "hotfolder_fixtures"
 # dask's own teardown of processes and sockets is not ours to judge
@@ -150,7 +150,7 @@ def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, 
 
 
 def _again(mix, destination):
-    from hotfolder.cluster import do_order
+    from hotfolder.catalogue.cluster import do_order
 
     options = {"prior_folders": ()}
     return do_order({"backend": TOY, "preset": "default", "plugin_folders": None, "mix": mix,

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from hotfolder.batch import Batch
-from hotfolder.catalogue import read_catalogue
+from hotfolder.catalogue.batch import Batch
+from hotfolder.catalogue.listing import read_catalogue
 from hotfolder_fixtures import SEGMENTS, make_mix, settings_of, wait_for
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
-from hotfolder.cluster import Cluster
+from hotfolder.catalogue.cluster import Cluster
 
 TOY = "hotfolder_fixtures"
 ROWS = 12

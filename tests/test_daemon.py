@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hotfolder.depot import sweep_partials
 from hotfolder.inventory import take_inventory
 from hotfolder.job import State
+from hotfolder.job_files import sweep_partials
 from hotfolder_fixtures import (
     SEGMENTS,
     Studio,

@@ -13,7 +13,7 @@ import pytest
 
 from hotfolder.atomic import move_new, write_whole
 from hotfolder.failures import Failure
-from hotfolder.orders import over_high_water, space_shortage
+from hotfolder.worker_protocol import over_high_water, space_shortage
 from hotfolder_fixtures import (
     Studio,
     make_mix,

@@ -7,12 +7,19 @@ import pytest
 import soundfile
 import yaml
 
-from engine.bands import BandPlan
-from engine.spectrogram import FrontEnd
+from engine.model.bands import BandPlan
+from engine.model.spectrogram import FrontEnd
 from export import priors
-from export.augment import DRY, PRODUCED, add_room, random_cut, random_dynamics, random_eq
-from export.dataset import VARIANTS, Clip, Corpus, Interference, Variant, load_corpus
-from export.recordings import Origins, clipped_share, find_recordings
+from export.data.augmentation import (
+    DRY,
+    PRODUCED,
+    add_room,
+    random_cut,
+    random_dynamics,
+    random_eq,
+)
+from export.data.corpus import VARIANTS, Clip, Corpus, Interference, Variant, load_corpus
+from export.data.recordings import Origins, clipped_share, find_recordings
 from presets import StemwrightError
 
 RATE = 8000
@@ -391,8 +398,8 @@ def test_a_stem_never_interferes_with_itself():
 
 def test_no_batch_of_the_likelihood_term_holds_two_stems(tmp_path, monkeypatch):
     """Follow every batch into the flow: bass fills bands 0-2, drums alone band 3."""
-    train = pytest.importorskip("export.train", reason="needs torch")
-    flow = pytest.importorskip("export.flow", reason="needs torch")
+    train = pytest.importorskip("export.training.flow_training", reason="needs torch")
+    flow = pytest.importorskip("export.models.flow", reason="needs torch")
     low = clip("a", 300)
     low.active[:, 1:3] = 1
     bass, drums = Corpus("bass", [low]), Corpus("drums", [clip("a", 300, band=3)])

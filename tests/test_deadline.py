@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from engine import Renderer, RenderOptions, measure_null
-from engine.separator import Watch
+from engine.separation.separator import Watch
 from presets import load_preset
 
 RATE = 44100

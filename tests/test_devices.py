@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 import stemwright
 from engine import Device, Prior
-from engine.device_descent import GRAPHS, descend_on_device
-from engine.search import Adam, SearchTask
-from export.device_graphs import device_graphs
+from engine.separation.device_adam import GRAPHS, descend_on_device
+from engine.separation.search import Adam, SearchTask
+from export.models.device_graphs import device_graphs
 from hotfolder.settings import WorkerSettings
 from presets import StemwrightError
 from prior_fixtures import search_plan

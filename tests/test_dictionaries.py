@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from engine.dictionaries import song_masks
-from engine.masks import MaskPlan, combine
+from engine.separation.masks import MaskPlan, combine
+from engine.separation.song_spectra import song_masks
 
 FRAMES, BANDS = 120, 40
 

@@ -10,8 +10,8 @@ import soundfile
 from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
-from engine.blocks import BLOCK_FRAMES, endless, take
-from engine.effects import above_the_band, build_effect, check_effect, effect_stream
+from engine.audio.blocks import BLOCK_FRAMES, endless, take
+from engine.plugins.effects import above_the_band, build_effect, check_effect, effect_stream
 from presets import BUILT_IN, StemwrightError
 
 # Not effects: bases, containers (the schema has `parallel`, a chain is one) and external ones.

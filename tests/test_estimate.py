@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine import Device, Prior
-from engine.estimate import Estimate
+from engine.separation.estimate import Estimate
 from prior_fixtures import BANDS
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.finishing import FINISHED_DB, finish
+from export.data.finishing import FINISHED_DB, finish
 
 FRAMES, BANDS = 60, 128
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from export.flow import Flow, FlowConfig, squeeze, unsqueeze
+from export.models.flow import Flow, FlowConfig, squeeze, unsqueeze
 from prior_fixtures import random_flow
 
 INVERSE_ERROR = 1e-3  # single precision

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio import verify_mix
-from engine.metadata import metadata_for, naming_fields
-from engine.mpeg import check_mp3
-from engine.wave_header import FileFormat
+from engine.audio.metadata import metadata_for, naming_fields
+from engine.audio.mpeg import check_mp3
+from engine.audio.reading import verify_mix
+from engine.audio.wave_header import FileFormat
 from fidelity_fixtures import integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
 

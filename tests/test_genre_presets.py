@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.true_peak import TruePeakMeter
+from engine.audio.true_peak import TruePeakMeter
 from presets import json_schema, load_preset, preset_names
 
 ROOT = Path(__file__).parent.parent

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from engine.heat_map import _LETTERS, CELL, heat_map, png
+from engine.evaluation.heat_map import _LETTERS, CELL, heat_map, png
 
 
 def decoded(blob):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from hotfolder import watcher as watcher_module
+from hotfolder.admin import Enquiry, preview
 from hotfolder.clock import Instant
-from hotfolder.endpoint import Endpoint
-from hotfolder.enquiry import Enquiry, preview
 from hotfolder.health import metrics_of
+from hotfolder.http_server import Endpoint
 from hotfolder.logs import log_to, logger
 from hotfolder.service import notify
 from hotfolder.settings import (

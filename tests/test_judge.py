@@ -8,8 +8,7 @@ import pytest
 import soundfile
 
 from engine import Device, Prior, read_bundle
-from engine.card import PERCENTS
-from engine.judging import (
+from engine.evaluation.cross_likelihood import (
     Judgement,
     _rivals,
     excerpts,
@@ -17,7 +16,8 @@ from engine.judging import (
     judge_priors,
     judgement_png,
 )
-from engine.verdict import JUDGED, store_row
+from engine.evaluation.verdict import JUDGED, store_row
+from engine.model.card import PERCENTS
 from presets import StemwrightError
 
 RATE = 44_100

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.loudness import LoudnessMeter
+from engine.audio.loudness import LoudnessMeter
 from fidelity_fixtures import sine
 
 TOLERANCE_LU = 0.1

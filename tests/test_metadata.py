@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine import wave_header
-from engine.audio import MixReader
-from engine.loudness import Loudness
-from engine.metadata import bext_loudness, naming_fields, with_history
-from engine.names import Naming
-from engine.riff import walk_chunks
-from engine.stemset import OutputFormat, write_set
+from engine.audio import wave_header
+from engine.audio.loudness import Loudness
+from engine.audio.metadata import bext_loudness, naming_fields, with_history
+from engine.audio.reading import MixReader
+from engine.audio.riff import walk_chunks
+from engine.stems.naming import Naming
+from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import (
     ffmpeg,
     quiet_integers,

@@ -12,12 +12,21 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.chord_parts import OPEN_STRINGS, fretted
-from export.ensemble_parts import FAMILIES
-from export.harmony import Chord, close_voicing, random_song
-from export.midi import DRUM_CHANNEL, TICKS_PER_BEAT, Bend, Control, Note, Score, Track, midi_bytes
-from export.midi_render import COMPOSERS, compose, render_corpus, synthesise
-from export.rhythm_parts import BASS_HIGH, BASS_LOW
+from export.synthesis.chord_parts import OPEN_STRINGS, fretted
+from export.synthesis.ensemble_parts import FAMILIES
+from export.synthesis.harmony import Chord, close_voicing, random_song
+from export.synthesis.midi import (
+    DRUM_CHANNEL,
+    TICKS_PER_BEAT,
+    Bend,
+    Control,
+    Note,
+    Score,
+    Track,
+    midi_bytes,
+)
+from export.synthesis.rendering import COMPOSERS, compose, render_corpus, synthesise
+from export.synthesis.rhythm_parts import BASS_HIGH, BASS_LOW
 from presets import StemwrightError
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")

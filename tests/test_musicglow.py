@@ -13,18 +13,18 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-import export.runs
+import export.training.runs
 import stemwright
 from engine import Device, Prior, make_session, open_priors, read_bundle
-from engine.device_descent import descend_on_device
-from engine.search import SearchTask, search
-from export.augment import DRY
+from engine.separation.device_adam import descend_on_device
+from engine.separation.search import SearchTask, search
 from export.bundle import parity, torch_reference
-from export.dataset import Clip, Corpus
-from export.flow import Flow, FlowConfig
-from export.graph import emit_graphs
-from export.music import Music, labels_of_rows
-from export.train import Trainer, TrainSettings, load_run
+from export.data.augmentation import DRY
+from export.data.corpus import Clip, Corpus
+from export.data.labelled import Music, labels_of_rows
+from export.models.flow import Flow, FlowConfig
+from export.models.flow_graphs import emit_graphs
+from export.training.flow_training import Trainer, TrainSettings, load_run
 from presets import StemwrightError, load_preset
 from prior_fixtures import (
     BANDS,
@@ -367,8 +367,8 @@ def command(*words, code=0):
 @pytest.fixture
 def tiny(monkeypatch):
     """`--size cpu` at the tiny priors' size."""
-    monkeypatch.setattr(export.runs, "standard_front_end", tiny_front_end)
-    monkeypatch.setattr(export.runs, "FlowConfig", lambda: CONFIG)
+    monkeypatch.setattr(export.training.runs, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.training.runs, "FlowConfig", lambda: CONFIG)
 
 
 def test_trained_resumed_exported_and_used(tiny, places, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.names import LONGEST_BYTES, PE_TEMPLATE, Naming, name_key, render_name
+from engine.stems.naming import LONGEST_BYTES, PE_TEMPLATE, Naming, name_key, render_name
 from presets import StemwrightError
 
 FULL = {

@@ -9,24 +9,24 @@ import soundfile
 import torch
 
 import export.priors
-import export.runs
+import export.training.runs
 from engine import Device, Prior, read_bundle
-from engine.estimate import Estimate, give_way
+from engine.separation.estimate import Estimate, give_way
 from export import export_prior, train_prior
 from export.bundle import TOLERANCE, write_bundle
-from export.dataset import Interference
-from export.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
-from export.estimator_train import (
+from export.data.corpus import Interference
+from export.data.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
+from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
+from export.training.estimator_training import (
     EstimatorSettings,
     EstimatorTrainer,
     RandomMixes,
     load_estimator,
 )
-from export.head_train import FrozenEncoder, HeadTrainer, installed_encoder, load_head
-from export.others import Others
-from export.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
-from export.runs import read_corpus, told_corpus
-from export.train import TrainSettings
+from export.training.flow_training import TrainSettings
+from export.training.head_training import FrozenEncoder, HeadTrainer, installed_encoder, load_head
+from export.training.interferers import Others
+from export.training.runs import read_corpus, told_corpus
 from export.verdict import GOOD, judge_run
 from presets import StemwrightError
 from prior_fixtures import BANDS, CONFIG, tiny_front_end, tiny_priors, tiny_run
@@ -276,8 +276,8 @@ def installed(tmp_path, monkeypatch):
     folder.mkdir()
     tiny_priors(folder)
     monkeypatch.setenv("STEMWRIGHT_PRIORS", str(folder))
-    monkeypatch.setattr(export.runs, "standard_front_end", tiny_front_end)
-    monkeypatch.setattr(export.runs, "FlowConfig", lambda: CONFIG)
+    monkeypatch.setattr(export.training.runs, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.training.runs, "FlowConfig", lambda: CONFIG)
     return folder
 
 
@@ -384,7 +384,7 @@ def test_takes_of_other_instruments_are_told_too(installed, takes, tmp_path):
 
 def test_a_flow_taught_by_likelihood_alone_is_not_said_to_hear_leaks(takes, tmp_path, monkeypatch):
     settings = TrainSettings(steps=1, batch=2, contrast_weight=0.0)
-    tiny = export.runs.Size(tiny_front_end(), CONFIG, settings)
+    tiny = export.training.runs.Size(tiny_front_end(), CONFIG, settings)
     monkeypatch.setattr(export.priors, "sized", lambda *_: tiny)
     words = ("mid", [takes], tmp_path / "run", [f"low={takes}"], 1, "paper", 0, 1, 0)
     told = "\n".join(train_prior(*words))
@@ -463,8 +463,8 @@ def test_a_name_that_no_card_takes_is_refused_before_the_training(takes, tmp_pat
 
 
 def test_nothing_installed_is_told_and_works(takes, tmp_path, monkeypatch):
-    monkeypatch.setattr(export.runs, "standard_front_end", tiny_front_end)
-    monkeypatch.setattr(export.runs, "FlowConfig", lambda: CONFIG)
+    monkeypatch.setattr(export.training.runs, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.training.runs, "FlowConfig", lambda: CONFIG)
     lines = list(train_prior("mid", [takes], tmp_path / "run", (), 2, "cpu", 0, 1, 2))
     assert any("no installed priors" in line for line in lines)
     assert any("no other prior is installed" in line for line in lines)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.null import NullMeter, measure_null
+from engine.audio.null import NullMeter, measure_null
 from fidelity_fixtures import quiet_integers, write_pcm
 from presets import StemwrightError
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from engine.cli.terminal import left_text
 from engine.pace import WET_BY_DECODING, WRITING_BY_DECODING, Pace
-from engine.terminal import left_text
 
 
 class Clock:

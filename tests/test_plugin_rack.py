@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.blocks import BLOCK_FRAMES
-from engine.chain import Shape, chained
-from engine.plugin_child import PluginChild, PluginFailedError
-from engine.plugin_rack import PluginRack, PluginStepError, check_output
-from engine.plugin_store import FAILURES_UNTIL_QUARANTINE
-from engine.plugins import host_request
+from engine.audio.blocks import BLOCK_FRAMES
+from engine.plugins.catalogue import host_request
+from engine.plugins.chain import Shape, chained
+from engine.plugins.client import PluginChild, PluginFailedError
+from engine.plugins.rack import PluginRack, PluginStepError, check_output
+from engine.plugins.store import FAILURES_UNTIL_QUARANTINE
 from presets import Plugin, StemwrightError
 from vst3_fixtures import ZAM, build_stub, catalogue, needs_gcc, needs_zam
 
@@ -147,8 +147,8 @@ def test_dead_parent_leaves_no_child_and_no_memory(tmp_path):
     program = (
         "import os, sys, numpy as np; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from engine.plugin_child import PluginChild\n"
-        "from engine.plugins import host_request\n"
+        "from engine.plugins.client import PluginChild\n"
+        "from engine.plugins.catalogue import host_request\n"
         "child = PluginChild(5.0)\n"
         "request = {**host_request(Path(sys.argv[1]), None), 'sample_rate': 44100}\n"
         "child.load(request, 2, 65536)\n"

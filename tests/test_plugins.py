@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from engine.plugin_store import FAILURES_UNTIL_QUARANTINE
-from engine.plugin_trial import try_plugin
+from engine.plugins.store import FAILURES_UNTIL_QUARANTINE
+from engine.plugins.trial import try_plugin
 from presets import Plugin, StemwrightError
 from vst3_fixtures import ZAM, build_stub, catalogue, needs_gcc, needs_zam
 

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from engine import PERCENTS, Device, Prior, find_prior, list_priors, read_bundle
-from engine.prior import prior_folders
+from engine.model.prior import prior_folders
 from presets import StemwrightError
 
 SHIPPED_BYTES = 30 * 10**6

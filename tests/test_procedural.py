@@ -8,13 +8,10 @@ import soundfile
 from click.testing import CliRunner
 
 import stemwright
-from export import drum_kits
-from export.computed_drums import random_strike
-from export.computed_pianos import Hammered, Picked, piano
-from export.drum_kits import DrumKits, in_a_room
-from export.midi import Control, Note, Score, Track
-from export.midi_render import compose, procedural_corpus
-from export.procedural import (
+from export.recipe import Kitchen
+from export.synthesis import drum_kits
+from export.synthesis.computed_drums import random_strike
+from export.synthesis.computed_instruments import (
     SAMPLE_RATE_HZ,
     FrequencyModulated,
     String,
@@ -24,7 +21,10 @@ from export.procedural import (
     guitar,
     other,
 )
-from export.recipe import Kitchen
+from export.synthesis.computed_pianos import Hammered, Picked, piano
+from export.synthesis.drum_kits import DrumKits, in_a_room
+from export.synthesis.midi import Control, Note, Score, Track
+from export.synthesis.rendering import compose, procedural_corpus
 from presets import StemwrightError
 
 VOICES = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.plugin_rack import PluginRack
+from engine.plugins.rack import PluginRack
 from engine.processing import assign_stems, process_stems, saved_presets
 from presets import Preset, StemwrightError
 from vst3_fixtures import catalogue

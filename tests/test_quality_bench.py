@@ -9,10 +9,10 @@ import soundfile
 import bench_path  # noqa: F401 - first, it finds the next ones
 import nmf
 import quality
-from engine.search import divergence
+from engine.separation.search import divergence
 from export.bundle import write_bundle
-from export.flow import FlowConfig
-from export.train import Features, Run, TrainSettings
+from export.models.flow import FlowConfig
+from export.training.flow_training import Features, Run, TrainSettings
 from multitracks import Song
 from presets import load_preset
 from prior_fixtures import random_flow

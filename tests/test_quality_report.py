@@ -21,14 +21,14 @@ from engine import (
     read_bundle,
     render,
 )
-from engine.judging import EXCERPT_FRAMES, cut_excerpts
-from engine.manifest import Manifest
-from engine.quality import CLEANEST_DB, PASSAGE_S, QualityMeter, rank_text
-from engine.spectrogram import Stft
-from engine.terminal import Screen
+from engine.cli.terminal import Screen
+from engine.evaluation.cross_likelihood import EXCERPT_FRAMES, cut_excerpts
+from engine.evaluation.quality_report import CLEANEST_DB, PASSAGE_S, QualityMeter, rank_text
+from engine.model.spectrogram import Stft
+from engine.stems.manifest import Manifest
 from export import export_prior
-from export.runs import add_about, write_about
-from export.train import Trainer, TrainSettings, load_run
+from export.training.flow_training import Trainer, TrainSettings, load_run
+from export.training.runs import add_about, write_about
 from presets import load_preset
 from prior_fixtures import BANDS, CONFIG, tiny_front_end
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.quantise import full_scale, quantise
+from engine.audio.quantise import full_scale, quantise
 
 
 # audio libraries switch subnormal floats off for the whole process, so none are drawn

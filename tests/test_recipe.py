@@ -12,10 +12,10 @@ import yaml
 
 import export
 from engine import read_bundle
-from engine.judging import Judgement
-from export.flow import FlowConfig
+from engine.evaluation.cross_likelihood import Judgement
+from export.models.flow import FlowConfig
 from export.recipe import make_priors, read_recipe
-from export.train import load_run
+from export.training.flow_training import load_run
 from presets import StemwrightError
 
 ROOT = Path(__file__).parent.parent

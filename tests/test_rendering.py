@@ -16,8 +16,8 @@ from engine import (
     load_manifest,
     measure_null,
     render,
-    separator,
 )
+from engine.separation import separator
 from presets import StemwrightError, load_preset
 
 RATE = 44100
@@ -126,7 +126,7 @@ def test_an_interrupted_render_goes_on_with_the_same_bytes(tmp_path, rng, preset
 
 def test_joins_of_segments_are_not_heard(tmp_path, rng, preset, options, monkeypatch):
     """The difference to one long segment is no larger at the joins than elsewhere."""
-    from engine import separator
+    from engine.separation import separator
 
     mix = write_mix(tmp_path / "mix.wav", rng, 4 * SEGMENT)
     render(mix, tmp_path / "joined", preset, options)

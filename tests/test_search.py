@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from engine import Device, Prior
-from engine.masks import MaskPlan, combine, level
-from engine.search import SearchPlan, divergence, search
+from engine.separation.masks import MaskPlan, combine, level
+from engine.separation.search import SearchPlan, divergence, search
 from prior_fixtures import search_plan
 
 FAITHFUL = search_plan(steps=150, learning_rate=0.01, exact=True)

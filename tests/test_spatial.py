@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from engine import RenderOptions, channel_groups, measure_null, render
-from engine.spatial import images, matrix_masks, shared_out
+from engine.separation.spatial import images, matrix_masks, shared_out
 from presets import load_preset
 
 FRAMES, BANDS, BINS = 60, 12, 40

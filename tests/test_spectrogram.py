@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from engine import FrontEnd, log_band_plan
-from engine.frames import Synthesis, stream_frames
-from engine.spectrogram import Stft
+from engine.model.frames import Synthesis, stream_frames
+from engine.model.spectrogram import Stft
 
 ROUND_TRIP = 1e-6  # full scale
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.names import Naming
-from engine.scratch import StemScratch
-from engine.stemset import OutputFormat, write_set
+from engine.stems.naming import Naming
+from engine.stems.scratch import StemScratch
+from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import integers, quiet_integers, separate, write_pcm
 from presets import StemwrightError
 
@@ -218,11 +218,11 @@ MEASURED_PROGRAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from engine.names import Naming
-from engine.scratch import StemScratch
-from engine.stemset import write_set
-from engine.wave_header import FileFormat
-from engine.writer import StemWriter
+from engine.stems.naming import Naming
+from engine.stems.scratch import StemScratch
+from engine.stems.stem_set import write_set
+from engine.audio.wave_header import FileFormat
+from engine.audio.writing import StemWriter
 folder, seconds = Path(sys.argv[1]), int(sys.argv[2])
 second = np.random.default_rng(0).normal(0, 0.1, (2, 48000)).clip(-0.5, 0.5)
 with StemWriter(folder / "mix.wav", FileFormat("wav", "pcm", 24, 2, 48000)) as mix:

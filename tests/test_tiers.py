@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 import stemwright
-from hotfolder.catalogue import read_catalogue
+from hotfolder.catalogue.listing import read_catalogue
 from hotfolder_fixtures import make_mix
 from presets import SearchSettings, StemwrightError, explain, load_preset
 from presets.search import TIERS

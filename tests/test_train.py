@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from engine import Device, FrontEndCard, make_session
-from export.estimator import Encoder, EstimatorConfig, emit_encoder
-from export.estimator_train import (
+from export.models.estimator import Encoder, EstimatorConfig, emit_encoder
+from export.models.flow import FlowConfig
+from export.training.estimator_training import (
     EstimatorSettings,
     EstimatorTrainer,
     RandomMixes,
     bins_per_band,
     load_estimator,
 )
-from export.flow import FlowConfig
-from export.rounds import learning_rate
-from export.runs import paper_front_end
-from export.train import CHECKPOINT, Trainer, TrainSettings, load_run
+from export.training.flow_training import CHECKPOINT, Trainer, TrainSettings, load_run
+from export.training.loop import learning_rate
+from export.training.runs import paper_front_end
 from presets import StemwrightError
 
 BANDS = 8

@@ -7,11 +7,11 @@ import pytest
 import soundfile
 import soxr
 
-from engine.chain import Shape, chained
-from engine.loudness import measure_loudness
-from engine.names import Naming
-from engine.plugin_rack import PluginRack
-from engine.wet import process_set
+from engine.audio.loudness import measure_loudness
+from engine.plugins.chain import Shape, chained
+from engine.plugins.rack import PluginRack
+from engine.stems.naming import Naming
+from engine.stems.wet import process_set
 from presets import Preset, StemwrightError, load_preset
 from vst3_fixtures import build_stub, catalogue, needs_gcc
 

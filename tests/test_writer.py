@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine import wave_header
-from engine.audio import MixReader, probe
-from engine.wave_header import FileFormat, wav_header
-from engine.writer import StemWriter
+from engine.audio import wave_header
+from engine.audio.reading import MixReader, probe
+from engine.audio.wave_header import FileFormat, wav_header
+from engine.audio.writing import StemWriter
 from fidelity_fixtures import ffmpeg, integers, tool
 from presets import StemwrightError
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.plugin_store import PluginStore
-from engine.plugins import PluginCatalogue
+from engine.plugins.catalogue import PluginCatalogue
+from engine.plugins.store import PluginStore
 
 SOURCE = Path(__file__).with_name("stub_vst3.c")
 ZAM = Path("/usr/lib/vst3")

@@ -1,0 +1,1 @@
+"""Audio files: reading, decoding, containers, writing, tags, loudness, channel layouts."""

@@ -1,0 +1,1 @@
+"""The command line of the engine: the verbs about mixes, presets and priors."""

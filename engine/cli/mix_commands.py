@@ -1,0 +1,156 @@
+"""The commands about one mix: `separate`, `null`, and `doctor`, which looks at the installation.
+
+Each opens its modules when it is called: `--help` stays instant.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from presets import StemwrightError
+
+from .arguments import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, THREADS, TIER
+
+if TYPE_CHECKING:
+    from ..audio.null import NullReport
+    from ..rendering import Renderer
+
+
+@click.command()
+@click.argument("mixes", nargs=-1, required=True, type=FILE)
+@click.option("-o", "--output", type=FOLDER, default=Path("stems"), show_default=True)
+@click.option("--preset", default="default", show_default=True, help="Name or YAML file.")
+@click.option("--tier", type=TIER, help="Search effort.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N], ...")
+@STRICT_DEVICE
+@SEED
+@THREADS
+@PRIORS
+@DEADLINE
+@click.option("--json", "as_json", is_flag=True, help="Print manifests as JSON lines.")
+def separate(
+    mixes: tuple[Path, ...],
+    output: Path,
+    preset: str,
+    tier: str | None,
+    device: str,
+    strict_device: bool,
+    seed: int,
+    threads: int,
+    priors: tuple[Path, ...],
+    deadline: float | None,
+    as_json: bool,
+) -> None:
+    """Separate MIXES into OUTPUT/<title>/dry/*.wav with a manifest."""
+    from presets import load_preset
+
+    from ..rendering import Renderer, RenderOptions
+
+    options = RenderOptions(
+        device=device,
+        strict_device=strict_device,
+        seed=seed,
+        tier=tier,
+        threads=threads,
+        prior_folders=priors,
+        deadline_s=deadline,
+    )
+    renderer = Renderer(load_preset(preset), options)
+    if not _separate_each(mixes, output, renderer, as_json):
+        sys.exit(1)
+
+
+def _separate_each(
+    mixes: tuple[Path, ...], output: Path, renderer: Renderer, as_json: bool
+) -> bool:
+    """Separate and show one after the other; false when any failed, which stops no other."""
+    from .terminal import Screen
+
+    screen, good = Screen(quiet=as_json), True
+    for mix in mixes:
+        try:
+            with screen.progress(mix) as progress:
+                folder, manifest = renderer.render_into(mix, output, progress)
+        except StemwrightError as error:
+            click.echo(f"stemwright: {error}", err=True)
+            good = False
+            continue
+        if as_json:
+            click.echo(json.dumps({"folder": str(folder), **manifest.model_dump(mode="json")}))
+        else:
+            screen.show(folder, manifest)
+    return good
+
+
+@click.command()
+@click.option("--device", default="auto", show_default=True)
+@click.option("-o", "--output", type=FOLDER, default=Path("stems"), show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def doctor(device: str, output: Path, as_json: bool) -> None:
+    """Tell what is installed, which device a session really gets, folders and free space."""
+    from ..doctor import examine
+
+    facts = examine(device, output)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        from .terminal import Screen
+
+        Screen().show_facts(facts)
+    if facts["problems"]:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("mix", type=FILE)
+@click.argument("stems", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--gain-db", default=0.0, help="Gain to undo first (undo_db of a set with a common gain)."
+)
+@click.option("--limit-dbfs", type=float, help="Exit with 1 when the difference peaks above this.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def null(
+    mix: Path, stems: tuple[Path, ...], gain_db: float, limit_dbfs: float | None, as_json: bool
+) -> None:
+    """Add up STEMS, subtract them from MIX and say what is left: ours or any other program's."""
+    from ..audio.null import measure_null
+
+    report = measure_null(mix, stems, gain_db)
+    if as_json:
+        click.echo(json.dumps(_null_facts(report)))
+    else:
+        for line in _null_lines(report, mix, len(stems)):
+            click.echo(line)
+    if limit_dbfs is not None and report.null_dbfs > limit_dbfs:
+        sys.exit(1)
+
+
+def _null_facts(report: NullReport) -> dict[str, Any]:
+    """For JSON, which has no -inf: null means "nothing left"."""
+    return {
+        "null_dbfs": report.null_dbfs if not report.exact else None,
+        "rms_dbfs": report.rms_dbfs if not report.exact else None,
+        "peak_frame": report.peak_frame,
+        "frames": report.frames,
+        "exact": report.exact,
+        "exact_at_bits": report.exact_at_bits,
+    }
+
+
+def _null_lines(report: NullReport, mix: Path, stems: int) -> Iterator[str]:
+    """What is left of the mix, in words."""
+    if report.exact:
+        yield f"exact: {stems} stems sum to {mix.name} in all {report.frames} frames"
+        return
+    yield (
+        f"difference: peak {report.null_dbfs:.2f} dBFS at frame {report.peak_frame}, "
+        f"rms {report.rms_dbfs:.2f} dBFS"
+    )
+    if report.exact_at_bits:
+        yield f"exact at {report.exact_at_bits} bits: the sum is the mix rounded to that depth"

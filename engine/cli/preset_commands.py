@@ -1,0 +1,202 @@
+"""The commands about chains: `process`, and the groups `preset` and `plugin`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from presets import StemwrightError
+
+from .arguments import FOLDER, NATURAL
+
+COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("stems", nargs=-1, required=True, metavar="STEM...")
+@click.option("--preset", default="default", show_default=True, help="Name or YAML file.")
+@click.option("--output", type=FOLDER, required=True, help="New folder for the wet files.")
+@click.option("--watch-preset", is_flag=True, help="Render again whenever the preset is saved.")
+@click.option("--seed", type=NATURAL, default=0, show_default=True, help="For dither.")
+def process(
+    stems: tuple[str, ...], preset: str, output: Path, watch_preset: bool, seed: int
+) -> None:
+    """Send stems from anywhere through a preset's chains.
+
+    Which stem a file is, its name tells (song_drums.wav), or DRUMS=FILE does.
+    """
+    import threading
+
+    from presets import load_preset
+
+    from ..plugins.rack import PluginRack
+    from ..processing import assign_stems, process_stems, saved_presets
+
+    if not watch_preset:
+        found = load_preset(preset)
+        with PluginRack(timeout_s=found.plugin_timeout_s) as rack:
+            report = process_stems(assign_stems(stems, found), found, output, rack, seed=seed)
+        click.echo(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+        return
+    wait = threading.Event()  # never set: ^C ends the watch
+    with PluginRack() as rack:
+        for saved in saved_presets(preset, lambda: not wait.wait(0.5)):
+            try:
+                if isinstance(saved, StemwrightError):
+                    raise saved
+                rack.timeout_s = saved.plugin_timeout_s
+                files = assign_stems(stems, saved)
+                report = process_stems(files, saved, output, rack, replace=True, seed=seed)
+                click.echo(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+            except StemwrightError as error:  # the engineer mends it and saves again
+                click.echo(str(error), err=True)
+
+
+@click.group(name="preset")
+def preset() -> None:
+    """Look at presets and check them."""
+
+
+@preset.command(name="list")
+def preset_list() -> None:
+    """Every preset that has a name."""
+    from presets import load_preset, preset_names
+
+    for name in preset_names():
+        click.echo(f"{name:<16} {load_preset(name).title}")
+
+
+@preset.command(name="show")
+@click.argument("name")
+def preset_show(name: str) -> None:
+    """A preset with everything inherited and every default written out."""
+    from presets import load_preset, show
+
+    click.echo(show(load_preset(name)), nl=False)
+
+
+@preset.command(name="explain")
+@click.argument("name")
+def preset_explain(name: str) -> None:
+    """What a preset does, step by step."""
+    from presets import explain, load_preset
+
+    click.echo(explain(load_preset(name)), nl=False)
+
+
+@preset.command(name="check")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--rate", type=COUNT, default=44_100, show_default=True, help="Sample rate to check against."
+)
+@click.option("--channels", type=COUNT, default=2, show_default=True)
+def preset_check(files: tuple[str, ...], rate: int, channels: int) -> None:
+    """Every mistake with its line and column; plug-ins and their parameters too."""
+    from presets import load_preset, placed
+
+    from ..plugins.chain import check_chains
+    from ..plugins.rack import PluginRack
+
+    failed = False
+    for file in files:
+        try:
+            found = load_preset(file)
+            with PluginRack(timeout_s=found.plugin_timeout_s) as rack:
+                try:
+                    check_chains(found, rate, channels, rack)
+                except StemwrightError as error:
+                    raise StemwrightError(error.code, placed(file, str(error))) from None
+            click.echo(f"{file}: good")
+        except StemwrightError as error:
+            failed = True
+            click.echo(str(error), err=True)
+    if failed:
+        sys.exit(1)
+
+
+@preset.command(name="schema")
+def preset_schema() -> None:
+    """JSON Schema for editors that complete YAML."""
+    from presets import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=1))
+
+
+@click.group(name="plugin")
+def plugin() -> None:
+    """Look at VST3 and Audio Unit plug-ins."""
+
+
+@plugin.command(name="list")
+def plugin_list() -> None:
+    """Every plug-in in the allowed folders; nothing is loaded."""
+    from ..plugins.catalogue import PluginCatalogue
+
+    catalogue = PluginCatalogue()
+    for file in catalogue.files():
+        note = "  in quarantine" if catalogue.store.is_quarantined(file) else ""
+        click.echo(f"{file.stem:<24} {file}{note}")
+
+
+@plugin.command(name="inspect")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True)
+def plugin_inspect(name: str, as_json: bool) -> None:
+    """The parameters that a preset may set, with ranges and units."""
+    from ..plugins.catalogue import PluginCatalogue
+
+    catalogue = PluginCatalogue()
+    found = catalogue.inspect(catalogue.find(name))
+    if as_json:
+        click.echo(json.dumps(found["plugins"], indent=1))
+        return
+    for about in found["plugins"]:
+        click.echo(
+            f"{about['name']} {about['version']} ({about['maker']}), channels: "
+            f"{', '.join(map(str, about['channels']))}, latency {about['latency']}"
+        )
+        for key, parameter in about["parameters"].items():
+            low_high = parameter["range"]
+            values = (
+                f"{low_high[0]:g} to {low_high[1]:g}"
+                if low_high
+                else ", ".join(map(str, parameter["values"] or ["true", "false"]))
+            )
+            click.echo(
+                f"  {key:<24} {values} {parameter['units']} (default {parameter['default']})"
+            )
+
+
+@plugin.command(name="test")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds for one answer.",
+)
+def plugin_test(names: tuple[str, ...], timeout: float) -> None:
+    """Try plug-ins out in a process of their own; one that passes leaves the quarantine."""
+    from ..plugins.catalogue import PluginCatalogue
+    from ..plugins.trial import try_plugin
+
+    catalogue, failed = PluginCatalogue(), False
+    for name in names:
+        try:
+            for trial in try_plugin(catalogue, catalogue.find(name), timeout):
+                verdict = "; ".join(trial.problems) or "passed"
+                failed |= bool(trial.problems)
+                click.echo(
+                    f"{trial.name} {trial.version}: {verdict} (loaded in {trial.load_s:.2f} s, "
+                    f"{trial.times_realtime:.0f} x real time, latency "
+                    f"{trial.latency_samples}, {len(trial.groups)} instance(s) for stereo)"
+                )
+        except StemwrightError as error:
+            failed = True
+            click.echo(str(error), err=True)
+    if failed:
+        sys.exit(1)

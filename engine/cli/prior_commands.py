@@ -1,0 +1,138 @@
+"""The commands of `prior` that work with finished bundles; those that train are added outside.
+
+Training needs torch, which lives in a room that this one does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from .arguments import FILE, NATURAL, PRIORS, SEED
+
+
+@click.group()
+def prior() -> None:
+    """List, check, train and export priors."""
+
+
+@prior.command("list")
+@PRIORS
+@click.option("--json", "as_json", is_flag=True)
+def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
+    """Every prior that presets can name, and where it lies."""
+    from ..model.bundle import read_bundle
+    from ..model.prior import list_priors
+
+    for name, path in list_priors(priors).items():
+        card, _, sha256 = read_bundle(path)
+        about = {"name": name, "stem": card.stem, "path": str(path), "sha256": sha256}
+        if as_json:
+            click.echo(json.dumps({**about, "labels": card.labels}))
+        else:
+            labels = f"  ({', '.join(card.labels)})" if card.labels else ""
+            click.echo(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")
+
+
+@prior.command("show")
+@click.argument("name")
+@PRIORS
+def prior_show(name: str, priors: tuple[Path, ...]) -> None:
+    """Print a prior's card: data, licences, training, hashes."""
+    from ..model.bundle import read_bundle
+    from ..model.prior import find_prior
+
+    click.echo(read_bundle(find_prior(name, priors))[0].model_dump_json(indent=1))
+
+
+@prior.command("verify")
+@click.argument("names", nargs=-1)
+@PRIORS
+@click.option("--device", default="auto", show_default=True)
+def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) -> None:
+    """Check hashes and run the self-tests of priors (all of them by default)."""
+    from ..model.prior import Prior, find_prior, list_priors
+    from ..model.sessions import Device
+
+    for name in names or list_priors(priors):
+        opened = Prior(find_prior(name, priors), Device.parse(device))
+        opened.verify()
+        labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
+        click.echo(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
+
+
+@prior.command("judge")
+@click.argument("places", nargs=-1, required=True, metavar="STEM=FOLDER...")
+@PRIORS
+@click.option("--bundle", help="Judge the labels of this one, not the stems' own priors.")
+@click.option("--picture", type=FILE, help="Write the table as a PNG heat map.")
+@click.option("--store", is_flag=True, help="Write every prior's row into its card.")
+@click.option("--json", "as_json", is_flag=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--seed", type=NATURAL, default=0, show_default=True, help="Of the bootstrap.")
+def prior_judge(
+    places: tuple[str, ...],
+    priors: tuple[Path, ...],
+    bundle: str | None,
+    picture: Path | None,
+    store: bool,
+    as_json: bool,
+    device: str,
+    seed: int,
+) -> None:
+    """Compare priors on held-out recordings: each must win its own instrument's audio.
+
+    STEM=FOLDER names a prior, or a label of --bundle, and recordings of its instrument alone
+    that no training heard. Exits with 1 when a prior is not good, or has nothing to compare with.
+    """
+    from ..evaluation.cross_likelihood import held_out, judge_priors, judgement_png
+    from ..evaluation.verdict import store_row
+    from ..model.prior import open_priors
+    from ..model.sessions import Device
+
+    recordings = held_out(places)
+    wanted = {stem: (bundle, stem) if bundle else (stem, "") for stem in recordings}
+    opened = open_priors(wanted, priors, Device.parse(device))
+    judgement = judge_priors(opened, recordings, seed)
+    if picture:
+        picture.write_bytes(judgement_png(judgement))
+    if store:
+        for stem, judged in opened.items():
+            store_row(judged.path, judgement.row(stem), judged.label)
+    if as_json:
+        click.echo(json.dumps(judgement.to_dict(), indent=1))
+    else:
+        for line in judgement.lines():
+            click.echo(line)
+    if not all(judgement.good(stem) for stem in judgement.stems):
+        sys.exit(1)
+
+
+@prior.command("sample")
+@click.argument("name")
+@click.option("-o", "--output", required=True, type=FILE, help="A .wav or .flac file.")
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=6.0, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@click.option("--label", help="Which instrument, in a bundle with labels.")
+@PRIORS
+@SEED
+def prior_sample(
+    name: str,
+    output: Path,
+    seconds: float,
+    temperature: float,
+    label: str | None,
+    priors: tuple[Path, ...],
+    seed: int,
+) -> None:
+    """Let a prior play: draw latents, decode magnitudes, find phases by Griffin-Lim."""
+    from ..evaluation.sampling import write_sample
+    from ..model.prior import Prior, find_prior
+    from ..model.sessions import Device
+
+    opened = Prior(find_prior(name, priors), Device.parse("cpu"), label)
+    write_sample(opened, output, seconds, temperature, seed)
+    click.echo(f"{output}: {seconds:g} s of {opened.stem}")

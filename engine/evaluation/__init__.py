@@ -1,0 +1,1 @@
+"""How good is it? Quality reports, cross-likelihood of priors, samples to listen to."""

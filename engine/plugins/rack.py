@@ -1,0 +1,138 @@
+"""Sends streams through plug-ins, each in its own process, and keeps those processes for reuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from presets import Plugin, StemwrightError
+
+from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked
+from ..audio.closing import Closing
+from .catalogue import PluginCatalogue, host_request, plugin_error
+from .client import PluginChild, PluginFailedError
+
+AT_ONCE = 2  # blocks: one with the plug-in, one that we prepare
+LOADING_TAKES_AT_MOST = 4  # times what it took when the plug-in was inspected
+
+
+class PluginStepError(Exception):
+    """A plug-in failed inside a chain: at which step, and how it is to be told."""
+
+    def __init__(self, where: str, error: StemwrightError) -> None:
+        super().__init__(str(error))
+        self.where, self.error = where, error
+
+
+@dataclass
+class _Slot:
+    """One child, the file that it hosts, and whether a stream runs through it."""
+
+    file: Path
+    child: PluginChild
+    busy: bool = True
+
+
+@dataclass
+class PluginRack(Closing):
+    """The running children. Used as a context: at its end all of them are gone."""
+
+    catalogue: PluginCatalogue = field(default_factory=PluginCatalogue)
+    timeout_s: float = 30.0
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._slots: list[_Slot] = []
+
+    def stream(
+        self, stream: Stream, step: Plugin, channels: int, sample_rate: int, where: str
+    ) -> Stream:
+        """The stream behind a plug-in, aligned with its input; loads the plug-in at once."""
+        file = self.catalogue.find(step.plugin)
+        self.catalogue.check(step, where)
+        slot = self._slot(file)
+        reply = self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
+        self.notes.append({"where": where, "parameters": reply.pop("values"), **reply})
+        latency = reply["latency"]
+        return reblocked(self._processed(stream, slot, latency, sample_rate, where))
+
+    def release(self) -> None:
+        """The streams so far are done; their children are free for the next stem."""
+        for slot in self._slots:
+            slot.busy = False
+        self.notes = []
+
+    def succeeded(self) -> None:
+        """A whole stem came through: what failed before was not these plug-ins' habit."""
+        for slot in self._slots:
+            if slot.busy:
+                self.catalogue.store.forget_failures(slot.file)
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.child.close()
+        self._slots = []
+
+    def _slot(self, file: Path) -> _Slot:
+        for slot in [slot for slot in self._slots if slot.file == file and not slot.busy]:
+            if slot.child.is_settled():
+                slot.busy = True
+                return slot
+            self._slots.remove(slot)
+        self._slots.append(_Slot(file, PluginChild(self.timeout_s)))
+        return self._slots[-1]
+
+    def _load(self, slot: _Slot, step: Plugin, channels: int, sample_rate: int) -> dict[str, Any]:
+        usual_s = self.catalogue.inspect(slot.file)["load_s"]
+        slot.child.timeout_s = max(self.timeout_s, LOADING_TAKES_AT_MOST * usual_s)
+        request = {**host_request(slot.file, step), "sample_rate": sample_rate}
+        reply = slot.child.load(request, channels, BLOCK_FRAMES)
+        slot.child.timeout_s = self.timeout_s
+        del reply["id"]
+        return reply
+
+    def _processed(
+        self, stream: Stream, slot: _Slot, latency: int, sample_rate: int, where: str
+    ) -> Iterator[Audio]:
+        taken = given = 0
+        on_their_way = 0
+        for block in stream:
+            slot.child.submit(block)
+            on_their_way += 1
+            if on_their_way < AT_ONCE:
+                continue
+            on_their_way -= 1
+            at = taken / sample_rate
+            out, now = self._guarded(slot, where, slot.child.collect, BLOCK_FRAMES, at=at)
+            taken += BLOCK_FRAMES
+            given += out.shape[1]
+            self._guarded(slot, where, check_output, out, taken, given, (latency, now), at=at)
+            yield out
+
+    def _guarded(self, slot: _Slot, where: str, action: Any, *given: Any, at: float = 0) -> Any:  # noqa: ANN401
+        """Run an action of the child; when it fails, the child goes and the name is told."""
+        try:
+            return action(*given)
+        except PluginFailedError as failure:
+            slot.child.close()
+            self._slots.remove(slot)
+            if failure.kind != "parameters":
+                self.catalogue.store.keep_failure(slot.file, str(failure))
+            place = f"{where}, {at:.1f} s into the stem" if at else where
+            raise PluginStepError(where, plugin_error(slot.file, failure, place)) from None
+
+
+def check_output(out: Audio, sent: int, given: int, latencies: tuple[int, int]) -> None:
+    """Length, latency and finiteness of what came back."""
+    latency, now = latencies
+    if now != latency:
+        raise PluginFailedError("latency", f"changed its latency from {latency} to {now} samples")
+    expected = max(0, sent - latency)
+    if given != expected:
+        raise PluginFailedError("length", f"gave {given} samples where {expected} were due")
+    if not np.isfinite(out).all():
+        raise PluginFailedError("not-finite", "put out NaN or infinity")

@@ -1,0 +1,381 @@
+"""A set of priors and a search: a whole mix to named stems, segment by segment.
+
+Two passes over the mix, each in bounded memory. The first searches and leaves the masks of
+every batch of segments in the workspace, which is also the checkpoint: a run that was stopped
+goes on at its next batch and ends with the same bytes. The second applies the masks to the
+complex spectrogram and overlap-adds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from presets import StemwrightError
+
+from ..audio.layout import ChannelGroups
+from ..audio.reading import MixReader, SourceInfo
+from ..model.frames import Synthesis, stream_frames, with_next
+from ..model.prior import Prior
+from ..model.spectrogram import FrontEnd, Stft
+from .masks import Estimator, MaskPlan, combine, level
+from .search import SearchPlan, SearchResult, divergence, search
+from .song_spectra import song_masks
+from .spatial import Shared, shared_out
+
+Float = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+CORE = 256  # frames of a segment that are its own: 5.9 s
+FADE = 32  # frames of context on each side, cross-faded with the neighbours
+WINDOW = CORE + 2 * FADE
+BATCH = 4  # segments searched together
+_SILENCE = 1e-7  # level up to which a segment needs no search: there is nothing to share out
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
+    """The caller asked to stop; everything searched so far is in the workspace."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a result depends on besides mix and priors."""
+
+    search: SearchPlan
+    mask: MaskPlan
+    start: str = "zero"  # or "estimate"
+    seed: int = 0
+
+    @property
+    def needs_estimate(self) -> bool:
+        """Whether the first estimate has a say anywhere."""
+        guided = self.search.guided_steps > 0
+        return guided or self.start == "estimate" or self.mask.flow_weight < 1
+
+
+@dataclass
+class Watch:
+    """How the caller looks in: (segments done, all) after each batch, and whether to stop.
+
+    `deadline` on `clock` ends the search early, every segment with its share of the time.
+    """
+
+    progress: Callable[[int, int], None] = lambda done, total: None
+    should_stop: Callable[[], bool] = lambda: False
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+    def patience(self, segments: int, left: int) -> Callable[[], bool]:
+        """Whether there is time for one more step of a batch: it has the share of its
+        `segments` in the `left` ones."""
+        if self.deadline is None:
+            return lambda: True
+        now = self.clock()
+        end = now + (self.deadline - now) * segments / left
+        return lambda: self.clock() < end
+
+
+@dataclass
+class SearchReport:
+    """How the search went over the whole mix: divergence before and after and the steps that
+    were taken, means over the windows that were searched."""
+
+    windows: int = 0
+    first_loss: float = 0.0
+    last_loss: float = 0.0
+    steps: float = 0.0
+
+    @property
+    def divergence(self) -> dict[str, float]:
+        """How far it fell, for the manifest."""
+        return {"before": self.first_loss, "after": self.last_loss}
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch into the means."""
+        self.windows += batch.windows
+        share = batch.windows / max(self.windows, 1)
+        self.first_loss += share * (batch.first_loss - self.first_loss)
+        self.last_loss += share * (batch.last_loss - self.last_loss)
+        self.steps += share * (batch.steps - self.steps)
+
+
+class Separator:
+    """Separates mixes with the same priors; holds their sessions."""
+
+    def __init__(
+        self,
+        priors: Mapping[str, Prior],
+        plan: Plan,
+        threads: int,
+        estimator: Estimator | None = None,
+    ) -> None:
+        self.stems, self.priors = list(priors), list(priors.values())
+        self.plan, self.threads, self.estimator = plan, threads, estimator
+        self.front_end = _common_front_end(priors)
+
+    def search(
+        self, mix: Path, info: SourceInfo, groups: ChannelGroups, workspace: Path, watch: Watch
+    ) -> SearchReport:
+        """First pass: leave the masks of every batch of segments in the workspace.
+
+        Raises Interrupted when `watch.should_stop` says so between two batches.
+        """
+        stft = self.front_end.stft(info.sample_rate)
+        segments, total = _segments(stft, info), stft.frames(info.frames)
+        report = SearchReport()
+        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+            windows = self._windows(reader, info, groups, stft)
+            for first in range(0, segments, BATCH):
+                count = min(BATCH, segments - first)
+                batch = np.stack([next(windows) for _ in range(count)], axis=1)
+                path = _batch_path(workspace, first)
+                if not path.exists():
+                    if watch.should_stop():
+                        raise Interrupted
+                    go_on = watch.patience(count, segments - first)
+                    self._search_batch(batch, first, total, pool, go_on).save(path)
+                report.add(Batch.load(path))
+                watch.progress(first + count, segments)
+        return report
+
+    def _windows(
+        self, reader: MixReader, info: SourceInfo, groups: ChannelGroups, stft: Stft
+    ) -> Iterator[Float]:
+        """Yield the magnitudes of every segment with its context, (groups, WINDOW, bands);
+        zeros stand before the start and behind the end."""
+        bands = self.front_end.plan.bands
+        held = np.zeros((len(groups.groups), FADE, bands), np.float32)
+        blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
+        for _ in range(_segments(stft, info)):
+            while (missing := WINDOW - held.shape[1]) > 0:
+                block = next(blocks, None)
+                if block is None:
+                    new = np.zeros((len(held), missing, bands), np.float32)
+                else:
+                    new = np.stack([self._view(block[list(g)], info) for g in groups.groups])
+                held = np.concatenate([held, new], axis=1)
+            yield held[:, :WINDOW]
+            held = held[:, CORE:]
+
+    def _view(self, spectrogram: Complex, info: SourceInfo) -> Float:
+        """Band magnitudes of one group; its channels' mean power, so mono and stereo agree."""
+        magnitudes = self.front_end.band_magnitudes(spectrogram, info.sample_rate)
+        return magnitudes / np.float32(np.sqrt(len(spectrogram)))
+
+    def _search_batch(
+        self,
+        windows: Float,
+        first: int,
+        total: int,
+        pool: Executor,
+        go_on: Callable[[], bool],
+    ) -> Batch:
+        """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`.
+
+        Silent ones are left out and shared out evenly: stems of silence are silence.
+        """
+        groups, segments, _, bands = windows.shape
+        frame = np.arange(WINDOW) - FADE + CORE * (first + np.arange(segments))[:, None]
+        inside = ((frame >= 0) & (frame < total)).astype(np.float32)
+        weight = np.broadcast_to(inside[None, :, :, None], windows.shape)
+        flat, weight = windows.reshape(-1, WINDOW, bands), weight.reshape(-1, WINDOW, bands)
+        loud = level(flat)
+        heard = loud[:, 0, 0] > _SILENCE
+        masks = np.full((len(self.stems), *flat.shape), 1 / len(self.stems), np.float32)
+        first_loss, last_loss, steps = 0.0, 0.0, 0
+        if heard.any():
+            mix = np.asarray(flat[heard] / loud[heard], np.float32)
+            masks[:, heard], result = self._search_heard(
+                mix, weight[heard], self.plan.seed + first, pool, go_on
+            )
+            first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
+        masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
+        return Batch(masks, int(heard.sum()), first_loss, last_loss, steps)
+
+    def _search_heard(
+        self, mix: Float, weight: Float, seed: int, pool: Executor, go_on: Callable[[], bool]
+    ) -> tuple[Float, SearchResult]:
+        """Masks of windows (batch, WINDOW, bands) with something in them."""
+        estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
+        if estimate is not None and self._heeds_the_song:
+            estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
+        result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
+        plan = self._mask_plan(result.steps)
+        masks = combine(result.magnitudes, estimate, mix, plan)
+        if self._heeds_the_song and plan.flow_weight > 0:  # else they are the estimate's
+            masks = self._agreed(masks, mix, pool)
+        return masks, result
+
+    @property
+    def _heeds_the_song(self) -> bool:
+        return self.plan.mask.song_weight > 0 and self.plan.mask.output == "masks"
+
+    def _agreed(self, masks: Float, mix: Float, pool: Executor) -> Float:
+        """Masks (priors, batch, frames, bands) brought nearer to the song's own spectra."""
+        # products this small are slower on many threads, and their bytes would tell how many
+        with threadpool_limits(1, "blas"):
+            anew = np.stack(list(pool.map(song_masks, masks.swapaxes(0, 1), mix)), axis=1)
+        return combine(anew, masks, mix, MaskPlan(flow_weight=self.plan.mask.song_weight))
+
+    def _search_latents(
+        self,
+        mix: Float,
+        weight: Float,
+        estimate: Float | None,
+        seed: int,
+        pool: Executor,
+        go_on: Callable[[], bool],
+    ) -> SearchResult:
+        if estimate is not None and self._flows_are_silent:
+            loss = divergence(mix, estimate.sum(axis=0), weight)
+            return SearchResult(estimate, loss, loss, 0)
+        start = estimate if self.plan.start == "estimate" else None
+        guide = None
+        if estimate is not None and self.plan.search.guided_steps:
+            guide = mix * combine(estimate, None, mix, MaskPlan())  # they sum to the mix
+        return search(self.priors, mix, weight, start, guide, self.plan.search, seed, pool, go_on)
+
+    @property
+    def _flows_are_silent(self) -> bool:
+        """Whether no flow has a say in the masks, so that none needs to be asked."""
+        return self.plan.mask.flow_weight == 0 and self.plan.mask.output == "masks"
+
+    def _mask_plan(self, steps: int) -> MaskPlan:
+        """The plan's, less of the flows when the clock cut their search: at their start they
+        know nothing of the mix."""
+        planned = self.plan.search.steps
+        if steps == planned:
+            return self.plan.mask
+        return replace(self.plan.mask, flow_weight=self.plan.mask.flow_weight * steps / planned)
+
+    def write(
+        self,
+        mix: Path,
+        info: SourceInfo,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Float]], None],
+        meter: Callable[[Float, Float], None] | None = None,
+    ) -> None:
+        """Second pass: apply the masks and give the stems to `sink`, block by block.
+
+        Each call has every stem as float32 (channels, n). Channels outside all groups (LFE)
+        are silent: they are left to the residual. `meter` sees what is applied to what: masks
+        (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a group's
+        channels added.
+        """
+        stft = self.front_end.stft(info.sample_rate)
+        band = self.front_end.band_of_bin(info.sample_rate)
+        syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
+        total, done = stft.frames(info.frames), 0
+
+        def audible(index: int, shared: Shared, last: bool) -> Float:
+            return syntheses[index].add(shared.stem(index), last=last)
+
+        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+            blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
+            cores = self._masks(workspace, _segments(stft, info))
+            masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
+            spatial = self.plan.mask.spatial and self.plan.mask.output == "masks"
+            for shared in shared_out(masked, groups, band, spatial=spatial):
+                done += shared.mix.shape[1]
+                everyone = range(len(self.stems))
+                audio = pool.map(audible, everyone, repeat(shared), repeat(done == total))
+                if meter is not None:  # on this thread, while the pool works
+                    rate = info.sample_rate
+                    views = [
+                        self.front_end.band_magnitudes(shared.mix[list(g)], rate)
+                        for g in groups.groups
+                    ]
+                    meter(shared.masks, np.stack(views))
+                sink(dict(zip(self.stems, audio, strict=True)))
+
+    def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:
+        """Yield the masks of every segment's core, (stems, groups, CORE, bands), the edges
+        cross-faded with the neighbours: sums of one stay sums of one."""
+        rise = ((np.arange(2 * FADE) + 0.5) / (2 * FADE)).astype(np.float32)[:, None]
+        previous: Float | None = None
+        for segment, following in with_next(self._windows_on_disk(workspace, segments)):
+            core = segment[:, :, FADE : FADE + CORE].copy()
+            if previous is not None:
+                share = rise[FADE:]
+                core[:, :, :FADE] *= share
+                core[:, :, :FADE] += (1 - share) * previous[:, :, -FADE:]
+            if following is not None:
+                share = rise[:FADE]
+                core[:, :, -FADE:] *= 1 - share
+                core[:, :, -FADE:] += share * following[:, :, :FADE]
+            yield core
+            previous = segment
+
+    def _windows_on_disk(self, workspace: Path, segments: int) -> Iterator[Float]:
+        for first in range(0, segments, BATCH):
+            masks = Batch.load(_batch_path(workspace, first)).masks
+            if self.plan.mask.output == "masks":  # half precision on disk: sum to one again
+                masks /= masks.sum(axis=0)
+            for index in range(masks.shape[2]):
+                yield masks[:, :, index]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The masks of some segments, (stems, groups, segments, WINDOW, bands), how many windows of
+    their groups were searched (silent ones are not), and how that went."""
+
+    masks: Float
+    windows: int
+    first_loss: float
+    last_loss: float
+    steps: int
+
+    def save(self, path: Path) -> None:
+        """Write aside and rename: a killed run leaves no half batch."""
+        aside = path.with_suffix(".part.npz")
+        with aside.open("wb") as file:
+            np.savez(
+                file,
+                masks=self.masks.astype(np.float16),
+                windows=np.array(self.windows),
+                losses=np.array([self.first_loss, self.last_loss]),
+                steps=np.array(self.steps),
+            )
+        aside.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Batch:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as kept:
+            first, last = kept["losses"]
+            masks = kept["masks"].astype(np.float32)
+            windows, steps = int(kept["windows"]), int(kept["steps"])
+            return cls(masks, windows, float(first), float(last), steps)
+
+
+def _batch_path(workspace: Path, first: int) -> Path:
+    return workspace / f"masks-{first:06d}.npz"
+
+
+def _segments(stft: Stft, info: SourceInfo) -> int:
+    return -(-stft.frames(info.frames) // CORE)
+
+
+def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:
+    """The view that all priors share; they must agree, or their magnitudes cannot be added."""
+    views = {stem: prior.card.front_end.front_end() for stem, prior in priors.items()}
+    first, *others = views
+    for other in others:
+        if views[other] != views[first]:
+            raise StemwrightError(
+                "priors-differ",
+                f"the priors of {first} and {other} were made for different spectrograms; "
+                "a preset's priors must share one. Export them with the same front end.",
+            )
+    return views[first]

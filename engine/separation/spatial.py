@@ -1,0 +1,116 @@
+"""Masks that know where a stem stands between two loudspeakers.
+
+A mask says how much of a band is a stem's, in both channels alike. But a voice in the middle and
+a guitar on the left differ in more than that. In the local Gaussian model (Duong, Vincent &
+Gribonval, IEEE TASLP 18(7), 2010) a stem with the mask m_k has the covariance m_k R_k in a band,
+where R_k is its image: how its power lies between the channels and how alike these are. The best
+linear estimate of it is then m_k R_k (sum_j m_j R_j)^-1 x, a matrix of 2 x 2 in the mask's place.
+The matrices of all stems sum to the identity as masks sum to one, and where all images are the
+same, as in a mono mix, they are the masks.
+
+The images are taken from what the masks take of the mix, each once: going on as the
+expectation-maximisation of the paper does sharpens the masks and makes the stems worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..audio.layout import ChannelGroups
+from ..model.bands import summed_by_band
+from ..model.frames import with_next
+
+Float = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+Images = NDArray[np.complex128]  # (stems, bands, 2, 2)
+
+_CERTAIN = 4  # power of a mask in its image: what it is sure of tells where its stem stands
+_DIFFUSE = 0.003  # share of an image that is alike in both channels and unrelated
+_NEIGHBOURS = 0.5  # how much the images of the blocks before and behind count
+_LEAST = 1e-30
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A block of the mix, (channels, frames, bins), and the masks that share it out, (stems,
+    groups, frames, bands). `matrices` are those of the groups that are pairs, by the group's
+    number, (stems, frames, bands, 2, 2); `band` (bins,) is the band that each bin belongs to."""
+
+    mix: Complex
+    masks: Float
+    matrices: dict[int, Complex]
+    groups: ChannelGroups
+    band: NDArray[np.intp]
+
+    def stem(self, index: int) -> Complex:
+        """One stem's share of every channel, (channels, frames, bins)."""
+        share = np.zeros_like(self.mix)
+        for number, channels in enumerate(self.groups.groups):
+            if number in self.matrices:
+                matrix = self.matrices[number][index]
+                for row, into in enumerate(channels):
+                    for column, channel in enumerate(channels):
+                        share[into] += matrix[:, self.band, row, column] * self.mix[channel]
+                continue
+            mask = self.masks[index, number][:, self.band]
+            for channel in channels:
+                np.multiply(mask, self.mix[channel], out=share[channel])
+        return share
+
+
+def shared_out(
+    blocks: Iterator[tuple[Complex, Float]],
+    groups: ChannelGroups,
+    band: NDArray[np.intp],
+    *,
+    spatial: bool,
+) -> Iterator[Shared]:
+    """Successive blocks and their masks with the matrices of all pairs, if `spatial`.
+
+    A pair's images are those of its block and, with half the weight, of its neighbours, so that
+    they follow a mix that moves and do not jump.
+    """
+    pairs = {n: group for n, group in enumerate(groups.groups) if spatial and len(group) == 2}
+    located = (
+        (mix, masks, {n: images(mix[list(pairs[n])], masks[:, n], band) for n in pairs})
+        for mix, masks in blocks
+    )
+    before: dict[int, Images] = {}
+    for (mix, masks, here), following in with_next(located):
+        after = following[2] if following else {}
+        matrices = {
+            n: matrix_masks(
+                masks[:, n], here[n] + _NEIGHBOURS * (before.get(n, 0) + after.get(n, 0))
+            )
+            for n in pairs
+        }
+        yield Shared(mix, masks, matrices, groups, band)
+        before = here
+
+
+def images(pair: Complex, masks: Float, band: NDArray[np.intp]) -> Images:
+    """Covariances of what each mask takes of two channels, summed over frames.
+
+    Shape: pair (2, frames, bins), masks (stems, frames, bands) -> (stems, bands, 2, 2).
+    """
+    left, right = pair.astype(np.complex128)
+    products = (left * left.conj(), left * right.conj(), right * left.conj(), right * right.conj())
+    certain = masks.astype(np.float64) ** _CERTAIN
+    found = np.zeros((len(masks), masks.shape[2], 4), np.complex128)
+    for entry, product in enumerate(products):
+        summed = summed_by_band(product, band, masks.shape[2])
+        found[:, :, entry] = np.einsum("stb,tb->sb", certain, summed)
+    return found.reshape(*found.shape[:2], 2, 2)
+
+
+def matrix_masks(masks: Float, found: Images) -> Complex:
+    """m_k R_k (sum_j m_j R_j)^-1; masks (stems, frames, bands), which sum to one."""
+    power = np.trace(found, axis1=-2, axis2=-1).real[..., None, None] / 2
+    alike = (1 - _DIFFUSE) * found / np.maximum(power, _LEAST) + _DIFFUSE * np.eye(2)
+    covariance = masks[..., None, None] * alike[:, None]
+    total = covariance.sum(axis=0)
+    return np.asarray(covariance @ np.linalg.inv(total), np.complex64)

@@ -1,0 +1,1 @@
+"""The set that is published: dry and wet files, names, manifest."""

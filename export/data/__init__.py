@@ -1,0 +1,1 @@
+"""What a training hears: recordings, corpora, augmentation, finishing."""

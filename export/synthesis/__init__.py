@@ -1,0 +1,1 @@
+"""Recordings that are composed: scores, computed instruments, drum kits, renderers."""

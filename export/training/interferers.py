@@ -1,0 +1,152 @@
+"""The other instruments that a new one is trained against: recordings of them, or stand-ins.
+
+What the likelihood sees is the new instrument alone; leaks and random mixes need others. They
+are the recordings that the user names, and where there are none, samples of installed priors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from engine import FrontEndCard, Prior
+
+from ..data.corpus import Corpus, Interference
+from ..data.prior_samples import installed_priors, sampled_corpora, sampled_corpus
+from .estimator_training import EstimatorSettings, RandomMixes, bins_per_band
+from .head_training import FrozenEncoder, HeadTrainer, installed_encoder
+from .runs import add_others, sources_of
+
+SAMPLES = "samples"  # folder in the run
+
+
+@dataclass(frozen=True)
+class Others:
+    """Everyone but `stem`: `recorded` corpora by name, and installed priors of the same view."""
+
+    stem: str
+    front_end: FrontEndCard
+    folder: Path
+    seed: int
+    recorded: dict[str, Corpus]
+
+    @cached_property
+    def installed(self) -> dict[str, Prior]:
+        """Installed priors by name."""
+        return installed_priors(self.stem, self.front_end)
+
+    def leak(self) -> Interference | None:
+        """What the contrastive term leaks in: recordings if there are any, or else samples."""
+        corpora = self.recorded or self._sampled
+        return Interference(self.stem, list(corpora.values())) if corpora else None
+
+    @property
+    def kind(self) -> str:
+        """What stands for other instruments: recordings, samples or none."""
+        if self.recorded:
+            return "recordings"
+        return "samples" if self.installed else "none"
+
+    def told(self, contrast: bool) -> str:
+        """One sentence about where the leaks come from, if the flow has a contrast at all."""
+        if not contrast:
+            return (
+                "likelihood alone, as published: nothing leaks into the training, and other "
+                "instruments only serve to measure what the flow tells apart"
+            )
+        if self.recorded:
+            return f"leaks come from recordings of {', '.join(self.recorded)}"
+        if self.installed:
+            return (
+                f"leaks come from samples of the installed priors {', '.join(self.installed)}; "
+                "recordings given with --against teach more"
+            )
+        return (
+            "no recordings of other instruments (--against) and no installed priors: the prior "
+            "learns its own instrument only, not what to tell it from"
+        )
+
+    @property
+    def encoder(self) -> FrozenEncoder | None:
+        """The encoder that installed bundles share."""
+        return installed_encoder(self.installed)
+
+    def head_trainer(
+        self, encoder: FrozenEncoder, corpus: Corpus, own: Prior, settings: EstimatorSettings
+    ) -> HeadTrainer:
+        """A run that trains the new stem's head on its recordings, against everyone else.
+
+        A mix can hold every instrument, so samples stand in for all that were not recorded.
+        Samples of the new prior itself join its recordings: otherwise the head would learn to
+        tell recordings from samples.
+        """
+        cut = sampled_corpus(self.stem, own, self.seed, self.folder / SAMPLES)
+        sides = zip(corpus.split(), cut.split(), strict=True)
+        view = self.front_end
+        mine = [
+            Corpus(
+                self.stem,
+                (*real.clips, *drawn.clips),
+                weights=real.weights,
+                frame_s=view.hop / view.sample_rate,
+                finished=real.finished,
+            ).at_the_desk()
+            for real, drawn in sides
+        ]
+        others = {name: beside.at_the_desk().split() for name, beside in self._beside.items()}
+        train, valid = (
+            RandomMixes(
+                {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
+                {self.stem: (self.stem,)},
+                bins_per_band(view),
+            )
+            for side in (0, 1)
+        )
+        given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
+        given |= {"takes": corpus.digest}
+        trainer = HeadTrainer(self.folder, self.stem, encoder, settings, train, valid, given)
+        # only now: a head of other mixes was refused, and its card stays as it is
+        add_others(self.folder, sources_of(self._beside.values()))
+        return trainer
+
+    @property
+    def _beside(self) -> dict[str, Corpus]:
+        """Everyone else in a mix: recordings, and samples of those who were not recorded."""
+        return self._sampled | self.recorded
+
+    @cached_property
+    def _sampled(self) -> dict[str, Corpus]:
+        return sampled_corpora(self.installed, self.seed, self.folder / SAMPLES)
+
+
+def train_head(others: Others, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
+    """Train the head in the run's folder, yielding lines for the terminal."""
+    encoder = others.encoder
+    if encoder is None:
+        yield (
+            "no head for first estimates: no installed prior of the same spectrogram has one "
+            "whose encoder could be used. The prior works in presets with search: "
+            "{start: zero, guided_steps: 0, flow_weight: 1}"
+        )
+        return
+    settings = EstimatorSettings(steps=steps, seed=others.seed)
+    trainer = others.head_trainer(encoder, corpus, own, settings)
+    yield (
+        f"head: on the installed encoder {encoder.sha256[:12]}, which stays as it is; in mixes "
+        f"with {', '.join(name for name in trainer.train_mixes.parts if name != others.stem)}"
+    )
+    if trainer.step:
+        yield f"head: resuming at step {trainer.step} of {steps}"
+    for p in trainer.run():
+        left = p.seconds / max(p.step - trainer.started_at, 1) * (p.steps - p.step)
+        yield (
+            f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "
+            f"validation {p.valid_loss:.3f}  {left / 60:.1f} min left"
+        )
+    found, before = trainer.measure()
+    yield (
+        f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
+        f"mix itself has {before:.1f} dB"
+    )

@@ -1,0 +1,104 @@
+"""The training of MusicGlow: one flow for several stems, told by a label which one is meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from engine import PERCENTS, STEM_PATTERN
+from presets import StemwrightError
+
+from ..data.corpus import Corpus
+from ..data.labelled import Music
+from .flow_training import Run, Trainer, load_run
+from .runs import (
+    Size,
+    SizeName,
+    add_about,
+    digests,
+    named_places,
+    read_corpus,
+    sized,
+    told_corpus,
+    write_about,
+)
+
+MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
+
+
+def train_music(
+    places: Sequence[Path], out: Path, steps: int, size: SizeName, seed: int, threads: int
+) -> Iterator[str]:
+    """Train in `out`, yielding lines for the terminal; a folder with a checkpoint goes on.
+
+    `places` are STEM=FOLDER of isolated recordings; stems may repeat. Their order is that of
+    the labels. What leaks into a stem's excerpts in the contrastive term are the other stems.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    folders = named_places(places)
+    labels = tuple(folders)
+    chosen = sized(size, steps, seed)
+    view = chosen.front_end
+    check_labels(labels)
+    corpora = {stem: read_corpus(stem, given, view, out) for stem, given in folders.items()}
+    for corpus in corpora.values():
+        yield from told_corpus(corpus)
+    yield from train_music_flow(out, chosen, corpora)
+
+
+def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> Iterator[str]:
+    """Train one flow for several stems in `out` and measure it on held-out songs."""
+    view, config, settings = size
+    labels = tuple(corpora)
+    config = replace(config, labels=len(labels))
+    # as many rows of every label
+    settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
+    music = Music(list(corpora.values()))
+    train, valid = music.split()
+    given = {
+        "stem": MUSICGLOW,
+        "labels in order": ", ".join(labels),
+        "leaks": "recordings" if settings.contrast_weight else "none",
+        **digests(view, corpora),
+    }
+    trainer = Trainer(out, config, settings, train, valid, train.leak, given)
+    write_about(out, MUSICGLOW, view, music.sources, settings, labels)
+    yield from trainer.lines(labels)
+    yield from _measured(load_run(out), valid, out)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse what would fail after the training."""
+    if len(labels) < 2:
+        raise StemwrightError(
+            "music-single",
+            f"--music trains one flow for several stems and was given {', '.join(labels)} alone. "
+            "Name more, or train a prior of its own with --stem.",
+        )
+    if wrong := [label for label in labels if not re.fullmatch(STEM_PATTERN, label)]:
+        raise StemwrightError(
+            "label-malformed",
+            f"{', '.join(wrong)}: a stem's name begins with a small letter and has small "
+            "letters, digits, - and _ only.",
+        )
+
+
+def _measured(run: Run, valid: Music, out: Path) -> Iterator[str]:
+    """Measure held-out excerpts of every stem under its label."""
+    percentiles, nats = {}, {}
+    for label, corpus in enumerate(valid.corpora):
+        heard = corpus.excerpts(run.settings.frames)
+        if not heard:
+            yield f"{corpus.stem}: too little is held out to say how likely it is"
+            continue
+        scores = run.scores(heard, label)
+        percentiles[corpus.stem] = [float(p) for p in np.percentile(scores, PERCENTS)]
+        nats[corpus.stem] = float(-scores.mean())
+        yield f"{corpus.stem}: {nats[corpus.stem]:.3f} nats per dimension on held-out songs"
+    add_about(out, percentiles_of_labels=percentiles, validation={"nats_per_dimension": nats})

@@ -1,0 +1,162 @@
+"""What every training run begins with: the view and the size, recordings, and `run.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from engine import FrontEndCard, Source, log_band_plan
+from presets import StemwrightError
+
+from ..data.corpus import Corpus, load_corpus
+from ..models.flow import FlowConfig
+from .flow_training import TrainSettings
+
+STANDARD_RATE, STANDARD_HOP = 44_100, 1024  # window 93 ms: long enough for bass
+PAPER_RATE, PAPER_HOP, PAPER_BINS = 22_050, 256, 512
+
+
+SizeName = Literal["cpu", "paper", "paper-small"]
+
+
+class Size(NamedTuple):
+    """View, flow and training of a size."""
+
+    front_end: FrontEndCard
+    flow: FlowConfig
+    settings: TrainSettings
+
+
+def standard_front_end() -> FrontEndCard:
+    """128 bands at 44.1 kHz: every bin up to 400 Hz, then equal ratios to 20 kHz.
+
+    An oracle ratio mask on these bands loses 0.3 dB against one on all 2049 bins
+    (docs/lab.md), and a band costs what a bin costs.
+    """
+    bin_hz = STANDARD_RATE / (4 * STANDARD_HOP)
+    plan = log_band_plan(128, bin_hz=bin_hz, low_hz=400, high_hz=20_000, first_hz=bin_hz / 2)
+    return FrontEndCard(sample_rate=STANDARD_RATE, hop=STANDARD_HOP, edges_hz=plan.edges_hz)
+
+
+def paper_front_end() -> FrontEndCard:
+    """The paper's: 22.05 kHz, window 1024, hop 256, linear magnitudes.
+
+    A window has 513 bins and the flow needs an even number: band k is bin k + 1, and DC joins
+    the lowest.
+    """
+    bin_hz = PAPER_RATE / (4 * PAPER_HOP)
+    edges = tuple((k + 0.5) * bin_hz for k in range(PAPER_BINS + 1))
+    return FrontEndCard(sample_rate=PAPER_RATE, hop=PAPER_HOP, edges_hz=edges)
+
+
+def sized(size: SizeName, steps: int, seed: int) -> Size:
+    """Ours (`cpu`), the published one (`paper`), or the published view, features and objective
+    with a network of our size (`paper-small`), which two cores can train and search."""
+    ours = TrainSettings(steps=steps, seed=seed)
+    if size == "cpu":
+        return Size(standard_front_end(), FlowConfig(), ours)
+    # Zhu et al.: linear magnitudes, likelihood alone
+    published = replace(ours, compression=1.0, contrast_weight=0.0)
+    if size == "paper-small":
+        return Size(paper_front_end(), FlowConfig(bands=PAPER_BINS), published)
+    return Size(paper_front_end(), FlowConfig.paper(), replace(published, learning_rate=1e-4))
+
+
+def read_corpus(stem: str, places: Sequence[Path], card: FrontEndCard, out: Path) -> Corpus:
+    """The user's recordings of a stem; magnitudes are kept in the run's folder."""
+    return load_corpus(stem, places, card.front_end(), cache=out / "magnitudes")
+
+
+def told_corpus(corpus: Corpus) -> Iterator[str]:
+    """What was read and what was left out, for the terminal."""
+    for refusal in corpus.refused:
+        yield f"left out: {refusal.path.name}: {refusal.reason}"
+    minutes = sum(source.minutes for source in corpus.sources)
+    files = sum(source.files for source in corpus.sources)
+    kept = f"; kept for judging: {corpus.held_out}" if corpus.held_out else ""
+    yield f"{corpus.stem}: {files} recordings, {minutes:.1f} minutes{kept}"
+
+
+def named_places(given: Sequence[Path]) -> dict[str, list[Path]]:
+    """Parse STEM=FOLDER."""
+    folders: dict[str, list[Path]] = {}
+    for item in given:
+        stem, separator, folder = str(item).partition("=")
+        if not separator or not stem or not folder:
+            raise StemwrightError(
+                "place-malformed",
+                f"{item}: expected STEM=FOLDER, for example drums=takes/drums.",
+            )
+        folders.setdefault(stem, []).append(Path(folder))
+    return folders
+
+
+def digests(card: FrontEndCard, corpora: Mapping[str, Corpus]) -> dict[str, str]:
+    """Short names of the spectrogram and of every corpus: a run goes on with the same alone."""
+    recordings = {f"recordings of {name}": corpus.digest for name, corpus in corpora.items()}
+    return {"front end": card.front_end().digest(), **recordings}
+
+
+def sources_of(corpora: Iterable[Corpus]) -> tuple[Source, ...]:
+    """Every body of recordings in some corpora, named with what plays in it."""
+    return tuple(
+        source.model_copy(update={"name": f"{corpus.stem}: {source.name}"})
+        for corpus in corpora
+        for source in corpus.sources
+    )
+
+
+def write_about(
+    out: Path,
+    stem: str,
+    card: FrontEndCard,
+    sources: Sequence[Source],
+    settings: TrainSettings,
+    labels: Sequence[str] = (),
+) -> None:
+    """Leave in the run's folder what its bundle's card will say; `add_others` adds to it."""
+    out.mkdir(parents=True, exist_ok=True)
+    there = out / "run.json"
+    about = {
+        "stem": stem,
+        "labels": list(labels),
+        "front_end": card.model_dump(mode="json"),
+        "sources": [source.model_dump(mode="json") for source in sources],
+        "steps": settings.steps,
+        "seed": settings.seed,
+        "others": read_about(out).get("others", []) if there.exists() else [],
+    }
+    there.write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def add_others(folder: Path, sources: Iterable[Source]) -> None:
+    """Note in `run.json` what else a training heard besides its own instrument, each once."""
+    path = folder / "run.json"
+    about = read_about(folder) if path.exists() else {}
+    heard = [*about.get("others", ()), *(source.model_dump(mode="json") for source in sources)]
+    about["others"] = [source for n, source in enumerate(heard) if source not in heard[:n]]
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+
+
+def add_about(folder: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    """Put facts into `run.json`; `validation` is merged with what is there."""
+    about = read_about(folder)
+    facts["validation"] = about.get("validation", {}) | facts.get("validation", {})
+    (folder / "run.json").write_text(json.dumps(about | facts, indent=1), encoding="utf-8")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What `write_about` left."""
+    try:
+        about: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StemwrightError(
+            "run-not-found",
+            f"{folder}: no training run here (run.json: {error.strerror}). Train one with "
+            "stemwright prior train.",
+        ) from error
+    return about

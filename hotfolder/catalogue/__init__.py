@@ -1,0 +1,1 @@
+"""Thousands of titles: lists, batches, reports, clusters, audits."""

@@ -1,0 +1,118 @@
+"""Years later: are all sets still what their manifests say, and do the stems still null?"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import Manifest, load_manifest, measure_null
+from presets import StemwrightError
+
+from ..filenames import NameRules, shown
+from ..inventory import content_sha256, take_inventory
+from .report import STATUS_CSV
+
+_LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
+
+
+@dataclass(frozen=True)
+class SetAudit:
+    """The verdict on one set. `null` says what was measured, or why it could not be."""
+
+    folder: Path
+    problems: tuple[str, ...]
+    files: int
+    null: str
+
+    @property
+    def is_sound(self) -> bool:
+        """True when nothing is wrong."""
+        return not self.problems
+
+
+def verify_sets(out: Path, find_mix: Callable[[str], Path | None]) -> Iterator[SetAudit]:
+    """Checks every set below a folder. `find_mix` gives the mix with a hash, if it is at hand."""
+    listed = _listed_manifests(out)
+    for parent, names, files in os.walk(out):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        if "manifest.json" in files:
+            names.clear()
+            folder = Path(parent)
+            yield _verify_set(folder, listed.pop(str(folder.resolve()), None), find_mix)
+    for missing in sorted(listed):
+        yield SetAudit(Path(missing), ("the whole set is missing",), 0, "not measured")
+
+
+def mixes_below(folders: list[Path]) -> Callable[[str], Path | None]:
+    """Finds mixes by content below some folders; only files of audio names are read."""
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for file in take_inventory(folder, NameRules(), 32).files:
+            found[content_sha256(folder / file.path)] = folder / file.path
+    return found.get
+
+
+def _verify_set(
+    folder: Path, listed_sha256: str | None, find_mix: Callable[[str], Path | None]
+) -> SetAudit:
+    problems = []
+    try:
+        manifest = load_manifest(folder)
+    except StemwrightError as error:
+        return SetAudit(folder, (str(error),), 0, "not measured")
+    if listed_sha256 and content_sha256(folder / "manifest.json") != listed_sha256:
+        problems.append(f"manifest.json is not the one that {STATUS_CSV} lists")
+    for file in manifest.files:
+        problems += _verify_file(folder, file.path, file.sha256)
+    known = {folder / file.path for file in manifest.files}
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in known and path.name != "manifest.json":
+            problems.append(f"{shown(path.relative_to(folder))} is not in the manifest")
+    null = "not measured: files are missing or changed" if problems else ""
+    if not problems:
+        null, trouble = _verify_null(folder, manifest, find_mix)
+        problems += trouble
+    return SetAudit(folder, tuple(problems), len(manifest.files), null)
+
+
+def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return [f"{shown(name)} points outside the set"]
+    if not path.is_file():
+        return [f"{shown(name)} is missing"]
+    return [] if content_sha256(path) == sha256 else [f"{shown(name)} has changed"]
+
+
+def _verify_null(
+    folder: Path, manifest: Manifest, find_mix: Callable[[str], Path | None]
+) -> tuple[str, list[str]]:
+    mix = find_mix(manifest.input.sha256)
+    if mix is None:
+        return "not measured: the mix is not at hand", []
+    dry = [folder / file.path for file in manifest.files if file.kind == "dry"]
+    report = measure_null(mix, dry, manifest.undo_db)
+    if report.exact or report.exact_at_bits is not None:
+        return "exact", []
+    told = f"{report.null_dbfs:.1f} dBFS"
+    promised = manifest.source_null_dbfs
+    if promised is None or report.null_dbfs > promised + _LEVEL_DB:
+        wanted = "exact" if promised is None else f"{promised:.1f} dBFS"
+        return told, [f"the stems null to {told}, the manifest says {wanted}"]
+    return told, []
+
+
+def _listed_manifests(out: Path) -> dict[str, str]:
+    """Folder: hash of its manifest, as the catalogue's report wrote them down."""
+    try:
+        with (out / STATUS_CSV).open(encoding="utf-8", newline="") as file:
+            return {
+                str(Path(row["destination"]).resolve()): row["manifest_sha256"]
+                for row in csv.DictReader(file)
+                if row.get("manifest_sha256") and row.get("destination")
+            }
+    except (OSError, KeyError, csv.Error):
+        return {}

@@ -1,0 +1,359 @@
+"""The catalogue batch: the hot folder's journal and workshop, without moving anybody's files.
+
+A run may be stopped, killed and repeated: only what the journal does not know as done is done.
+A changed preset or prior makes other work of the rows it touches, and only those are done again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from presets import StemwrightError, load_preset
+
+from ..clock import Instant
+from ..filenames import numbered, safe_name
+from ..holder_lock import Presence
+from ..job import FINAL, Job, State
+from ..journal import Journal
+from ..logs import tell
+from ..published import holds_work, work_key
+from ..settings import HotFolderSettings
+from ..worker_pool import LEASE_S, Workshop
+from .listing import Catalogue, Row
+
+HOUSEKEEPING_S = 5.0
+MEMORY_SHARE = 0.8
+
+
+class CatalogueDepot:
+    """A depot that leaves originals where they are; sets appear below one folder."""
+
+    def __init__(self, out: Path, names: dict[Path, Path]) -> None:
+        self.out = out
+        self._names = names
+
+    def bring_in(self, job: Job) -> Path:
+        """The mix is read where it lies."""
+        if not job.source.is_file():
+            raise StemwrightError("mix-missing", f"{job.source}: no such file any more.")
+        return job.source
+
+    def workspace(self, job: Job) -> Path:
+        """Checkpoints lie beside the sets, hidden."""
+        folder = self.out / ".work" / job.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def destination(self, job: Job, number: int) -> Path:
+        """`OUT/<artist - title>`, or the file's name, numbered from the second version on."""
+        place = self.out / self._names.get(job.source, Path(safe_name(job.source.stem)))
+        return place.with_name(numbered(place.name, number))
+
+    def disks(self) -> list[Path]:
+        """Sets and checkpoints share a disk."""
+        return [self.out]
+
+    def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
+        """Originals stay."""
+        return None
+
+    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+        """Only the checkpoints are cleared away."""
+        shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: rows that are new, to be done again and why, done, failed before."""
+
+    new: int
+    changed: int
+    done: int
+    failed: int
+    unfinished: int
+
+    @property
+    def to_do(self) -> int:
+        """Rows that need work."""
+        return self.new + self.changed + self.unfinished
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run is."""
+
+    rows: int
+    done: int
+    failed: int
+    in_work: int
+    audio_s: float
+    elapsed_s: float
+    jobs: int
+    left_s: float | None
+
+    @property
+    def rtf(self) -> float | None:
+        """Seconds of the clock for each second of audio, all workers together."""
+        return self.elapsed_s / self.audio_s if self.audio_s else None
+
+
+class Batch:
+    """One catalogue, one output folder, one journal."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        out: Path,
+        state: Path,
+        settings: HotFolderSettings,
+        *,
+        auto_jobs: bool = False,
+        backend: str = "engine",
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.catalogue, self.out = catalogue, out.absolute()
+        self.settings = settings
+        self.journal = Journal(state / "journal.db")
+        self._presence = Presence(state, socket.gethostname())
+        self.backend = backend
+        self._backend = importlib.import_module(backend)
+        self._keys = _WorkKeys(self._backend, settings)
+        self._auto_jobs = auto_jobs
+        self._wake = threading.Event()
+        self._stops = 0
+        self._draining = False
+        self._began = Instant.now()
+        self._housekept_s = float("-inf")
+        self._done_before = 0
+        depot = CatalogueDepot(self.out, output_names(catalogue.rows))
+        self.workshop = Workshop(
+            self.journal,
+            depot,
+            settings,
+            self._presence,
+            backend=backend,
+            lease_s=lease_s,
+            on_message=self._wake.set,
+        )
+
+    def plan(self) -> Plan:
+        """Compares the catalogue with the journal; changes nothing."""
+        known = self._known()
+        return _plan(self._verdict(row, known.get(row.path)) for row in self.catalogue.rows)
+
+    def enter(self, *, retry_failed: bool = False) -> Plan:
+        """Writes the catalogue into the journal: new rows, and those to be done again."""
+        known, verdicts = self._known(), []
+        self.out.mkdir(parents=True, exist_ok=True)
+        fresh, changes = [], []
+        for row in self.catalogue.rows:
+            job = known.pop(row.path, None)
+            verdicts.append(self._verdict(row, job))
+            if job is None:
+                fresh.append(_new_job(row))
+                continue
+            again = verdicts[-1] == "changed" or (verdicts[-1] == "failed" and retry_failed)
+            changes.append((job, _changes(row, job, again=again)))
+        plan = _plan(verdicts)
+        self.journal.enter(fresh, changes, list(known.values()), Instant.now())
+        self._done_before = self.journal.counts()[State.DONE]
+        tell("catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
+             new=plan.new, changed=plan.changed, done=plan.done)  # fmt: skip
+        return plan
+
+    def run(self, report: Callable[[Snapshot], None]) -> bool:
+        """Works until every row is done or has failed; false when it was stopped before."""
+        self._catch_signals()
+        self._began = Instant.now()
+        while True:
+            now = Instant.now()
+            finished = self.loop(now)
+            report(self.snapshot(now))
+            if finished or (self._stops and not self.workshop.benches):
+                return finished
+            self._wake.wait(0.5)
+            self._wake.clear()
+
+    def loop(self, now: Instant) -> bool:
+        """One round; true when no row is left."""
+        if self._stops >= 2:
+            self.workshop.abandon(now)
+        elif self._stops and not self._draining:
+            self._draining = True
+            self.workshop.drain()
+        if now.steady_s - self._housekept_s >= HOUSEKEEPING_S:
+            self._housekept_s = now.steady_s
+            self.workshop.free_the_dead(now)
+        self.workshop.tend(now)
+        self._fit_jobs()
+        if not self._stops:
+            self.workshop.start_more(now)
+        return not self.workshop.benches and self.journal.unfinished() == 0
+
+    def stop(self) -> None:
+        """Asks to drain; asked a second time, to stop at once."""
+        self._stops += 1
+        self._wake.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """True once somebody asked for it."""
+        return self._stops > 0
+
+    def snapshot(self, now: Instant) -> Snapshot:
+        """How far the run is, from the journal."""
+        counts = self.journal.counts()
+        done = counts[State.DONE]
+        elapsed_s = now.steady_s - self._began.steady_s
+        here = done - self._done_before
+        left = sum(n for state, n in counts.items() if state not in FINAL)
+        left_s = elapsed_s / here * left if here else None
+        return Snapshot(
+            rows=sum(counts.values()),
+            done=done,
+            failed=counts[State.QUARANTINED],
+            in_work=len(self.workshop.benches),
+            audio_s=self.workshop.audio_s,
+            elapsed_s=elapsed_s,
+            jobs=self.workshop.settings.jobs,
+            left_s=left_s,
+        )
+
+    def close(self) -> None:
+        """Ends the children and lets go of the journal."""
+        self.workshop.abandon(Instant.now())
+        self.journal.close()
+        self._presence.close()
+        with contextlib.suppress(OSError):
+            (self.out / ".work").rmdir()
+
+    # -- below -------------------------------------------------------------------------------
+
+    def _known(self) -> dict[Path, Job]:
+        return {job.source: job for job in self.journal.all_jobs()}
+
+    def _verdict(self, row: Row, job: Job | None) -> str:
+        if job is None:
+            return "new"
+        same_file = job.identity == row.identity
+        if job.state == State.QUARANTINED:
+            return "failed" if same_file and job.preset == row.preset else "changed"
+        if job.state != State.DONE:
+            return "unfinished"
+        if not same_file or job.sha256 is None or job.destination is None:
+            return "changed"
+        if job.key != self._keys.of(job.sha256, row.preset):
+            return "changed"
+        return "done" if holds_work(job.destination, job.key) else "changed"
+
+    def _fit_jobs(self) -> None:
+        """As many workers as cores, and as memory holds of the largest worker seen so far."""
+        peak_mb = self.workshop.peak_mb
+        if not self._auto_jobs or not self.workshop.finished or not peak_mb:
+            return
+        from engine import usable_cores
+
+        self._auto_jobs = False
+        own_mb = len(self.workshop.benches) * peak_mb
+        by_memory = int(MEMORY_SHARE * (available_mb() + own_mb) / peak_mb)
+        jobs = max(1, min(usable_cores(), by_memory))
+        tell("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
+        self.settings = self.settings.model_copy(update={"jobs": jobs})
+        self.workshop.settings = self.settings
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM"):
+                signal.signal(getattr(signal, name), lambda *_: self.stop())
+
+
+class _WorkKeys:
+    """The key that a mix's work has now, with every preset and prior read only once."""
+
+    def __init__(self, backend: Any, settings: HotFolderSettings) -> None:  # noqa: ANN401
+        self._backend, self._worker = backend, settings.worker
+        self._parts: dict[str, tuple[Any, ...]] = {}
+
+    def of(self, sha256: str, preset_name: str) -> str:
+        """The key of a mix under a preset."""
+        if preset_name not in self._parts:
+            preset = load_preset(preset_name)
+            folders = tuple(Path(folder) for folder in self._worker.prior_folders)
+            options = self._backend.RenderOptions(prior_folders=folders)
+            self._parts[preset_name] = (
+                preset.digest(),
+                self._backend.prior_hashes(preset, options),
+                self._backend.ENGINE_VERSION,
+                preset.search.resolved(self._worker.tier),
+                self._worker.seed,
+            )
+        return work_key(sha256, *self._parts[preset_name])
+
+
+def output_names(rows: Iterable[Row]) -> dict[Path, Path]:
+    """Where each row's set goes: by artist and title where given, else by the file's name."""
+    rows = list(rows)
+    parents = [row.path.parent for row in rows]
+    common = Path(os.path.commonpath(parents)) if parents else Path()
+    names = {}
+    for row in rows:
+        if row.title:
+            name = f"{row.artist} - {row.title}" if row.artist else row.title
+            names[row.path] = Path(safe_name(name))
+        else:
+            folders = row.path.parent.relative_to(common).parts
+            names[row.path] = Path(*map(safe_name, folders), safe_name(row.path.stem))
+    return names
+
+
+def available_mb() -> float:
+    """Memory that can be had without swapping, in megabytes; very much where nobody says."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return float("1e9")
+    return next(float(line.split()[1]) / 1000 for line in lines if line.startswith("MemAvailable"))
+
+
+def _plan(verdicts: Iterable[str]) -> Plan:
+    counts = dict.fromkeys(("new", "changed", "done", "failed", "unfinished"), 0)
+    for verdict in verdicts:
+        counts[verdict] += 1
+    return Plan(**counts)
+
+
+def _new_job(row: Row) -> dict[str, Any]:
+    return {
+        "id": uuid.uuid4().hex[:12],
+        "source": row.path,
+        "identity": row.identity,
+        "size": row.size,
+        "preset": row.preset,
+        "state": State.SETTLED,
+        "priority": row.priority,
+        "row": row.number,
+    }
+
+
+def _changes(row: Row, job: Job, *, again: bool) -> dict[str, Any]:
+    changes: dict[str, Any] = {"row": row.number, "priority": row.priority}
+    if again or (job.state not in FINAL and job.owner is None):
+        changes |= {"preset": row.preset, "identity": row.identity, "size": row.size}
+    if again:
+        changes |= {
+            "state": State.SETTLED,
+            **dict.fromkeys(("attempts", "kills", "faults", "segment", "segments"), 0),
+            **dict.fromkeys(("key", "destination", "code", "reason", "facts", "sha256")),
+        }
+    return changes

@@ -1,0 +1,213 @@
+"""Beyond one machine: the rows of a catalogue on the workers of a Dask cluster.
+
+The driver keeps the journal and submits only what it says is undone, so a scheduler or a driver
+that dies loses nothing: run it again. Every worker keeps its sessions open between jobs. Sets are
+written to shared storage under a hidden name of their own and appear by one rename; should two
+workers do the same job, the second finds the set there, sees that it is the same, and is content.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from presets import StemwrightError, load_preset
+
+from ..clock import Instant
+from ..failures import Failure
+from ..job import Job
+from ..logs import tell
+from ..published import holds_work, read_published, summary
+from ..worker_process import failure_of, refuse_foreign_plugins, verified_facts
+from ..worker_protocol import order_for
+from .batch import Batch
+
+PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
+POLL_S = 0.2
+
+
+class Cluster:
+    """One client of a scheduler; `local:N` starts one here with N workers of one thread."""
+
+    def __init__(self, address: str, *, gpu: bool = False) -> None:
+        try:
+            distributed = import_module("distributed")
+        except ImportError as error:
+            sentence = "this needs the extra: pip install 'stemwright[cluster]'."
+            raise StemwrightError("cluster-not-installed", sentence) from error
+        self._local: Any = None
+        if address.startswith("local:"):
+            workers = int(address.removeprefix("local:"))
+            self._local = distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            )
+        self.client: Any = distributed.Client(self._local or address, set_as_default=False)
+        self.client.run_on_scheduler(_suspect_early)
+        self._resources = {"GPU": 1} if gpu else None
+
+    def check(self, presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> None:
+        """Refuses a cluster whose workers would not all do the same work as this machine."""
+        self.client.get_versions(check=True)
+        mine = fingerprint(presets, backend, prior_folders)
+        theirs = self.client.run(fingerprint, presets, backend, prior_folders)
+        if not theirs:
+            raise StemwrightError("cluster-empty", "the cluster has no workers. Start some.")
+        different = sorted(worker for worker, found in theirs.items() if found != mine)
+        if different:
+            raise StemwrightError(
+                "cluster-differs",
+                f"these workers have another program, other presets or priors than this machine: "
+                f"{', '.join(different)}. Install the same on all.",
+            )
+
+    def run(self, batch: Batch) -> bool:
+        """Works a catalogue off; false when it was stopped before."""
+        futures: dict[Any, Job] = {}
+        suspects: list[Job] = []
+        began = Instant.now()
+        while True:
+            now = Instant.now()
+            batch.workshop.renew(now)
+            for future in [future for future in futures if future.done()]:
+                self._end(batch, futures.pop(future), future, now)
+            if not batch.is_stopping:
+                for job in self._next(batch, list(futures.values()), suspects, now):
+                    futures[self._submit(batch, job)] = job
+            if not futures and (batch.is_stopping or batch.journal.unfinished() == 0):
+                elapsed_s = now.steady_s - began.steady_s
+                tell("cluster-ended", elapsed_s=elapsed_s, stopped=batch.is_stopping)
+                return not batch.is_stopping
+            time.sleep(POLL_S)
+
+    def close(self) -> None:
+        """Lets go of the cluster, and ends it when it is our own."""
+        self.client.close()
+        if self._local is not None:
+            self._local.close()
+
+    def _next(
+        self, batch: Batch, in_work: list[Job], suspects: list[Job], now: Instant
+    ) -> list[Job]:
+        """The jobs to submit now.
+
+        When a worker dies, Dask suspects every job that it had, also those that only waited
+        there. So a suspect is tried again alone: if a worker dies then, it was this job.
+        """
+        if suspects:
+            return [] if in_work else [suspects.pop()]
+        if any(job.kills for job in in_work):
+            return []
+        room = PER_THREAD * sum(self.client.nthreads().values()) - len(in_work)
+        claimed = batch.workshop.claim_some(room, now)
+        suspects += [job for job in claimed if job.kills]
+        return [job for job in claimed if not job.kills]
+
+    def _submit(self, batch: Batch, job: Job) -> Any:  # noqa: ANN401
+        order, key = _order(batch, job), f"{job.id}-{job.attempts}"
+        return self.client.submit(do_order, order, key=key, pure=False, resources=self._resources)
+
+    def _end(self, batch: Batch, job: Job, future: Any, now: Instant) -> None:  # noqa: ANN401
+        if future.status == "finished":
+            result = future.result()
+        elif facts := _find_published(_order(batch, job)):  # its worker died, but only then
+            result = {"done": facts}
+        else:  # its worker died, and another one with it
+            reason = f"{type(future.exception()).__name__}: {future.exception()}"
+            batch.workshop.fail(job, Failure("worker-crash", reason), now, killed=True)
+            return
+        if "failed" in result:
+            batch.workshop.fail(job, Failure(**result["failed"]), now)
+            return
+        facts = result["done"]
+        noted = batch.journal.advance(
+            job, job.state, now, sha256=facts["sha256"], key=facts["key"]
+        )
+        batch.workshop.finish(noted, now, facts)
+
+
+def fingerprint(presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> dict[str, Any]:
+    """Everything that the work depends on besides the mix."""
+    engine = import_module(backend)
+    folders = tuple(Path(folder) for folder in prior_folders)
+    options = engine.RenderOptions(prior_folders=folders)
+    loaded = {name: load_preset(name) for name in sorted(presets)}
+    return {
+        "engine": engine.ENGINE_VERSION,
+        "presets": {name: preset.digest() for name, preset in loaded.items()},
+        "priors": {name: engine.prior_hashes(preset, options) for name, preset in loaded.items()},
+    }
+
+
+def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
+    """A job that ends two workers is poison, here as in the hot folder; Dask would try four."""
+    dask_scheduler.allowed_failures = 1
+
+
+def _order(batch: Batch, job: Job) -> dict[str, Any]:
+    order = order_for(job, job.source, Path(), batch.settings, batch.backend)
+    return order | {"destination": str(job.destination)}
+
+
+def do_order(order: dict[str, Any]) -> dict[str, Any]:
+    """One job, on a worker. Failures come back as words; only a dying worker is an exception."""
+    began_s = time.monotonic()
+    try:
+        facts = _render(order)
+    except Exception as error:
+        return {"failed": failure_of(error)}
+    return {"done": facts | {"elapsed_s": round(time.monotonic() - began_s, 3)}}
+
+
+def _render(order: dict[str, Any]) -> dict[str, Any]:
+    backend, preset, options = _engine_of(order)
+    refuse_foreign_plugins(preset, order["plugin_folders"])
+    mix, destination = Path(order["mix"]), Path(order["destination"])
+    facts = verified_facts(backend, mix, preset, options)
+    if there := holds_work(destination, facts["key"]):
+        return facts | there.facts
+    try:
+        manifest = _renderer(backend, order, preset, options).render(mix, destination)
+    except StemwrightError as error:
+        # a worker given up for lost may have gone on, and published first
+        there = holds_work(destination, facts["key"])
+        if error.code != "destination-exists" or there is None:
+            raise
+        return facts | there.facts
+    return facts | summary(json.loads(manifest.to_json()))
+
+
+def _find_published(order: dict[str, Any]) -> dict[str, Any] | None:
+    """The facts of a set that a worker published before it died, if it came so far."""
+    destination = Path(order["destination"])
+    there = read_published(destination)
+    if there is None:
+        return None
+    backend, preset, options = _engine_of(order)
+    try:
+        facts = verified_facts(backend, Path(order["mix"]), preset, options)
+    except StemwrightError:  # the next attempt says what is wrong with the mix
+        return None
+    return facts | there.facts if there.key == facts["key"] else None
+
+
+def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The engine's module, the preset and the options that an order names."""
+    backend, given = import_module(order["backend"]), order["options"]
+    folders = tuple(Path(folder) for folder in given["prior_folders"])
+    options = backend.RenderOptions(**given | {"prior_folders": folders})
+    return backend, load_preset(order["preset"]), options
+
+
+def _renderer(backend: Any, order: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401
+    """The open sessions of this worker for a preset; kept until the preset changes."""
+    from distributed import get_worker
+
+    kept = get_worker().__dict__.setdefault("stemwright_renderers", {})
+    name = (order["preset"], preset.digest(), repr(sorted(order["options"].items())))
+    if name not in kept:
+        kept.clear()  # one preset's sessions at a time: memory is dearer than opening
+        kept[name] = backend.Renderer(preset, options)
+    return kept[name]
