@@ -23,6 +23,7 @@ from engine import ENGINE_VERSION, FILE, FOLDER, SEED, THREADS
 from engine.cli.mix_commands import doctor, null, separate
 from engine.cli.preset_commands import plugin, preset, process
 from engine.cli.prior_commands import prior
+from engine.cli.session_command import session
 from hotfolder.commands import (
     batch,
     explain,
@@ -98,7 +99,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    *(separate, null, doctor, process, preset, plugin, prior),
+    *(separate, null, doctor, process, session, preset, plugin, prior),
     *(watch, status, explain, retry, forget, pause, resume, batch, verify),
 ):
     main.add_command(command)

@@ -6,6 +6,7 @@ plug-in does to this process, it does to nobody else. Audio passes through a sha
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ctypes
 import json
@@ -91,6 +92,11 @@ class Host:
                 }
             )
         return {"plugins": plugins}
+
+    def state(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The plug-in as a step sets it: its name, and its state as a .vstpreset in base64."""
+        plugin = _instance(request)
+        return {**_identity(plugin), "state": base64.b64encode(plugin.preset_data).decode()}
 
 
 def _instance(request: dict[str, Any]) -> Any:  # noqa: ANN401
@@ -222,7 +228,12 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 def _answer(host: Host, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        action = {"load": host.load, "process": host.process, "inspect": host.inspect}
+        action = {
+            "load": host.load,
+            "process": host.process,
+            "inspect": host.inspect,
+            "state": host.state,
+        }
         return action[request["do"]](request)
     except KeyError as error:
         return {"error": str(error.args[0]), "kind": "parameters"}

@@ -1,0 +1,247 @@
+"""What a session is before it is any program's file: tracks, faders, colours, places in time."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from presets import RESIDUAL, StemwrightError, printable
+
+from ..audio.reading import MixReader, verify_mix
+from ..audio.riff import walk_chunks
+from ..audio.wave_header import FileFormat
+from ..audio.writing import StemWriter
+from ..stems.manifest import Manifest, Passage, Written, load_manifest
+from ..stems.naming import render_name
+
+BEXT_TIME_REFERENCE_AT = 338  # EBU Tech 3285: two 32-bit words, low one first, in samples
+BLOCK_FRAMES = 1 << 16
+WAVE_CONTAINERS = ("wav", "rf64")
+
+# Colours that stay apart for most colour-blind eyes (Okabe and Ito 2008), by stem.
+COLOURS = {
+    "vocals": "#E69F00",
+    "bass": "#0072B2",
+    "drums": "#D55E00",
+    "guitar": "#009E73",
+    "piano": "#56B4E9",
+    "other": "#CC79A7",
+}
+MORE_COLOURS = ("#F0E442", "#8DD3C7", "#BEBADA", "#FB8072", "#80B1D3", "#FDB462")
+GREY = "#808080"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A plug-in that stays live in the session: VST3 class id (32 hex digits), name, state."""
+
+    class_id: str
+    name: str
+    state: bytes
+
+
+@dataclass(frozen=True)
+class Track:
+    """One lane with one clip. `gain` is linear, `start_s` counts from the session's zero."""
+
+    name: str
+    file: Path
+    colour: str
+    channels: int
+    sample_rate: int
+    frames: int
+    gain: float = 1.0
+    muted: bool = False
+    start_s: float = 0.0
+    devices: tuple[Device, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the clip."""
+        return self.frames / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Session:
+    """Tracks whose unmuted sum is the mix (dry) or what the preset makes of it (wet)."""
+
+    title: str
+    sample_rate: int
+    tracks: tuple[Track, ...]
+    worst: Passage | None = None
+
+    @property
+    def end_s(self) -> float:
+        """Where the last clip ends."""
+        return max(track.start_s + track.duration_s for track in self.tracks)
+
+
+Live = Callable[[Sequence[dict[str, Any]]], tuple[Device, ...]]
+"""Opens the plug-ins of a chain as it stands in a manifest and says what they are."""
+
+
+def session_of(
+    folder: Path,
+    workspace: Path,
+    mix: Path | None = None,
+    dry: bool = False,
+    live: Live | None = None,
+) -> Session:
+    """The session of a published set.
+
+    `dry` takes the dry stems even where there are wet ones. With `live`, a stem whose chain is
+    made of plug-ins only becomes its dry file with these plug-ins behind it; the others stay
+    printed. `workspace` is a folder that takes what has to be written first: the mix, where
+    `mix` does not give it, as the sum of the dry stems, which is exactly what it is.
+    """
+    manifest = load_manifest(folder)
+    printed = [file for file in manifest.files if file.kind == "wet"]
+    wanted = (
+        [file for file in manifest.files if file.kind == "dry"] if dry or not printed else printed
+    )
+    if not wanted:
+        raise StemwrightError(
+            "session-empty", f"{folder}: the set has no stems to make a session of."
+        )
+    colours = _colours([file.stem for file in wanted])
+    tracks = [_stem_track(folder, manifest, file, colours[file.stem], live) for file in wanted]
+    reference = _reference(folder, manifest, workspace, mix)
+    worst = manifest.quality.worst if manifest.quality else None
+    return Session(manifest.title, manifest.input.sample_rate, (reference, *tracks), worst)
+
+
+def _colours(stems: Sequence[str]) -> dict[str, str]:
+    spare = iter(MORE_COLOURS * len(stems))
+    return {
+        stem: GREY if stem in (RESIDUAL, "sum") else COLOURS.get(stem) or next(spare)
+        for stem in stems
+    }
+
+
+def _stem_track(
+    folder: Path, manifest: Manifest, file: Written, colour: str, live: Live | None
+) -> Track:
+    """One stem; a printed sum beside it is muted, or everything would be heard twice."""
+    chain = _chain(manifest, file.stem)
+    plugins = bool(chain) and all("plugin" in step for step in chain)
+    if live and file.kind == "wet" and plugins:
+        source = next(f for f in manifest.files if (f.kind, f.stem) == ("dry", file.stem))
+        gain_db = _fader_db(manifest, file.stem) + manifest.wet_gain_db + manifest.undo_db
+        return _track(folder, source, file.stem, colour, 10 ** (gain_db / 20), devices=live(chain))
+    gain_db = manifest.undo_db if file.kind == "dry" else 0.0
+    muted = file.kind == "wet" and file.stem == "sum"
+    return _track(folder, file, file.stem, colour, 10 ** (gain_db / 20), muted=muted)
+
+
+def _chain(manifest: Manifest, stem: str) -> list[dict[str, Any]]:
+    preset = manifest.preset
+    spec = preset["residual"] if stem == RESIDUAL else preset["stems"].get(stem, {})
+    return list(spec.get("chain", ()))
+
+
+def _fader_db(manifest: Manifest, stem: str) -> float:
+    preset = manifest.preset
+    spec = preset["residual"] if stem == RESIDUAL else preset["stems"].get(stem, {})
+    return float(spec.get("gain_db", 0.0))
+
+
+def _track(
+    folder: Path,
+    file: Written,
+    name: str,
+    colour: str,
+    gain: float,
+    muted: bool = False,
+    devices: tuple[Device, ...] = (),
+) -> Track:
+    path = folder / file.path
+    with MixReader(path) as reader:
+        info = reader.info
+    return Track(
+        name=name,
+        file=path,
+        colour=colour,
+        channels=info.channels,
+        sample_rate=info.sample_rate,
+        frames=info.frames,
+        gain=gain,
+        muted=muted,
+        start_s=time_reference(path) / info.sample_rate,
+        devices=devices,
+    )
+
+
+def time_reference(path: Path) -> int:
+    """First sample since midnight, of a broadcast wave; 0 where the file says nothing."""
+    with path.open("rb") as file:
+        if file.read(4) not in (b"RIFF", b"RF64", b"BW64"):
+            return 0
+    walked = walk_chunks(path)
+    bext = walked.find(b"bext")
+    if bext is None or bext.size < BEXT_TIME_REFERENCE_AT + 8:
+        return 0
+    low, high = struct.unpack_from("<II", walked.read(bext), BEXT_TIME_REFERENCE_AT)
+    return int(low + (high << 32))
+
+
+def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | None) -> Track:
+    """The mix, grey and muted, to compare with."""
+    name = "mix (reference)"
+    dry = [file for file in manifest.files if file.kind == "dry"]
+    start_s = time_reference(folder / dry[0].path) / manifest.input.sample_rate if dry else 0.0
+    if mix is None:
+        mix = workspace / (render_name("{title}", {"title": manifest.title}) + " (mix).wav")
+        _write_sum([folder / file.path for file in dry], mix, manifest)
+    else:
+        _refuse_another(mix, manifest)
+    with MixReader(mix) as reader:
+        info = reader.info
+    return Track(
+        name=name,
+        file=mix,
+        colour=GREY,
+        channels=info.channels,
+        sample_rate=info.sample_rate,
+        frames=info.frames,
+        muted=True,
+        start_s=start_s,
+    )
+
+
+def _refuse_another(mix: Path, manifest: Manifest) -> None:
+    if verify_mix(mix).sha256 != manifest.input.sha256:
+        raise StemwrightError(
+            "session-other-mix",
+            f"{printable(mix.name)}: not the file that this set was made of "
+            f"({printable(manifest.input.name)}, sha256 {manifest.input.sha256[:12]}...). Leave "
+            "the mix out: it is then added up from the dry stems.",
+        )
+
+
+def _write_sum(stems: Sequence[Path], path: Path, manifest: Manifest) -> None:
+    """The sum of the dry stems at the mix's own depth: sample for sample what the mix was."""
+    source, undo = manifest.input, 10 ** (manifest.undo_db / 20)
+    exact = source.encoding == "pcm" and manifest.null_dbfs is None and not manifest.undo_db
+    fmt = FileFormat(
+        "wav",
+        "pcm" if exact else "float",
+        source.bits if exact else 32,
+        source.channels,
+        source.sample_rate,
+    )
+    with ExitStack() as stack:
+        readers = [stack.enter_context(MixReader(stem)) for stem in stems]
+        writer = stack.enter_context(StemWriter(path, fmt))
+        for start in range(0, source.frames, BLOCK_FRAMES):
+            frames = min(BLOCK_FRAMES, source.frames - start)
+            total = np.zeros((source.channels, frames))
+            for reader in readers:
+                total += reader.read(frames).double
+            block = total * undo
+            writer.write(block if exact else block.astype(np.float32))
