@@ -20,7 +20,7 @@ import numpy.typing as npt
 import soundfile
 
 from engine.plugins.rack import PluginRack
-from engine.stems.naming import Naming
+from engine.stems.naming import NameTemplate
 from engine.stems.wet import process_set
 from presets import load_preset, preset_names
 
@@ -99,7 +99,7 @@ def processed(
                 dry[name] = Path(folder, f"{name}.wav")
                 soundfile.write(dry[name], stems[name].T, rate, subtype="FLOAT")
         wet = Path(folder, "wet")
-        report = process_set(dry, wet, preset, Naming("{stem}"), rack=rack)
+        report = process_set(dry, wet, preset, NameTemplate("{stem}"), rack=rack)
         after = {}
         for file in report.files:
             audio = soundfile.read(wet / file.name, always_2d=True)[0].T

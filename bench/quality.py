@@ -42,7 +42,7 @@ from engine import (
 )
 from engine.model.sessions import Device
 from engine.separation.estimate import Estimate, encoder_path
-from engine.separation.separator import Plan, Separator, Watch
+from engine.separation.separator import SearchHooks, SeparationPlan, Separator
 from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
 from presets import Preset, SearchSettings, load_preset
 from quality_page import Score, page
@@ -163,7 +163,9 @@ class Engine:
             hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16],
         )
 
-    def _separate(self, mix: Mix, plan: Plan, estimate: bool, opened: dict[str, Prior]) -> Stems:
+    def _separate(
+        self, mix: Mix, plan: SeparationPlan, estimate: bool, opened: dict[str, Prior]
+    ) -> Stems:
         priors = {stem: opened[stem] for stem in mix.truth}
         first = None
         if estimate:
@@ -172,7 +174,7 @@ class Engine:
         info, blocks = probe(mix.path), []
         groups = channel_groups(info.channels, info.channel_mask)
         with tempfile.TemporaryDirectory() as folder:
-            separator.search(mix.path, info, groups, Path(folder), Watch())
+            separator.search(mix.path, info, groups, Path(folder), SearchHooks())
             separator.write(mix.path, info, groups, Path(folder), blocks.append)
         return {stem: np.concatenate([b[stem] for b in blocks], axis=1) for stem in priors}
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .rendering import Interrupted, Progress, Renderer, RenderOptions, prior_hashes, render
     from .separation.estimate import encoder_path
     from .stems.manifest import MANIFEST_NAME, Manifest, load_manifest
-    from .stems.naming import PE_TEMPLATE, Naming, render_name
+    from .stems.naming import PE_TEMPLATE, NameTemplate, render_name
     from .stems.wet import process_set
 
 __all__ = [
@@ -68,7 +68,7 @@ __all__ = [
     "Manifest",
     "MixReader",
     "ModelCard",
-    "Naming",
+    "NameTemplate",
     "PluginCatalogue",
     "PluginRack",
     "Prior",
@@ -135,7 +135,7 @@ _MODULES = {
     "audio.loudness": ("Loudness", "LoudnessMeter", "measure_loudness"),
     "stems.manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),
     "audio.metadata": ("metadata_for", "naming_fields"),
-    "stems.naming": ("PE_TEMPLATE", "Naming", "render_name"),
+    "stems.naming": ("PE_TEMPLATE", "NameTemplate", "render_name"),
     "audio.null": ("measure_null",),
     "plugins.rack": ("PluginRack",),
     "plugins.trial": ("try_plugin",),

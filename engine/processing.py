@@ -16,7 +16,7 @@ from .audio.metadata import naming_fields
 from .audio.reading import probe
 from .plugins.rack import PluginRack
 from .stems.manifest import Levels
-from .stems.naming import Naming
+from .stems.naming import NameTemplate
 from .stems.publish import publishing
 from .stems.wet import WetReport, process_set
 
@@ -65,7 +65,7 @@ def process_stems(
             )
         target = destination.with_name(f".{destination.name}.next-{secrets.token_hex(4)}")
     with publishing(target) as folder:
-        naming = Naming(preset.naming.template, _fields(stems, preset), preset.naming.ascii)
+        naming = NameTemplate(preset.naming.template, _fields(stems, preset), preset.naming.ascii)
         report = process_set(
             stems, folder, preset, naming, rack=rack, workspace=folder.parent, seed=seed
         )

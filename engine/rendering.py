@@ -36,9 +36,9 @@ from .plugins.rack import PluginRack
 from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
 from .separation.search import SearchPlan
-from .separation.separator import Interrupted, Plan, SearchReport, Separator, Watch
+from .separation.separator import Interrupted, SearchHooks, SearchReport, SeparationPlan, Separator
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
-from .stems.naming import Naming, render_name
+from .stems.naming import NameTemplate, render_name
 from .stems.publish import publishing
 from .stems.scratch import StemScratch
 from .stems.stem_set import OutputFormat, SetReport, write_set
@@ -148,12 +148,12 @@ class Renderer:
             with PluginRack(timeout_s=self.preset.plugin_timeout_s) as rack:
                 check_chains(self.preset, info.sample_rate, info.channels, rack)
         separator = Separator(self.priors, self.plan, self.threads, self.estimate)
-        watch = Watch(
+        hooks = SearchHooks(
             lambda done, total: self._tell("searching", done, total),
             self.options.should_stop or (lambda: False),
             self._search_deadline(pace),
         )
-        report = separator.search(mix, info, groups, workspace, watch)
+        report = separator.search(mix, info, groups, workspace, hooks)
         pace.lap("searching")
         self._tell("writing")
         levels = _Levels()
@@ -182,7 +182,7 @@ class Renderer:
         channels: int,
         workspace: Path,
         folder: Path,
-        naming: Naming,
+        naming: NameTemplate,
     ) -> SetReport:
         """The dry stems and the remainder, whose sum is the mix."""
         preset = self.preset
@@ -202,7 +202,7 @@ class Renderer:
             )
 
     def _process(
-        self, report: SetReport, folder: Path, naming: Naming, workspace: Path
+        self, report: SetReport, folder: Path, naming: NameTemplate, workspace: Path
     ) -> WetReport | None:
         """The wet files: every dry one through its chain."""
         if not self.preset.has_wet:
@@ -238,13 +238,13 @@ class Renderer:
         if self.options.should_stop and self.options.should_stop():
             raise Interrupted
 
-    def _naming(self, mix: Path) -> Naming:
+    def _naming(self, mix: Path) -> NameTemplate:
         naming = self.preset.naming
         fields = naming_fields(mix) | {
             "preset": self.preset.name,
             "rev": str(naming.revision),
         }
-        return Naming(naming.template, fields, naming.ascii)
+        return NameTemplate(naming.template, fields, naming.ascii)
 
     def _manifest(
         self,
@@ -362,9 +362,9 @@ def _versions(*, wet: bool) -> dict[str, str]:
     return own | {name: version(name) for name in names}
 
 
-def _plan(settings: dict[str, Any], seed: int) -> Plan:
+def _plan(settings: dict[str, Any], seed: int) -> SeparationPlan:
     """The search of a preset, fully stated."""
-    return Plan(
+    return SeparationPlan(
         SearchPlan(
             method=settings["method"],
             steps=settings["steps"],

@@ -27,21 +27,21 @@ from .training.estimator_training import (
 )
 from .training.flow_training import Run, Trainer, load_run
 from .training.head_training import load_head
-from .training.interferers import Others, train_head
+from .training.interferers import Interferers, train_head
 from .training.runs import (
     Size,
     SizeName,
-    add_about,
+    add_metadata,
     add_others,
+    corpus_summary,
     digests,
     named_places,
-    read_about,
     read_corpus,
+    read_metadata,
     sized,
     sources_of,
     standard_front_end,
-    told_corpus,
-    write_about,
+    write_metadata,
 )
 from .verdict import Verdict, judge_run
 
@@ -79,14 +79,14 @@ def train_prior(
         )
     recorded = {name: read_corpus(name, given, view, out) for name, given in places.items()}
     for each in (corpus, *recorded.values()):
-        yield from told_corpus(each)
-    others = Others(stem, view, out, seed, recorded)
-    yield others.told(contrast=chosen.settings.contrast_weight > 0)
-    yield from train_flow(out, stem, chosen, corpus, others.leak(), others.kind)
+        yield from corpus_summary(each)
+    interferers = Interferers(stem, view, out, seed, recorded)
+    yield interferers.summary(contrast=chosen.settings.contrast_weight > 0)
+    yield from train_flow(out, stem, chosen, corpus, interferers.leak(), interferers.kind)
     own = _opened(out, stem)
-    yield from _judged(own, others, recordings, out).lines()
+    yield from _judged(own, interferers, recordings, out).lines()
     if head_steps:
-        yield from train_head(others, corpus, own, head_steps)
+        yield from train_head(interferers, corpus, own, head_steps)
 
 
 def train_flow(
@@ -107,7 +107,7 @@ def train_flow(
     }
     trainer = Trainer(out, config, settings, train, valid, leak, given)
     # only now: the folder of another run keeps the card that belongs to its weights
-    write_about(out, stem, view, corpus.sources, settings)
+    write_metadata(out, stem, view, corpus.sources, settings)
     add_others(out, sources_of(leaking))
     yield from trainer.lines()
     yield measure_held_out(load_run(out), valid, out)
@@ -128,7 +128,7 @@ def train_heads(
         name: read_corpus(name, places, card, out) for name, places in named_places(parts).items()
     }
     for corpus in corpora.values():
-        yield from told_corpus(corpus)
+        yield from corpus_summary(corpus)
     wanted = {name: (name,) for name in corpora} | {
         name: tuple(made_of.split("+"))
         for name, _, made_of in (head.partition("=") for head in heads)
@@ -151,7 +151,7 @@ def run_heads(
 ) -> Iterator[str]:
     """Train encoder and heads in `out` on corpora by part, yielding lines for the terminal."""
     card = standard_front_end()
-    halves = {name: corpus.at_the_desk().split() for name, corpus in corpora.items()}
+    halves = {name: corpus.as_stems().split() for name, corpus in corpora.items()}
     train, valid = (
         RandomMixes({n: half[side] for n, half in halves.items()}, heads, bins_per_band(card))
         for side in (0, 1)
@@ -171,11 +171,11 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     The head is the run's own, or from `heads`, a run of `train_heads` with a head for this stem,
     whose encoder is written beside.
     """
-    about, run = read_about(folder), load_run(folder)
+    metadata, run = read_metadata(folder), load_run(folder)
     if heads is not None:
-        about["others"] = [*about.get("others", ()), *read_about(heads).get("others", ())]
-    head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
-    facts = _facts(about, run)
+        metadata["others"] = [*metadata.get("others", ()), *read_metadata(heads).get("others", ())]
+    head, encoder = _first_estimate(folder, heads, metadata["stem"], run.settings.seed)
+    facts = _facts(metadata, run)
     if head is not None:
         facts["training"] |= {"head": head.training}
     card = write_bundle(run, out, head=head, encoder=encoder, **facts)
@@ -202,27 +202,29 @@ def _first_estimate(
     return estimator.head(stem, seed), estimator.trained_encoder(seed)
 
 
-def _facts(about: dict[str, Any], run: Run) -> Facts:
+def _facts(metadata: dict[str, Any], run: Run) -> Facts:
     """What the card says, from `run.json` and the checkpoint."""
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.settings.steps}
-    sources = tuple(Source.model_validate(source) for source in about["sources"])
+    sources = tuple(Source.model_validate(source) for source in metadata["sources"])
     # once each: a run and its heads may have heard the same
-    others = tuple(dict.fromkeys(Source.model_validate(s) for s in about.get("others", ())))
+    interferers = tuple(
+        dict.fromkeys(Source.model_validate(s) for s in metadata.get("others", ()))
+    )
     return {
-        "stem": about["stem"],
-        "labels": about.get("labels", ()),
+        "stem": metadata["stem"],
+        "labels": metadata.get("labels", ()),
         "licence": _licence([*sources, *others]),
-        "front_end": FrontEndCard.model_validate(about["front_end"]),
+        "front_end": FrontEndCard.model_validate(metadata["front_end"]),
         "sources": sources,
-        "others": others,
-        "validation": about.get("validation", {}),
+        "others": interferers,
+        "validation": metadata.get("validation", {}),
         "training": asdict(run.settings) | trained | {"leaks": run.given.get("leaks", "unknown")},
-        "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
+        "percentiles": tuple(p - log_std for p in metadata.get("percentiles", ())),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)
-            for label, percentiles in about.get("percentiles_of_labels", {}).items()
+            for label, percentiles in metadata.get("percentiles_of_labels", {}).items()
         },
     }
 
@@ -235,7 +237,7 @@ def measure_held_out(run: Run, valid: Corpus, out: Path) -> str:
     scores = run.scores(heard)
     percentiles = [float(p) for p in np.percentile(scores, PERCENTS)]
     validation = {"nats_per_dimension": float(-scores.mean())}
-    add_about(out, percentiles=percentiles, validation=validation)
+    add_metadata(out, percentiles=percentiles, validation=validation)
     return (
         f"trained: {-scores.mean():.3f} nats per dimension on held-out songs "
         f"(5 % to 95 %: {-percentiles[5]:.3f} to {-percentiles[1]:.3f})"
@@ -260,7 +262,9 @@ def _opened(folder: Path, stem: str) -> Prior:
         return Prior(bundle, Device("cpu"))
 
 
-def _judged(own: Prior, others: Others, recordings: Sequence[Path], out: Path) -> Verdict:
+def _judged(
+    own: Prior, interferers: Interferers, recordings: Sequence[Path], out: Path
+) -> Verdict:
     """Compare with the installed priors on held-out songs as they were played."""
     plain = load_corpus(
         own.stem,
@@ -271,12 +275,12 @@ def _judged(own: Prior, others: Others, recordings: Sequence[Path], out: Path) -
     )
     verdict = judge_run(
         own,
-        others.installed,
+        interferers.installed,
         [clip.active.astype(np.float32) for clip in plain.split()[1].clips],
         sum(source.minutes for source in plain.sources),
-        others.recorded,
+        interferers.recorded,
     )
-    add_about(out, validation=verdict.to_dict())
+    add_metadata(out, validation=verdict.to_dict())
     return verdict
 
 

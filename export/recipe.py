@@ -24,7 +24,7 @@ from .data.recordings import SUFFIXES, Origins
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
-from .training.runs import SizeName, sized, told_corpus
+from .training.runs import SizeName, corpus_summary, sized
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -90,7 +90,7 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-class Kitchen:
+class RecipeRun:
     """The recordings of a recipe, found and loaded once for all of its priors."""
 
     def __init__(
@@ -207,62 +207,62 @@ def make_priors(
     """
     if threads:
         torch.set_num_threads(threads)
-    kitchen = Kitchen(recipe, recordings, soundfonts, kits, out)
-    yield from kitchen.render()
-    kitchen.check_held_out()
-    for name in kitchen.runs:
-        for line in _train_flow(kitchen, name):
+    run = RecipeRun(recipe, recordings, soundfonts, kits, out)
+    yield from run.render()
+    run.check_held_out()
+    for name in run.runs:
+        for line in _train_flow(run, name):
             yield f"{name}: {line}"
-    heads = out / "heads" if kitchen.recipe.head_steps else None
+    heads = out / "heads" if run.recipe.head_steps else None
     if heads is not None:
-        yield from _train_heads(kitchen, heads)
+        yield from _train_heads(run, heads)
     bundles = out / "bundles.new"  # no stem has a dot in its name
     if bundles.exists():  # of an earlier call
         shutil.rmtree(bundles)
-    for name in kitchen.runs:
+    for name in run.runs:
         yield export_prior(out / name, bundles / f"{name}.prior", heads)
-    yield from _judge(kitchen, bundles, priors)
+    yield from _judge(run, bundles, priors)
     _put_in_place(bundles, priors)
-    yield f"{', '.join(kitchen.recipe.priors)}: in {priors}"
+    yield f"{', '.join(run.recipe.priors)}: in {priors}"
 
 
-def _train_heads(kitchen: Kitchen, out: Path) -> Iterator[str]:
-    recipe = kitchen.recipe
-    corpora = {part: kitchen.corpus(part, (part,)) for part in recipe.parts}
+def _train_heads(run: RecipeRun, out: Path) -> Iterator[str]:
+    recipe = run.recipe
+    corpora = {part: run.corpus(part, (part,)) for part in recipe.parts}
     heads = {part: (part,) for part in recipe.parts} | recipe.priors
     for line in run_heads(corpora, heads, out, recipe.head_steps, recipe.seed):
         yield f"heads: {line}"
 
 
-def _train_flow(kitchen: Kitchen, stem: str) -> Iterator[str]:
-    recipe, size = kitchen.recipe, kitchen.size
+def _train_flow(run: RecipeRun, stem: str) -> Iterator[str]:
+    recipe, size = run.recipe, run.size
     if recipe.music:
-        corpora = {name: kitchen.corpus(name, made_of) for name, made_of in recipe.priors.items()}
+        corpora = {name: run.corpus(name, made_of) for name, made_of in recipe.priors.items()}
         for each in corpora.values():
-            yield from told_corpus(each)
-        yield from train_music_flow(kitchen.out / stem, size, corpora)
+            yield from corpus_summary(each)
+        yield from train_music_flow(run.out / stem, size, corpora)
         return
-    corpus = kitchen.corpus(stem, recipe.priors[stem])
-    yield from told_corpus(corpus)
+    corpus = run.corpus(stem, recipe.priors[stem])
+    yield from corpus_summary(corpus)
     others = [
-        kitchen.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
+        run.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
     ]
     leak = Interference(stem, others) if others else None
     leaks = "recordings" if others else "none"
-    yield from train_flow(kitchen.out / stem, stem, size, corpus, leak, leaks)
+    yield from train_flow(run.out / stem, stem, size, corpus, leak, leaks)
 
 
-def _judge(kitchen: Kitchen, bundles: Path, priors: Path) -> Iterator[str]:
+def _judge(run: RecipeRun, bundles: Path, priors: Path) -> Iterator[str]:
     """Compare the new priors on what was held out and store every row in its card.
 
     Raises StemwrightError when one is not good.
     """
-    held = {stem: kitchen.held_out(parts) for stem, parts in kitchen.recipe.priors.items()}
+    held = {stem: run.held_out(parts) for stem, parts in run.recipe.priors.items()}
     wanted = {stem: (str(bundles / f"{stem}.prior"), "") for stem in held}
-    if kitchen.recipe.music:
+    if run.recipe.music:
         wanted = {stem: (str(bundles / f"{MUSICGLOW}.prior"), stem) for stem in held}
     opened = open_priors(wanted, (), Device("cpu"))
-    judgement = judge_priors(opened, held, kitchen.recipe.seed)
+    judgement = judge_priors(opened, held, run.recipe.seed)
     yield from judgement.lines()
     for stem, prior in opened.items():
         store_row(prior.path, judgement.row(stem), prior.label)

@@ -15,7 +15,7 @@ from .filenames import shown
 from .holder_lock import living_holders
 from .inventory import take_inventory
 from .job import FINAL, RUNNING, Job, State
-from .job_files import HotFolderDepot
+from .job_files import HotFolderFiles
 from .journal import Journal
 from .readiness import why_unready
 from .root import Root
@@ -25,7 +25,7 @@ from .worker_protocol import over_high_water
 SHOWN_JOBS = 20
 
 
-class Enquiry:
+class Admin:
     """One hot folder seen from outside."""
 
     def __init__(self, root: Path, state: Path, settings: HotFolderSettings) -> None:
@@ -157,11 +157,11 @@ class Enquiry:
 
     def _withdraw(self, job: Job) -> None:
         now = Instant.now()
-        depot = HotFolderDepot(self.root, self.root.number() or "")
-        told = {"code": "withdrawn", "reason": "somebody withdrew it with `stemwright forget`"}
-        filed = job.filed or depot.filing_place(job, State.QUARANTINED, now)
-        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **told)
-        depot.file_away(job, self.journal.history(job.id))
+        files = HotFolderFiles(self.root, self.root.number() or "")
+        outcome = {"code": "withdrawn", "reason": "somebody withdrew it with `stemwright forget`"}
+        filed = job.filed or files.filing_place(job, State.QUARANTINED, now)
+        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **outcome)
+        files.file_away(job, self.journal.history(job.id))
 
     # -- below -------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from engine import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
 from presets import StemwrightError
 
 if TYPE_CHECKING:
-    from .admin import Enquiry
+    from .admin import Admin
     from .catalogue.batch import Batch
     from .catalogue.listing import Catalogue
 
@@ -27,14 +27,14 @@ STATE = click.option("--state", type=FOLDER, help="Folder of the journal, on a l
 CONFIG = click.option("--config", type=FILE, help="Settings of the hot folder (YAML).")
 
 
-def _enquiry(root: Path, state: Path | None, config: Path | None) -> Enquiry:
+def _admin(root: Path, state: Path | None, config: Path | None) -> Admin:
     """One hot folder, for questions."""
-    from .admin import Enquiry
+    from .admin import Admin
     from .root import state_folder
     from .settings import HotFolderSettings, load_settings
 
     settings = load_settings(config) if config else HotFolderSettings()
-    return Enquiry(root, state_folder(root, state), settings)
+    return Admin(root, state_folder(root, state), settings)
 
 
 def _root_of(root: Path | None, path: Path) -> Path:
@@ -81,13 +81,13 @@ def watch(
 @click.option("--json", "as_json", is_flag=True)
 def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -> None:
     """Tell what a hot folder does: counts, work, waits, failures."""
-    enquiry = _enquiry(_root_of(None, root), state, config)
+    admin = _admin(_root_of(None, root), state, config)
     if as_json:
-        click.echo(json.dumps(enquiry.status()))
+        click.echo(json.dumps(admin.status()))
     else:
-        for line in enquiry.status_lines():
+        for line in admin.status_lines():
             click.echo(line)
-    enquiry.close()
+    admin.close()
 
 
 @click.command()
@@ -100,10 +100,10 @@ def explain(
 ) -> None:
     """Say why each of FILES is where it is: waiting, queued, in work, done, quarantined."""
     for file in files:
-        enquiry = _enquiry(_root_of(root, Path(file)), state, config)
-        for sentence in enquiry.explain(file):
+        admin = _admin(_root_of(root, Path(file)), state, config)
+        for sentence in admin.explain(file):
             click.echo(sentence)
-        enquiry.close()
+        admin.close()
 
 
 @click.command()
@@ -116,10 +116,10 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
     if bool(files) == everything:
         raise click.UsageError("name files, or give --all")
     for file in files or (None,):
-        enquiry = _enquiry(_root_of(root, Path(file or ".")), state, None)
-        for job in enquiry.retry(file):
+        admin = _admin(_root_of(root, Path(file or ".")), state, None)
+        for job in admin.retry(file):
             click.echo(f"{job.source}: will be tried again")
-        enquiry.close()
+        admin.close()
 
 
 @click.command()
@@ -129,10 +129,10 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
 def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> None:
     """Forget finished FILES, so that the same mix is done again. Deletes no file."""
     for file in files:
-        enquiry = _enquiry(_root_of(root, Path(file)), state, None)
-        for job in enquiry.forget(file):
+        admin = _admin(_root_of(root, Path(file)), state, None)
+        for job in admin.forget(file):
             click.echo(f"{job.source}: forgotten")
-        enquiry.close()
+        admin.close()
 
 
 @click.command()
@@ -141,9 +141,9 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
 @click.option("--reason", default="somebody asked for it", show_default=True)
 def pause(root: Path, state: Path | None, reason: str) -> None:
     """Let the daemons of ROOT finish what they have, and begin nothing."""
-    enquiry = _enquiry(_root_of(None, root), state, None)
-    enquiry.pause(reason)
-    enquiry.close()
+    admin = _admin(_root_of(None, root), state, None)
+    admin.pause(reason)
+    admin.close()
 
 
 @click.command()
@@ -151,9 +151,9 @@ def pause(root: Path, state: Path | None, reason: str) -> None:
 @STATE
 def resume(root: Path, state: Path | None) -> None:
     """Let the daemons of ROOT go on."""
-    enquiry = _enquiry(_root_of(None, root), state, None)
-    enquiry.resume()
-    enquiry.close()
+    admin = _admin(_root_of(None, root), state, None)
+    admin.resume()
+    admin.close()
 
 
 @click.command()

@@ -22,17 +22,17 @@ from . import service
 from .atomic import write_whole
 from .clock import Instant
 from .health import Vitals, free_bytes, health_of
-from .holder_lock import Presence
-from .http_server import Endpoint
+from .holder_lock import HolderLock
+from .http_server import HealthServer
 from .intake import Intake
 from .job import FINAL, State
-from .job_files import HotFolderDepot
-from .logs import tell
+from .job_files import HotFolderFiles
+from .logs import log_event
 from .recovery import Adopter, move_journal_aside, open_journal, sweep, tidy
 from .root import Root, insist_on_local
 from .settings import HotFolderSettings, load_settings
 from .watcher import Watcher
-from .worker_pool import LEASE_S, Workshop
+from .worker_pool import LEASE_S, WorkerPool
 from .worker_protocol import over_high_water
 
 HOUSEKEEPING_S = 10.0
@@ -74,30 +74,30 @@ class Daemon:
         insist_on_local(state)
         self.root.prepare(state, adopt=adopt)
         self._number = self.root.number() or ""
-        self._presence = Presence(state, socket.gethostname())
+        self._holder = HolderLock(state, socket.gethostname())
         self._open(Instant.now())
 
     def _open(self, now: Instant) -> None:
         self._started = now
         self.journal = open_journal(self.state / "journal.db", self.root, now)
-        self.depot = HotFolderDepot(self.root, self._number)
-        self.workshop = self._new_workshop()
+        self.files = HotFolderFiles(self.root, self._number)
+        self.pool = self._new_pool()
         self.intake = Intake(self.root.inbox, self.journal, self.settings)
         self._adopter = Adopter(self._lease_s)
-        self._watcher = Watcher(self.root.inbox, self._ring)
-        self._endpoint: Endpoint | None = None
+        self._watcher = Watcher(self.root.inbox, self._on_file_event)
+        self._server: HealthServer | None = None
         self._vitals = self._take_vitals(now)
         self._apply_watching()
-        tell("started", root=str(self.root.path), state_folder=str(self.state),
-             owner=self._presence.owner, settings=self.settings.model_dump(
+        log_event("started", root=str(self.root.path), state_folder=str(self.state),
+             owner=self._holder.owner, settings=self.settings.model_dump(
                  mode="json", exclude={"http": {"token"}}))  # fmt: skip
 
-    def _new_workshop(self) -> Workshop:
-        return Workshop(
+    def _new_pool(self) -> WorkerPool:
+        return WorkerPool(
             self.journal,
-            self.depot,
+            self.files,
             self.settings,
-            self._presence,
+            self._holder,
             backend=self._backend,
             lease_s=self._lease_s,
             on_message=self._wake.set,
@@ -137,13 +137,13 @@ class Daemon:
         if self.lost is None:
             self._scan(now)
             self._keep_house(now)
-        self.workshop.tend(now)
+        self.pool.poll(now)
         if self.lost is None and not self._draining:
             self._paused = self._why_paused()
             if self._paused is None:
-                self.workshop.start_more(now)
+                self.pool.start_more(now)
         self._tell_health(now)
-        if self.workshop.benches:
+        if self.pool.in_work:
             return BUSY_ROUND_S
         if self.lost is not None:  # no scan is due before the root is back
             return HEALTH_S
@@ -151,7 +151,7 @@ class Daemon:
 
     def is_idle(self, now: Instant) -> bool:
         """True when nothing is in work, nothing is ready and no file is still settling."""
-        if self.workshop.benches or self.intake.scanned is None or self.intake.is_settling(now):
+        if self.pool.in_work or self.intake.scanned is None or self.intake.is_settling(now):
             return False
         return not self.journal.claimable(now, self._lease_s, self.settings.retry.longest_s)
 
@@ -162,16 +162,16 @@ class Daemon:
     @property
     def http_url(self) -> str | None:
         """Where the endpoint listens, if there is one."""
-        return None if self._endpoint is None else self._endpoint.url
+        return None if self._server is None else self._server.url
 
     def close(self) -> None:
         """Lets go of everything; children still at work are ended."""
-        self.workshop.abandon(Instant.now())
+        self.pool.abandon(Instant.now())
         self._watcher.stop()
-        if self._endpoint is not None:
-            self._endpoint.close()
+        if self._server is not None:
+            self._server.close()
         self.journal.close()
-        self._presence.close()
+        self._holder.close()
 
     # -- one round ---------------------------------------------------------------------------
 
@@ -180,29 +180,29 @@ class Daemon:
         try:
             return self.loop(now)
         except sqlite3.OperationalError as error:
-            tell("journal-trouble", level=logging.ERROR, reason=str(error))
+            log_event("journal-trouble", level=logging.ERROR, reason=str(error))
             return HEALTH_S
         except sqlite3.DatabaseError as error:
-            tell("journal-damaged", level=logging.ERROR, reason=str(error))
+            log_event("journal-damaged", level=logging.ERROR, reason=str(error))
             self._replace_journal(now)
             return 0.0
 
     def _replace_journal(self, now: Instant) -> None:
         with contextlib.suppress(sqlite3.Error):
-            self.workshop.abandon(now)
+            self.pool.abandon(now)
         self.journal.close()
         move_journal_aside(self.journal.path, now)
         self._watcher.stop()
-        if self._endpoint is not None:
-            self._endpoint.close()
+        if self._server is not None:
+            self._server.close()
         self._open(now)
 
     def _look_for_root(self) -> None:
         lost = self.root.why_lost(self._number)
         if lost and not self.lost:
-            tell("root-lost", level=logging.ERROR, reason=lost)
+            log_event("root-lost", level=logging.ERROR, reason=lost)
         elif self.lost and not lost:
-            tell("root-back")
+            log_event("root-back")
             self._scan_soon.set()
         self.lost = lost
 
@@ -215,7 +215,7 @@ class Daemon:
             folders = self.intake.scan(now)
         except OSError as error:
             self.lost = f"{self.root.inbox}: cannot be read: {error.strerror}"
-            tell("root-lost", level=logging.ERROR, reason=self.lost)
+            log_event("root-lost", level=logging.ERROR, reason=self.lost)
             return
         if self.settings.watch == "events":
             self._watcher.check(folders, now)
@@ -224,39 +224,39 @@ class Daemon:
         if now.steady_s - self._housekept_s < min(HOUSEKEEPING_S, self._lease_s):
             return
         first, self._housekept_s = self._housekept_s == float("-inf"), now.steady_s
-        self.workshop.free_the_dead(now)
+        self.pool.free_the_dead(now)
         try:
-            tidy(self.journal, self.depot)
+            tidy(self.journal, self.files)
             self._adopter.adopt(self.journal, self.root, now)
             if first:
                 sweep(self.journal, self.root)
         except OSError as error:
-            tell("housekeeping-failed", level=logging.WARNING, reason=str(error))
-        self._presence.sweep({job.owner for job in self.journal.running() if job.owner})
+            log_event("housekeeping-failed", level=logging.WARNING, reason=str(error))
+        self._holder.sweep({job.owner for job in self.journal.running() if job.owner})
 
     def _why_paused(self) -> str | None:
         reason = self.journal.setting("paused")
         try:
             reason = reason or over_high_water(
-                self.depot.disks(), self.settings.high_water_percent
+                self.files.disks(), self.settings.high_water_percent
             )
         except OSError as error:
             reason = f"free space cannot be asked: {error.strerror}"
         if reason != self._paused:
-            tell("paused" if reason else "resumed", level=logging.WARNING, reason=reason)
+            log_event("paused" if reason else "resumed", level=logging.WARNING, reason=reason)
         return reason
 
     def _obey_stop(self, now: Instant) -> None:
         if self._stops >= 2:
-            self.workshop.abandon(now)
+            self.pool.abandon(now)
         elif self._stops == 1 and not self._draining:
-            tell("draining", in_work=len(self.workshop.benches))
+            log_event("draining", in_work=len(self.pool.in_work))
             self._draining = True
-            self.workshop.drain()
+            self.pool.drain()
 
     def _is_over(self, once: bool) -> bool:
         if self._stops:
-            return not self.workshop.benches
+            return not self.pool.in_work
         return once and self.is_idle(Instant.now())
 
     # -- settings ----------------------------------------------------------------------------
@@ -270,29 +270,29 @@ class Daemon:
             settings = load_settings(self._settings_file)
         except StemwrightError as error:
             self._settings_trouble = f"the old settings stay: {error}"
-            tell("settings-refused", level=logging.ERROR, reason=str(error))
+            log_event("settings-refused", level=logging.ERROR, reason=str(error))
             return
         self._settings_trouble = None
-        self.settings = self.workshop.settings = settings
+        self.settings = self.pool.settings = settings
         self.intake.use(settings)
         self._apply_watching()
-        tell("settings-loaded", settings=settings.model_dump(
+        log_event("settings-loaded", settings=settings.model_dump(
             mode="json", exclude={"http": {"token"}}))  # fmt: skip
 
     def _apply_watching(self) -> None:
         self._watcher.stop()
         if self.settings.watch == "events":
             self._watcher.start()
-        if self._endpoint is not None:
-            self._endpoint.close()
-            self._endpoint = None
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self.settings.http is not None:
             try:
-                self._endpoint = Endpoint(self.settings.http, self.health)
+                self._server = HealthServer(self.settings.http, self.health)
             except OSError as error:
                 self._settings_trouble = f"http: {error.strerror}"
             else:
-                tell("listening", url=self._endpoint.url)
+                log_event("listening", url=self._server.url)
 
     # -- telling -----------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Daemon:
         events = self.settings.watch == "events"
         return Vitals(
             pid=os.getpid(),
-            owner=self._presence.owner,
+            owner=self._holder.owner,
             started_wall_s=self._started.wall_s,
             scanned=self.intake.scanned,
             scan_interval_s=self.intake.interval_s,
@@ -324,19 +324,19 @@ class Daemon:
             settings_trouble=self._settings_trouble,
             queue=counts,
             oldest_wait_since_s=oldest,
-            in_flight=tuple(sorted(self.workshop.benches)),
+            in_flight=tuple(sorted(self.pool.in_work)),
             failures_24h=self.journal.failures_since(now.wall_s - DAY_S),
             free_bytes=free_bytes({"outbox": self.root.outbox, "work": self.root.work}),
-            provider=self.workshop.provider,
+            provider=self.pool.provider,
         )
 
     def _status_line(self) -> str:
         queue = self._vitals.queue
         if self.lost:
             return f"root lost: {self.lost}"[:200]
-        return f"{len(self.workshop.benches)} in work, {queue[State.SETTLED]} queued"
+        return f"{len(self.pool.in_work)} in work, {queue[State.SETTLED]} queued"
 
-    def _ring(self) -> None:
+    def _on_file_event(self) -> None:
         self._scan_soon.set()
         self._wake.set()
 

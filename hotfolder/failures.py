@@ -31,7 +31,7 @@ _BLAMELESS = (
 _INCOMPLETE = ("mix-truncated", "mix-unfinished", "mix-empty", "still-growing")
 
 
-class Verdict(Enum):
+class Decision(Enum):
     """What becomes of the job."""
 
     TRY_AGAIN = "try again"
@@ -62,16 +62,16 @@ class Failure:
         return self.code in _INCOMPLETE
 
 
-def judge(
+def decide(
     failure: Failure, faults: int, quiet_s: float, incomplete_after_s: float, retry: RetrySettings
-) -> Verdict:
+) -> Decision:
     """Decides after a failure; `faults` counts it, `quiet_s` is how long the file is the same."""
     if failure.blameless:
-        return Verdict.TRY_AGAIN
+        return Decision.TRY_AGAIN
     if failure.incomplete and quiet_s < incomplete_after_s:
-        return Verdict.WAIT_FOR_FILE
+        return Decision.WAIT_FOR_FILE
     cap = BUG_ATTEMPTS if failure.bug else retry.attempts if failure.transient else 1
-    return Verdict.TRY_AGAIN if faults < cap else Verdict.GIVE_UP
+    return Decision.TRY_AGAIN if faults < cap else Decision.GIVE_UP
 
 
 def back_off_s(job_id: str, attempt: int, retry: RetrySettings) -> float:

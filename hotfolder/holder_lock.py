@@ -25,7 +25,7 @@ def living_holders(state: Path) -> list[str]:
     return [name for name in names if not _is_free(folder / name)]
 
 
-class Presence:
+class HolderLock:
     """One process's name among the holders of leases, as long as it lives."""
 
     def __init__(self, state: Path, host: str) -> None:

@@ -15,7 +15,7 @@ from .settings import HttpSettings
 REQUEST_TIMEOUT_S = 5
 
 
-class Endpoint:
+class HealthServer:
     """Serves what `health` returns at the moment of the request, from its own thread."""
 
     def __init__(self, settings: HttpSettings, health: Callable[[], dict[str, Any]]) -> None:
@@ -48,7 +48,7 @@ def _handler(
         sys_version = ""
 
         def do_GET(self) -> None:
-            if not self._may_ask():
+            if not self._is_authorised():
                 self._send(401, "text/plain", "a bearer token is needed\n")
                 return
             document = health()
@@ -60,7 +60,7 @@ def _handler(
             else:
                 self._send(404, "text/plain", "/health or /metrics\n")
 
-        def _may_ask(self) -> bool:
+        def _is_authorised(self) -> bool:
             if token is None:
                 return True
             given = self.headers.get("Authorization", "")

@@ -11,7 +11,7 @@ from .filenames import READY_SUFFIX
 from .inventory import Inventory, Sighting, take_inventory
 from .job import Job, State
 from .journal import Journal
-from .logs import tell
+from .logs import log_event
 from .readiness import Unready, why_unready
 from .settings import HotFolderSettings, known_folders, preset_of
 from .settle import SettleTracker
@@ -79,7 +79,7 @@ class Intake:
         rows = [(file.path, file.identity, file.size, self._preset(file.path)) for file in changed]
         if rows:
             for job in self._journal.note_seen(rows, now):
-                tell("seen", job, bytes=job.size)
+                log_event("seen", job, bytes=job.size)
 
     def _note_gone(self, gone: list[Path], found: Inventory, now: Instant) -> None:
         if now.steady_s - self._full_look_s >= FULL_LOOK_S:  # also what left while nobody looked
@@ -87,7 +87,7 @@ class Intake:
             here = {file.path for file in found.files}
             gone = [job.source for job in self._journal.waiting() if job.source not in here]
         for job in self._journal.note_gone(gone, now):
-            tell("withdrawn", job)
+            log_event("withdrawn", job)
 
     def _settle(self, quiet: list[Sighting], now: Instant) -> None:
         seen = {job.source: job for job in self._journal.in_state(State.SEEN)}
@@ -100,9 +100,9 @@ class Intake:
             if trouble is None:
                 ready.append(file.path)
             elif self._journal.note_reason(file.path, trouble.code, trouble.reason, now):
-                tell("waiting", job, code=trouble.code, reason=trouble.reason)
+                log_event("waiting", job, code=trouble.code, reason=trouble.reason)
         for job in self._journal.note_settled(ready, now):
-            tell("settled", job)
+            log_event("settled", job)
 
     def _why_not(self, file: Sighting, job: Job, now: Instant) -> Unready | None:
         if self._settings.ready_marker and not file.marked:

@@ -49,8 +49,8 @@ class RootLostError(Exception):
     """The hot folder itself is not there at the moment."""
 
 
-class Depot(Protocol):
-    """What a workshop needs to know about places."""
+class JobFiles(Protocol):
+    """What a worker pool needs to know about places."""
 
     def bring_in(self, job: Job) -> Path:
         """Makes the mix safe from its sender and says where to read it."""
@@ -71,8 +71,8 @@ class Depot(Protocol):
         """Puts the original there, with the reason if it failed, and clears the workplace."""
 
 
-class HotFolderDepot:
-    """A depot that moves: inbox -> work/<job> -> done/<date> or failed/<date>."""
+class HotFolderFiles:
+    """A files that moves: inbox -> work/<job> -> done/<date> or failed/<date>."""
 
     def __init__(self, root: Root, number: str) -> None:
         self.root = root

@@ -14,17 +14,19 @@ from .job import Job
 logger = logging.getLogger("hotfolder")
 
 
-def tell(event: str, job: Job | None = None, level: int = logging.INFO, **fields: object) -> None:
+def log_event(
+    event: str, job: Job | None = None, level: int = logging.INFO, **fields: object
+) -> None:
     """Logs one event; `job` adds its number, file, state and preset."""
-    about: dict[str, object] = {}
+    context: dict[str, object] = {}
     if job is not None:
-        about = {
+        context = {
             "job": job.id,
             "file": shown(job.source),
             "state": str(job.state),
             "preset": job.preset,
         }
-    logger.log(level, event, extra={"fields": about | fields})
+    logger.log(level, event, extra={"fields": context | fields})
 
 
 class JsonLines(logging.Formatter):

@@ -16,9 +16,9 @@ from typing import Any
 
 from .clock import Instant
 from .job import FINAL, RUNNING, State
-from .job_files import TICKET, HotFolderDepot, sweep_partials
+from .job_files import TICKET, HotFolderFiles, sweep_partials
 from .journal import Journal
-from .logs import tell
+from .logs import log_event
 from .published import PublishedSet, read_json, read_published
 from .root import Root
 from .worker_protocol import facts_text
@@ -36,7 +36,7 @@ def open_journal(path: Path, root: Root, now: Instant) -> Journal:
         raise
     except sqlite3.DatabaseError as error:
         aside = move_journal_aside(path, now)
-        tell("journal-damaged", level=logging.ERROR, reason=str(error), moved_to=str(aside))
+        log_event("journal-damaged", level=logging.ERROR, reason=str(error), moved_to=str(aside))
         journal, fresh = Journal(path), True
     if fresh:
         rebuild(journal, root, now)
@@ -58,20 +58,20 @@ def rebuild(journal: Journal, root: Root, now: Instant) -> int:
     rows = [*_done_rows(root), *_quarantined_rows(root)]
     journal.insert(rows, now)
     if rows:
-        tell("journal-rebuilt", rows=len(rows))
+        log_event("journal-rebuilt", rows=len(rows))
     return len(rows)
 
 
-def tidy(journal: Journal, depot: HotFolderDepot) -> None:
+def tidy(journal: Journal, files: HotFolderFiles) -> None:
     """Finishes what a kill left half done: final jobs are filed, held work folders shown alive."""
     held = []
-    for folder in _work_folders(depot.root):
+    for folder in _work_folders(files.root):
         job = journal.get(folder.name)
         if job is not None and job.state in FINAL and job.filed is not None:
-            depot.file_away(job, journal.history(job.id))
+            files.file_away(job, journal.history(job.id))
         elif job is not None:
             held.append(job.id)
-    depot.touch(held)
+    files.touch(held)
 
 
 def sweep(journal: Journal, root: Root) -> None:
@@ -79,7 +79,7 @@ def sweep(journal: Journal, root: Root) -> None:
     jobs = list(journal.all_jobs())
     in_work = {job.id for job in jobs if job.state in RUNNING and job.owner is not None}
     for partial in sweep_partials(root.outbox, in_work, {job.id for job in jobs}):
-        tell("partial-swept", path=str(partial))
+        log_event("partial-swept", path=str(partial))
 
 
 class Adopter:
@@ -129,7 +129,7 @@ class Adopter:
             "reason": f"taken over from the abandoned job {folder.name}",
         }
         journal.insert([row], now)
-        tell("adopted", journal.get(job_id), level=logging.WARNING, formerly=folder.name)
+        log_event("adopted", journal.get(job_id), level=logging.WARNING, formerly=folder.name)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""A bench in the workshop: one job, the child process that does it, and the mix it began with."""
+"""A job in work: the job itself, the child process that does it, and the mix it began with."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .worker import Worker
 
 
 @dataclass
-class Bench:
-    """A job in work: the child that does it, and what its mix looked like at the start."""
+class RunningJob:
+    """A job, the child that does it, and what its mix looked like at the start."""
 
     job: Job
     worker: Worker

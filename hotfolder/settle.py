@@ -17,7 +17,7 @@ LONGEST_FACTOR = 16
 
 
 @dataclass
-class Watch:
+class Quietness:
     """What is known of one waiting file."""
 
     identity: str
@@ -28,7 +28,7 @@ class Watch:
 
 
 @dataclass
-class Look:
+class Changes:
     """What one inventory changed: files that are new or different, quiet ones, missing ones."""
 
     changed: list[Sighting] = field(default_factory=list)
@@ -41,47 +41,47 @@ class SettleTracker:
 
     def __init__(self, settle_s: float) -> None:
         self.settle_s = settle_s
-        self._watches: dict[Path, Watch] = {}
+        self._files: dict[Path, Quietness] = {}
 
-    def look(self, files: Iterable[Sighting], now: Instant) -> Look:
+    def look(self, files: Iterable[Sighting], now: Instant) -> Changes:
         """Compares an inventory with the one before."""
-        result = Look()
-        missing = set(self._watches)
+        result = Changes()
+        missing = set(self._files)
         for file in files:
             missing.discard(file.path)
             self._look_at(file, now, result)
         for path in missing:
-            del self._watches[path]
+            del self._files[path]
         result.gone = sorted(missing)
         return result
 
     def quiet_for(self, path: Path, now: Instant) -> tuple[float, float] | None:
         """For how long a file has been unchanged and for how long it must be, in seconds."""
-        watch = self._watches.get(path)
-        if watch is None:
+        known = self._files.get(path)
+        if known is None:
             return None
-        return now.steady_s - watch.since_s, self.settle_s * watch.factor
+        return now.steady_s - known.since_s, self.settle_s * known.factor
 
     def next_quiet_in(self, now: Instant) -> float | None:
         """Seconds until the next file may be found quiet; nothing when none is on its way."""
         waits = [
-            watch.since_s + self.settle_s * watch.factor - now.steady_s
-            for watch in self._watches.values()
-            if not watch.was_quiet
+            known.since_s + self.settle_s * known.factor - now.steady_s
+            for known in self._files.values()
+            if not known.was_quiet
         ]
         return max(0.0, min(waits)) if waits else None
 
-    def _look_at(self, file: Sighting, now: Instant, result: Look) -> None:
-        watch = self._watches.get(file.path)
-        if watch is None:
-            self._watches[file.path] = Watch(file.identity, now.steady_s)
+    def _look_at(self, file: Sighting, now: Instant, result: Changes) -> None:
+        known = self._files.get(file.path)
+        if known is None:
+            self._files[file.path] = Quietness(file.identity, now.steady_s)
             result.changed.append(file)
-        elif watch.identity != file.identity:
-            factor = min(watch.factor * (2 if watch.was_quiet else 1), LONGEST_FACTOR)
-            self._watches[file.path] = Watch(file.identity, now.steady_s, factor=factor)
+        elif known.identity != file.identity:
+            factor = min(known.factor * (2 if known.was_quiet else 1), LONGEST_FACTOR)
+            self._files[file.path] = Quietness(file.identity, now.steady_s, factor=factor)
             result.changed.append(file)
         else:
-            watch.looks += 1
-            if now.steady_s - watch.since_s >= self.settle_s * watch.factor:
-                watch.was_quiet = True
+            known.looks += 1
+            if now.steady_s - known.since_s >= self.settle_s * known.factor:
+                known.was_quiet = True
                 result.quiet.append(file)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .clock import Instant
-from .logs import tell
+from .logs import log_event
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
@@ -64,7 +64,7 @@ class Watcher:
         """
         if self._observer is None or not _is_alive(self._observer):
             if self._observer is not None:
-                tell("watcher-died", level=logging.WARNING)
+                log_event("watcher-died", level=logging.WARNING)
             self._arm_again(now)
             return
         watched = watched_folders()
@@ -98,7 +98,7 @@ class Watcher:
 
     def _note(self, trouble: str | None) -> None:
         if trouble and trouble != self.trouble:
-            tell("watcher-trouble", level=logging.WARNING, reason=trouble)
+            log_event("watcher-trouble", level=logging.WARNING, reason=trouble)
         self.trouble = trouble
 
 

@@ -22,7 +22,7 @@ STDERR_LINE_BYTES = 2000
 class Worker:
     """Starts a worker process, keeps its messages, and ends it with all its children."""
 
-    def __init__(self, order: dict[str, Any], on_message: Callable[[], None]) -> None:
+    def __init__(self, request: dict[str, Any], on_message: Callable[[], None]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hotfolder.worker_process"],
             stdin=subprocess.PIPE,
@@ -42,7 +42,7 @@ class Worker:
         ]
         for thread in self._threads:
             thread.start()
-        self._send(order)
+        self._write(request)
 
     @property
     def pid(self) -> int:
@@ -57,9 +57,9 @@ class Worker:
                 found.append(self._messages.get_nowait())
         return found
 
-    def tell(self, word: str, **details: object) -> None:
+    def send(self, word: str, **details: object) -> None:
         """Answers it: `render`, `publish`, `withdraw` or `stop`."""
-        self._send({"word": word, **details})
+        self._write({"word": word, **details})
 
     def exit_code(self) -> int | None:
         """How it ended, once everything it said has been read; negative for a signal."""
@@ -95,7 +95,7 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _write(self, message: dict[str, Any]) -> None:
         pipe = _opened(self._process.stdin)
         with contextlib.suppress(OSError):  # it has ended: its exit code tells more
             pipe.write(json.dumps(message).encode("ascii") + b"\n")

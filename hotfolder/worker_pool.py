@@ -1,6 +1,6 @@
-"""The workshop: claims jobs from the journal and has each done by a child process.
+"""The worker pool: claims jobs from the journal and has each done by a child process.
 
-The hot folder's daemon and the catalogue batch share it. Nothing here waits: `tend` looks at
+The hot folder's daemon and the catalogue batch share it. Nothing here waits: `poll` looks at
 what the children have said, `start_more` claims what there is room for, and both take the time
 as an argument.
 """
@@ -16,44 +16,44 @@ from typing import Any
 from presets import StemwrightError
 
 from .clock import Instant, iso_time
-from .failures import POISON_KILLS, Failure, Verdict, back_off_s, judge
+from .failures import POISON_KILLS, Decision, Failure, back_off_s, decide
 from .filenames import is_numbered
-from .holder_lock import Presence
+from .holder_lock import HolderLock
 from .inventory import content_identity
 from .job import Job, State
-from .job_files import ChangedError, Depot, GoneError, RootLostError, exists_alike
+from .job_files import ChangedError, GoneError, JobFiles, RootLostError, exists_alike
 from .journal import Journal, LeaseLostError
-from .logs import tell
+from .logs import log_event
 from .published import PublishedSet, holds_work
-from .running_job import Bench
+from .running_job import RunningJob
 from .settings import HotFolderSettings
 from .worker import Worker
-from .worker_protocol import facts_text, order_for, space_needed_bytes, space_shortage
+from .worker_protocol import facts_text, space_needed_bytes, space_shortage, work_request
 
 LEASE_S = 30.0
 MAX_VERSIONS = 10_000
 
 
-class Workshop:
-    """As many benches as the settings allow."""
+class WorkerPool:
+    """As many jobs in work as the settings allow."""
 
     def __init__(
         self,
         journal: Journal,
-        depot: Depot,
+        files: JobFiles,
         settings: HotFolderSettings,
-        presence: Presence,
+        holder: HolderLock,
         *,
         backend: str = "engine",
         lease_s: float = LEASE_S,
         on_message: Callable[[], None] = lambda: None,
     ) -> None:
         self.journal = journal
-        self.depot = depot
+        self.files = files
         self.settings = settings
-        self.presence = presence
+        self.holder = holder
         self.lease_s = lease_s
-        self.benches: dict[str, Bench] = {}
+        self.in_work: dict[str, RunningJob] = {}
         self.provider = "none yet"
         self.audio_s = 0.0  # of everything finished here
         self.finished = 0
@@ -77,12 +77,12 @@ class Workshop:
         A job that was held before keeps its place: the worker of a holder that is gone may have
         published there, or may do so yet. Unless sets belong elsewhere by now.
         """
-        first = self.depot.destination(job, 1)
+        first = self.files.destination(job, 1)
         kept = job.destination
         if kept and kept.parent == first.parent and is_numbered(kept.name, first.name):
             return job
         for number in range(1, MAX_VERSIONS):
-            place = self.depot.destination(job, number)
+            place = self.files.destination(job, number)
             if exists_alike(place):
                 continue
             if taken := self.journal.take_destination(job, place, now):
@@ -99,16 +99,16 @@ class Workshop:
 
     def _claim(self, now: Instant) -> Job | None:
         longest_s = self.settings.retry.longest_s
-        return self.journal.claim(self.presence.owner, now, self.lease_s, longest_s)
+        return self.journal.claim(self.holder.owner, now, self.lease_s, longest_s)
 
     def finish(
         self, job: Job, now: Instant, facts: dict[str, Any], detail: str | None = None
     ) -> None:
         """Notes that a job's set is published, and files its original."""
-        filed = self.depot.filing_place(job, State.DONE, now)
+        filed = self.files.filing_place(job, State.DONE, now)
         changes = {"filed": filed, "destination": job.destination, "facts": facts_text(facts)}
         job = self.journal.advance(job, State.DONE, now, detail=detail, owner=None, **changes)
-        tell("done", job, destination=str(job.destination), elapsed_s=facts.get("elapsed_s"))
+        log_event("done", job, destination=str(job.destination), elapsed_s=facts.get("elapsed_s"))
         self._file_away(job)
 
     def fail(self, job: Job, failure: Failure, now: Instant, *, killed: bool = False) -> None:
@@ -118,7 +118,7 @@ class Workshop:
         if kills >= POISON_KILLS:
             failure = Failure("poison", f"it ended its worker {kills} times: {failure.reason}")
         faults = job.faults + (not failure.blameless)
-        verdict = judge(
+        decision = decide(
             failure,
             faults,
             now.wall_s - changed_at,
@@ -126,16 +126,16 @@ class Workshop:
             self.settings.retry,
         )
         if killed and kills < POISON_KILLS:
-            verdict = Verdict.TRY_AGAIN
+            decision = Decision.TRY_AGAIN
         counts = {"kills": kills, "faults": faults, "changed_at": changed_at}
-        self._act(job, verdict, failure, counts, now)
+        self._act(job, decision, failure, counts, now)
 
     # -- what the daemon calls ---------------------------------------------------------------
 
     def start_more(self, now: Instant) -> int:
         """Claims jobs while there is room; returns how many were begun or settled at once."""
         begun = 0
-        while len(self.benches) < self.settings.jobs:
+        while len(self.in_work) < self.settings.jobs:
             job = self._claim(now)
             if job is None:
                 break
@@ -144,210 +144,223 @@ class Workshop:
             begun += 1
         return begun
 
-    def tend(self, now: Instant) -> None:
+    def poll(self, now: Instant) -> None:
         """Hears every child, keeps the limits, renews the leases."""
         self.renew(now)
-        for bench in list(self.benches.values()):
+        for running in list(self.in_work.values()):
             try:
-                self._tend_one(bench, now)
+                self._poll_one(running, now)
             except LeaseLostError:
-                self._let_go(bench, "lease-lost")
+                self._let_go(running, "lease-lost")
 
     def drain(self) -> None:
         """Asks every child to finish or to keep its segment, and to stop."""
-        for bench in self.benches.values():
-            bench.worker.tell("stop")
+        for running in self.in_work.values():
+            running.worker.send("stop")
 
     def abandon(self, now: Instant) -> None:
         """Kills every child; its job may be claimed again at once."""
-        for bench in list(self.benches.values()):
-            self._let_go(bench, "abandoned")
+        for running in list(self.in_work.values()):
+            self._let_go(running, "abandoned")
             with contextlib.suppress(LeaseLostError):
-                self._release(bench.job, now)
+                self._release(running.job, now)
 
     def free_the_dead(self, now: Instant) -> None:
         """Takes jobs from holders that are certainly gone, without waiting for their leases."""
         for job in self.journal.running():
-            if job.owner and self.presence.has_died(job.owner):
+            if job.owner and self.holder.has_died(job.owner):
                 with contextlib.suppress(LeaseLostError):
                     self._release(job, now)
-                    tell("holder-gone", job, level=logging.WARNING, holder=job.owner)
+                    log_event("holder-gone", job, level=logging.WARNING, holder=job.owner)
 
     # -- beginning ---------------------------------------------------------------------------
 
     def _start(self, job: Job, now: Instant) -> None:
         try:
-            mix = self.depot.bring_in(job)
+            mix = self.files.bring_in(job)
             facts = mix.lstat()
         except StemwrightError as error:
-            told = {"code": error.code, "reason": str(error)}
-            self._quarantine(job, told, "", now)
+            outcome = {"code": error.code, "reason": str(error)}
+            self._quarantine(job, outcome, "", now)
             return
         except RootLostError:
             self._release(job, now)
             return
         except (GoneError, FileNotFoundError):
-            tell("withdrawn", job)
+            log_event("withdrawn", job)
             self.journal.drop(job)
             return
         except (ChangedError, OSError) as error:
             self._back_to_seen(job, error, now)
             return
-        tell("claimed", job, attempt=job.attempts, bytes=job.size)
-        order = order_for(job, mix, self.depot.workspace(job), self.settings, self._backend)
-        worker = Worker(order, self._on_message)
-        self.benches[job.id] = Bench(job, worker, mix, content_identity(facts), now)
+        log_event("claimed", job, attempt=job.attempts, bytes=job.size)
+        request = work_request(job, mix, self.files.workspace(job), self.settings, self._backend)
+        worker = Worker(request, self._on_message)
+        self.in_work[job.id] = RunningJob(job, worker, mix, content_identity(facts), now)
 
     def _back_to_seen(self, job: Job, error: Exception, now: Instant) -> None:
         code, reason = "changed", "it changed before it was claimed"
         if isinstance(error, OSError):
             code, reason = "busy", f"it cannot be moved: {error.strerror}"
-        tell("not-claimed", job, reason=reason)
+        log_event("not-claimed", job, reason=reason)
         self.journal.advance(job, State.SEEN, now, owner=None, code=code, reason=reason)
 
     # -- hearing -----------------------------------------------------------------------------
 
-    def _tend_one(self, bench: Bench, now: Instant) -> None:
+    def _poll_one(self, running: RunningJob, now: Instant) -> None:
         # The exit is asked for first: whatever was said before it is then in the queue.
-        code = bench.worker.exit_code()
-        for message in bench.worker.messages():
-            if not bench.ended:
-                self._answers[message.pop("say")](bench, message, now)
-        if bench.ended:
-            self._let_go(bench)
+        code = running.worker.exit_code()
+        for message in running.worker.messages():
+            if not running.ended:
+                self._answers[message.pop("say")](running, message, now)
+        if running.ended:
+            self._let_go(running)
         elif code is not None:
-            self._fail(bench, bench.failure or bench.crash(code), now, killed=True)
-        elif bench.failure is None:
-            self._keep_limits(bench, now)
+            self._fail(running, running.failure or running.crash(code), now, killed=True)
+        elif running.failure is None:
+            self._keep_limits(running, now)
 
-    def _keep_limits(self, bench: Bench, now: Instant) -> None:
+    def _keep_limits(self, running: RunningJob, now: Instant) -> None:
         limits = self.settings.worker
-        resident_mb = bench.worker.resident_mb()
+        resident_mb = running.worker.resident_mb()
         self.peak_mb = max(self.peak_mb, resident_mb)
         if resident_mb > limits.memory_mb:
             sentence = f"its worker used {resident_mb:.0f} MB, {limits.memory_mb} are allowed"
-            bench.failure = Failure("worker-memory", sentence)
-        elif now.steady_s - bench.started.steady_s > limits.wall_limit_s:
+            running.failure = Failure("worker-memory", sentence)
+        elif now.steady_s - running.started.steady_s > limits.wall_limit_s:
             sentence = f"its worker took longer than {limits.wall_limit_s:g} s"
-            bench.failure = Failure("worker-timeout", sentence)
-        if bench.failure:
-            tell("worker-ended", bench.job, level=logging.WARNING, reason=bench.failure.reason)
-            bench.worker.kill()
+            running.failure = Failure("worker-timeout", sentence)
+        if running.failure:
+            log_event(
+                "worker-ended", running.job, level=logging.WARNING, reason=running.failure.reason
+            )
+            running.worker.kill()
 
-    def _on_verified(self, bench: Bench, facts: dict[str, Any], now: Instant) -> None:
+    def _on_verified(self, running: RunningJob, facts: dict[str, Any], now: Instant) -> None:
         job = self.journal.take_key(
-            bench.job, facts["key"], now, facts["sha256"], facts_text(facts)
+            running.job, facts["key"], now, facts["sha256"], facts_text(facts)
         )
         if job is None:
-            self._put_back(bench, "in-flight", "the same work is being done for another file", now)
+            self._put_back(
+                running, "in-flight", "the same work is being done for another file", now
+            )
             return
-        bench.job, bench.facts = job, facts
-        tell("decoded", job, sha256=facts["sha256"], frames=facts["frames"])
-        if self._take_as_done(bench, now) or self._skip_as_done(bench, now):
-            bench.worker.tell("withdraw")
-        elif not self._lacks_space(bench, now):
-            self._reserve(bench, now)
+        running.job, running.facts = job, facts
+        log_event("decoded", job, sha256=facts["sha256"], frames=facts["frames"])
+        if self._take_as_done(running, now) or self._skip_as_done(running, now):
+            running.worker.send("withdraw")
+        elif not self._lacks_space(running, now):
+            self._reserve(running, now)
 
-    def _take_as_done(self, bench: Bench, now: Instant) -> bool:
+    def _take_as_done(self, running: RunningJob, now: Instant) -> bool:
         """Finishes a job whose set was published by an attempt that died before it said so."""
-        there = holds_work(bench.job.destination, bench.job.key)
+        there = holds_work(running.job.destination, running.job.key)
         if there:
-            self._finish_with(bench, bench.job, there, now)
+            self._finish_with(running, running.job, there, now)
         return there is not None
 
-    def _skip_as_done(self, bench: Bench, now: Instant) -> bool:
+    def _skip_as_done(self, running: RunningJob, now: Instant) -> bool:
         if self.settings.existing != "skip-if-same":
             return False
-        for other in self.journal.done_with(bench.facts["key"]):
-            if there := holds_work(other.destination, bench.job.key):
-                tell("same-work", bench.job, destination=str(other.destination))
-                job = replace(bench.job, destination=other.destination)
-                self._finish_with(bench, job, there, now, f"same work as job {other.id}")
+        for other in self.journal.done_with(running.facts["key"]):
+            if there := holds_work(other.destination, running.job.key):
+                log_event("same-work", running.job, destination=str(other.destination))
+                job = replace(running.job, destination=other.destination)
+                self._finish_with(running, job, there, now, f"same work as job {other.id}")
                 return True
         return False
 
     def _finish_with(
-        self, bench: Bench, job: Job, there: PublishedSet, now: Instant, detail: str | None = None
+        self,
+        running: RunningJob,
+        job: Job,
+        there: PublishedSet,
+        now: Instant,
+        detail: str | None = None,
     ) -> None:
-        bench.ended = True
-        self.finish(job, now, bench.facts | there.facts, detail)
+        running.ended = True
+        self.finish(job, now, running.facts | there.facts, detail)
 
-    def _lacks_space(self, bench: Bench, now: Instant) -> bool:
-        needed = space_needed_bytes(bench.facts)
-        if shortage := space_shortage(self.depot.disks(), needed):
-            self._give_back(bench, Failure("disk-full", shortage, transient=True), now)
+    def _lacks_space(self, running: RunningJob, now: Instant) -> bool:
+        needed = space_needed_bytes(running.facts)
+        if shortage := space_shortage(self.files.disks(), needed):
+            self._give_back(running, Failure("disk-full", shortage, transient=True), now)
             return True
         return False
 
-    def _reserve(self, bench: Bench, now: Instant) -> None:
-        first = self.depot.destination(bench.job, 1)
+    def _reserve(self, running: RunningJob, now: Instant) -> None:
+        first = self.files.destination(running.job, 1)
         if self.settings.existing == "fail" and exists_alike(first):
             sentence = f"{first} exists. Move it away, or set `existing: version`."
-            self._give_back(bench, Failure("destination-exists", sentence), now)
+            self._give_back(running, Failure("destination-exists", sentence), now)
             return
-        bench.job = self.reserve(bench.job, now)
-        bench.worker.tell("render", destination=str(bench.job.destination))
+        running.job = self.reserve(running.job, now)
+        running.worker.send("render", destination=str(running.job.destination))
 
-    def _on_progress(self, bench: Bench, progress: dict[str, Any], now: Instant) -> None:
+    def _on_progress(self, running: RunningJob, progress: dict[str, Any], now: Instant) -> None:
         state = State(progress["state"])
         steps = {name: progress[name] for name in ("segment", "segments")}
-        before, bench.job = bench.job, self.journal.advance(bench.job, state, now, **steps)
+        before, running.job = running.job, self.journal.advance(running.job, state, now, **steps)
         if state != before.state:
-            tell(str(state), bench.job, **steps)
+            log_event(str(state), running.job, **steps)
         if state == State.PUBLISHING:
-            self._give_leave_to_publish(bench, now)
+            self._give_leave_to_publish(running, now)
 
-    def _give_leave_to_publish(self, bench: Bench, now: Instant) -> None:
+    def _give_leave_to_publish(self, running: RunningJob, now: Instant) -> None:
         """The last look: the journal has just confirmed the lease; is the mix still the same?"""
-        if bench.has_changed():
+        if running.has_changed():
             sentence = "it changed while it was worked on"
-            self._give_back(bench, Failure("still-growing", sentence), now)
+            self._give_back(running, Failure("still-growing", sentence), now)
         else:
-            bench.worker.tell("publish")
+            running.worker.send("publish")
 
-    def _on_published(self, bench: Bench, message: dict[str, Any], now: Instant) -> None:
-        bench.ended = True
-        elapsed_s = now.steady_s - bench.started.steady_s
-        facts = bench.facts | message["facts"] | {"elapsed_s": round(elapsed_s, 3)}
+    def _on_published(self, running: RunningJob, message: dict[str, Any], now: Instant) -> None:
+        running.ended = True
+        elapsed_s = now.steady_s - running.started.steady_s
+        facts = running.facts | message["facts"] | {"elapsed_s": round(elapsed_s, 3)}
         self.provider = facts.get("provider", {}).get("got", self.provider)
         self.audio_s += facts["frames"] / facts["sample_rate"]
         self.finished += 1
-        self.finish(bench.job, now, facts)
+        self.finish(running.job, now, facts)
 
-    def _on_interrupted(self, bench: Bench, _message: dict[str, Any], now: Instant) -> None:
-        bench.ended = True
-        self._release(bench.job, now)
-        tell("interrupted", bench.job, segment=bench.job.segment, segments=bench.job.segments)
+    def _on_interrupted(self, running: RunningJob, _message: dict[str, Any], now: Instant) -> None:
+        running.ended = True
+        self._release(running.job, now)
+        log_event(
+            "interrupted", running.job, segment=running.job.segment, segments=running.job.segments
+        )
 
-    def _on_failed(self, bench: Bench, message: dict[str, Any], now: Instant) -> None:
-        self._fail(bench, Failure(**message), now)
+    def _on_failed(self, running: RunningJob, message: dict[str, Any], now: Instant) -> None:
+        self._fail(running, Failure(**message), now)
 
     # -- ending ------------------------------------------------------------------------------
 
-    def _give_back(self, bench: Bench, failure: Failure, now: Instant) -> None:
+    def _give_back(self, running: RunningJob, failure: Failure, now: Instant) -> None:
         """A failure that the parent noticed while the child waits for an answer."""
-        bench.worker.tell("withdraw")
-        self._fail(bench, failure, now)
+        running.worker.send("withdraw")
+        self._fail(running, failure, now)
 
-    def _fail(self, bench: Bench, failure: Failure, now: Instant, *, killed: bool = False) -> None:
-        if self._take_as_done(bench, now):  # it came to grief after its last step
-            self._let_go(bench)
+    def _fail(
+        self, running: RunningJob, failure: Failure, now: Instant, *, killed: bool = False
+    ) -> None:
+        if self._take_as_done(running, now):  # it came to grief after its last step
+            self._let_go(running)
             return
-        bench.ended = True
-        if bench.has_changed() and failure.code != "still-growing":
+        running.ended = True
+        if running.has_changed() and failure.code != "still-growing":
             failure = Failure("still-growing", f"it changed while it was read ({failure.reason})")
-        self.fail(bench.job, failure, now, killed=killed)
-        self._let_go(bench)
+        self.fail(running.job, failure, now, killed=killed)
+        self._let_go(running)
 
     def _act(
-        self, job: Job, verdict: Verdict, failure: Failure, counts: dict[str, Any], now: Instant
+        self, job: Job, decision: Decision, failure: Failure, counts: dict[str, Any], now: Instant
     ) -> None:
-        told = {"code": failure.code, "reason": failure.reason, **counts}
-        if verdict == Verdict.GIVE_UP:
-            self._quarantine(job, told, failure.log, now)
+        outcome = {"code": failure.code, "reason": failure.reason, **counts}
+        if decision == Decision.GIVE_UP:
+            self._quarantine(job, outcome, failure.log, now)
             return
-        if verdict == Verdict.WAIT_FOR_FILE:
-            told["faults"] = job.faults
+        if decision == Decision.WAIT_FOR_FILE:
+            outcome["faults"] = job.faults
             wait_s = min(self.settings.retry.first_s, self.settings.incomplete_after_s)
         else:
             wait_s = back_off_s(job.id, job.attempts, self.settings.retry)
@@ -355,50 +368,50 @@ class Workshop:
         undone: dict[str, Any] = {"owner": None, "key": None}
         if counts["kills"] == job.kills:  # else a dying worker's last act may have been to publish
             undone["destination"] = None
-        self.journal.advance(job, State.RETRY_AT, now, due_at=due_at, **undone, **told)
-        tell(
+        self.journal.advance(job, State.RETRY_AT, now, due_at=due_at, **undone, **outcome)
+        log_event(
             "retry-at", job, level=logging.WARNING, code=failure.code, reason=failure.reason,
             due=iso_time(due_at), attempts=job.attempts, log=failure.log or None,
         )  # fmt: skip
 
     def _quarantine(self, job: Job, told: dict[str, Any], log: str, now: Instant) -> None:
-        filed = self.depot.filing_place(job, State.QUARANTINED, now)
+        filed = self.files.filing_place(job, State.QUARANTINED, now)
         undone = {"owner": None, "key": None, "destination": None}
-        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **undone, **told)
-        tell("quarantined", job, level=logging.ERROR, **told, log=log or None)
+        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **undone, **outcome)
+        log_event("quarantined", job, level=logging.ERROR, **outcome, log=log or None)
         self._file_away(job)
 
-    def _put_back(self, bench: Bench, code: str, reason: str, now: Instant) -> None:
+    def _put_back(self, running: RunningJob, code: str, reason: str, now: Instant) -> None:
         """Another file with the same content is ahead: this one is looked at again soon."""
-        bench.worker.tell("withdraw")
-        bench.ended = True
+        running.worker.send("withdraw")
+        running.ended = True
         due_at = now.wall_s + min(self.settings.retry.first_s, 5.0)
         self.journal.advance(
-            bench.job, State.RETRY_AT, now, owner=None, due_at=due_at, code=code, reason=reason
+            running.job, State.RETRY_AT, now, owner=None, due_at=due_at, code=code, reason=reason
         )
-        tell("retry-at", bench.job, code=code, reason=reason, due=iso_time(due_at))
+        log_event("retry-at", running.job, code=code, reason=reason, due=iso_time(due_at))
 
     def _release(self, job: Job, now: Instant) -> None:
         self.journal.advance(job, job.state, now, owner=None, lease_until=0.0)
 
     def _file_away(self, job: Job) -> None:
         try:
-            self.depot.file_away(job, self.journal.history(job.id))
+            self.files.file_away(job, self.journal.history(job.id))
         except OSError as error:  # the next tidying tries again
-            tell("not-filed", job, level=logging.WARNING, reason=str(error))
+            log_event("not-filed", job, level=logging.WARNING, reason=str(error))
 
-    def _let_go(self, bench: Bench, event: str | None = None) -> None:
-        self.benches.pop(bench.job.id, None)
-        bench.worker.close()
+    def _let_go(self, running: RunningJob, event: str | None = None) -> None:
+        self.in_work.pop(running.job.id, None)
+        running.worker.close()
         if event:
-            tell(event, bench.job, level=logging.WARNING)
+            log_event(event, running.job, level=logging.WARNING)
 
     def renew(self, now: Instant) -> None:
         """The heartbeat; work whose lease was lost is let go."""
         if now.steady_s - self._renewed_s < self.lease_s / 3:
             return
         self._renewed_s = now.steady_s
-        held = self.journal.renew(self.presence.owner, now, self.lease_s)
-        for bench in list(self.benches.values()):
-            if bench.job.id not in held:
-                self._let_go(bench, "lease-lost")
+        held = self.journal.renew(self.holder.owner, now, self.lease_s)
+        for running in list(self.in_work.values()):
+            if running.job.id not in held:
+                self._let_go(running, "lease-lost")

@@ -1,6 +1,6 @@
 """The child process in which one mix is worked on: `python -m hotfolder.worker_process`.
 
-It gets one order as a JSON line on stdin and answers with JSON lines on stdout. Decoders,
+It gets one request as a JSON line on stdin and answers with JSON lines on stdout. Decoders,
 plug-ins and priors may crash, hang or eat memory here; the daemon outlives them all. When stdin
 closes, the parent is gone, and so is this process: nobody works on a job without its holder.
 """
@@ -44,12 +44,12 @@ class Channel:
         self.stop = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def say(self, word: str, **details: object) -> None:
+    def send(self, word: str, **details: object) -> None:
         """Sends one message."""
         self._out.write(json.dumps({"say": word, **details}) + "\n")
         self._out.flush()
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """Waits for the next message."""
         return self._answers.get()
 
@@ -63,14 +63,14 @@ class Channel:
 
 
 def main() -> None:
-    """Does one order and ends; every outcome but a crash is told as a message."""
+    """Does one request and ends; every outcome but a crash is told as a message."""
     _offer_to_be_killed_first()
     channel = Channel()
-    order = channel.hear()
+    request = channel.receive()
     try:
-        _perform(order, channel)
+        _perform(request, channel)
     except Exception as error:
-        channel.say("failed", **failure_of(error))
+        channel.send("failed", **failure_of(error))
 
 
 def failure_of(error: Exception) -> dict[str, Any]:
@@ -90,29 +90,31 @@ def failure_of(error: Exception) -> dict[str, Any]:
     return {"code": "internal-error", "reason": reason, "bug": True, "log": log}
 
 
-def _perform(order: dict[str, Any], channel: Channel) -> None:
-    backend = import_module(order["backend"])
-    preset = load_preset(order["preset"])
-    refuse_foreign_plugins(preset, order["plugin_folders"])
-    folders = tuple(Path(folder) for folder in order["options"].pop("prior_folders"))
+def _perform(request: dict[str, Any], channel: Channel) -> None:
+    backend = import_module(request["backend"])
+    preset = load_preset(request["preset"])
+    refuse_foreign_plugins(preset, request["plugin_folders"])
+    folders = tuple(Path(folder) for folder in request["options"].pop("prior_folders"))
     options = backend.RenderOptions(
-        **order["options"],
+        **request["options"],
         prior_folders=folders,
         progress=_Reporter(channel),
         should_stop=channel.stop.is_set,
     )
-    facts = verified_facts(backend, Path(order["mix"]), preset, options)
-    channel.say("verified", **facts)
-    answer = channel.hear()
+    facts = verified_facts(backend, Path(request["mix"]), preset, options)
+    channel.send("verified", **facts)
+    answer = channel.receive()
     if answer["word"] != "render":
         return
-    options = _with_workspace(options, order["workspace"], facts["key"])
+    options = _with_workspace(options, request["workspace"], facts["key"])
     try:
-        manifest = backend.render(Path(order["mix"]), Path(answer["destination"]), preset, options)
+        manifest = backend.render(
+            Path(request["mix"]), Path(answer["destination"]), preset, options
+        )
     except backend.Interrupted:
-        channel.say("interrupted")
+        channel.send("interrupted")
         return
-    channel.say("published", facts=summary(json.loads(manifest.to_json())))
+    channel.send("published", facts=summary(json.loads(manifest.to_json())))
 
 
 def verified_facts(backend: Any, mix: Path, preset: Preset, options: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -157,12 +159,12 @@ class _Reporter:
         state = STATES_OF_STAGES.get(progress.stage)
         if state is None:
             return
-        self._channel.say(
+        self._channel.send(
             "progress", state=state, segment=progress.segment, segments=progress.segments
         )
         if state == "publishing" and not self._asked:
             self._asked = True
-            while (word := self._channel.hear()["word"]) != "publish":
+            while (word := self._channel.receive()["word"]) != "publish":
                 if word == "withdraw":
                     os._exit(0)
 

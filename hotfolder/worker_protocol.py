@@ -15,7 +15,7 @@ SPACE_FACTOR = 1.2  # for manifests, headers and rounding to blocks
 SAMPLE_BYTES = 4
 
 
-def order_for(
+def work_request(
     job: Job, mix: Path, workspace: Path, settings: HotFolderSettings, backend: str
 ) -> dict[str, Any]:
     """The first message to a worker process; see `worker_process`."""

@@ -240,7 +240,7 @@ def test_priorities_come_first(tmp_path, mixes):
         batch.enter()
         started = []
         while not batch.loop(Instant.now()):
-            started += [bench.job.source.name for bench in batch.workshop.benches.values()]
+            started += [bench.job.source.name for bench in batch.pool.in_work.values()]
             time.sleep(0.02)
     assert list(dict.fromkeys(started)) == ["two.wav", "bad.wav", "one.wav"]
 
@@ -304,15 +304,15 @@ def test_set_that_a_killed_runs_worker_publishes_only_now_is_taken_as_done(tmp_p
     leave_off(tmp_path, catalogue, State.SEARCHING)
     with Run(tmp_path, catalogue) as batch:
         batch.enter()
-        [job], depot = batch.journal.all_jobs(), batch.workshop.depot
-        real = depot.disks
+        [job], files = batch.journal.all_jobs(), batch.pool.files
+        real = files.disks
 
         def disks():  # asked for just before a place is reserved
             if not job.destination.exists():
                 publish_by_hand(batch, job)
             return real()
 
-        depot.disks = disks
+        files.disks = disks
         assert batch.run(lambda snapshot: None)
         [done] = batch.journal.in_state("done")
     assert done.destination == job.destination
@@ -326,7 +326,7 @@ def test_job_left_off_by_a_run_with_another_output_goes_where_sets_go_now(tmp_pa
     leave_off(tmp_path, catalogue, State.SEARCHING)
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     with Run(tmp_path, catalogue) as batch:
-        batch.workshop.depot.out = tmp_path / "other"
+        batch.pool.files.out = tmp_path / "other"
         batch.enter()
         assert batch.run(lambda snapshot: None)
     assert sets_in(tmp_path / "other") == ["slow"]
@@ -338,10 +338,10 @@ def leave_off(tmp_path, catalogue, state):
     with Run(tmp_path, catalogue) as batch:
         batch.enter()
         batch.loop(Instant.now())
-        [bench] = batch.workshop.benches.values()
+        [bench] = batch.pool.in_work.values()
 
         def is_there():  # a toy that is not slow hurries through most states
-            batch.workshop.tend(Instant.now())
+            batch.pool.poll(Instant.now())
             return bench.job.state == state
 
         wait_for(is_there)
@@ -356,11 +356,11 @@ def test_number_of_workers_follows_from_what_the_first_one_used(tmp_path, mixes,
         batch._auto_jobs = True
         batch.enter()
         assert batch.run(lambda snapshot: None)
-        assert batch.workshop.peak_mb > 10
+        assert batch.pool.peak_mb > 10
         assert batch.settings.jobs == 3
     monkeypatch.setattr(batch_module, "available_mb", lambda: 1.0)
     with Run(tmp_path, catalogue, jobs=1) as batch:
-        batch._auto_jobs, batch.workshop.finished, batch.workshop.peak_mb = True, 1, 500.0
+        batch._auto_jobs, batch.pool.finished, batch.pool.peak_mb = True, 1, 500.0
         batch._fit_jobs()
         assert batch.settings.jobs == 1
 

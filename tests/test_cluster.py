@@ -86,8 +86,8 @@ def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
 def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.workshop.claim_some(1, now)
-    batch.workshop.fail(job, Failure("worker-crash", "gone"), now, killed=True)
+    [job] = batch.pool.claim_some(1, now)
+    batch.pool.fail(job, Failure("worker-crash", "gone"), now, killed=True)
     publish_by_hand(batch, job)  # given up for lost too early: it publishes only now
     assert cluster.run(batch)
     [done] = batch.journal.in_state("done")
@@ -99,7 +99,7 @@ def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):
 def test_job_whose_dead_workers_published_its_set_is_done_and_no_poison(tmp_path, cluster):
     mix = make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.workshop.claim_some(1, now)
+    [job] = batch.pool.claim_some(1, now)
     publish_by_hand(batch, job)
     dead = SimpleNamespace(status="error", exception=lambda: OSError("gone"))
     cluster._end(batch, job, dead, now)
@@ -112,7 +112,7 @@ def test_job_whose_dead_workers_published_its_set_is_done_and_no_poison(tmp_path
 def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.workshop.claim_some(1, now)
+    [job] = batch.pool.claim_some(1, now)
     publish_by_hand(batch, job)
     batch.journal.advance(job, job.state, now, owner=None, lease_until=0.0)
     batch.close()
@@ -127,7 +127,7 @@ def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
 def test_place_taken_by_another_set_is_given_way_to(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch = batch_of(tmp_path)
-    [job] = batch.workshop.claim_some(1, Instant.now())
+    [job] = batch.pool.claim_some(1, Instant.now())
     batch.journal.advance(job, job.state, Instant.now(), owner=None, lease_until=0.0)
     job.destination.mkdir(parents=True)
     (job.destination / "manifest.json").write_text('{"input": {"sha256": "another"}}')
@@ -150,10 +150,10 @@ def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, 
 
 
 def _again(mix, destination):
-    from hotfolder.catalogue.cluster import do_order
+    from hotfolder.catalogue.cluster import do_request
 
     options = {"prior_folders": ()}
-    return do_order({"backend": TOY, "preset": "default", "plugin_folders": None, "mix": mix,
+    return do_request({"backend": TOY, "preset": "default", "plugin_folders": None, "mix": mix,
                      "destination": destination, "options": options})  # fmt: skip
 
 

@@ -328,7 +328,7 @@ STRANGE = [
 def test_strange_names_come_through_and_stay_inside(studio):  # 31, 34, 35
     for seed, name in enumerate(STRANGE):
         studio.drop(name, seed=seed)
-    studio.daemon.settings = studio.daemon.workshop.settings = settings_of(jobs=6)
+    studio.daemon.settings = studio.daemon.pool.settings = settings_of(jobs=6)
     studio.work_off(limit_s=60)
 
     assert {job.reason for job in studio.jobs() if job.state != "done"} == set()
@@ -371,9 +371,9 @@ def test_settled_file_swapped_for_a_link_is_not_claimed(studio, tmp_path):  # 36
     path.unlink()
     path.symlink_to(secret)
     studio.daemon.journal.set_setting("paused", None)
-    studio.daemon.workshop.start_more(studio.now)
+    studio.daemon.pool.start_more(studio.now)
 
-    assert studio.daemon.workshop.benches == {}
+    assert studio.daemon.pool.in_work == {}
     assert originals(studio.root, "work") == []
 
 
@@ -421,7 +421,7 @@ def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):  # 20
     studio.settle()
     studio.until(lambda: studio.jobs()[0].segment == 2)
     studio.daemon.stop()
-    studio.until(lambda: not studio.daemon.workshop.benches)
+    studio.until(lambda: not studio.daemon.pool.in_work)
     job = studio.jobs()[0]
     studio.close()
     assert (job.state, job.owner) == ("searching", None)
@@ -440,14 +440,14 @@ def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):  # 20
 def test_second_stop_ends_the_workers_at_once(studio):
     studio.drop("hang.wav")
     studio.settle()
-    studio.until(lambda: studio.daemon.workshop.benches)
+    studio.until(lambda: studio.daemon.pool.in_work)
     studio.daemon.stop()
     studio.round()
-    assert studio.daemon.workshop.benches
+    assert studio.daemon.pool.in_work
     studio.daemon.stop()
     studio.round()
 
-    assert not studio.daemon.workshop.benches
+    assert not studio.daemon.pool.in_work
     assert studio.jobs()[0].owner is None
 
 
@@ -465,8 +465,8 @@ def test_every_step_may_happen_twice(studio):  # 24
     studio.work_off()
     before = sorted(studio.root.rglob("*"))
     for job in studio.jobs():
-        studio.daemon.depot.file_away(job, [])
-        studio.daemon.depot.file_away(job, [])
+        studio.daemon.files.file_away(job, [])
+        studio.daemon.files.file_away(job, [])
         again = studio.daemon.journal.advance(job, job.state, studio.now)
         assert again.state == job.state
     studio.daemon.close()

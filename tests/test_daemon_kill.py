@@ -61,8 +61,8 @@ module.{name} = step
 """
 SLOW_BEFORE = pytest.param("before", marks=pytest.mark.slow)
 STATES = [state for state in State if state not in ("seen",)]
-STEPS = [("depot", "_move"), ("depot", "move_new"), ("depot", "write_whole"),
-         ("atomic", "sync_folder"), ("depot", "sync_folder")]  # fmt: skip
+STEPS = [("files", "_move"), ("files", "move_new"), ("files", "write_whole"),
+         ("atomic", "sync_folder"), ("files", "sync_folder")]  # fmt: skip
 
 
 def finish(folder, limit_s=40):
@@ -359,10 +359,10 @@ class Model:
         daemon = self.studio.daemon
         if daemon is None:
             return
-        for bench in daemon.workshop.benches.values():
+        for bench in daemon.pool.in_work.values():
             bench.worker.close()
         daemon._watcher.stop()
-        daemon._presence._file.close()
+        daemon._holder._file.close()
         daemon.journal.close()
         if not self.unmounted:
             self.studio.start()
@@ -393,7 +393,7 @@ class Model:
     def set_high_water(self, percent):
         if self.studio.daemon:
             settings = self.studio.settings.model_copy(update={"high_water_percent": percent})
-            self.studio.daemon.settings = self.studio.daemon.workshop.settings = settings
+            self.studio.daemon.settings = self.studio.daemon.pool.settings = settings
 
     def pass_time(self):
         for _ in range(10):

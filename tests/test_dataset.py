@@ -273,12 +273,12 @@ def test_takes_are_finished_at_the_desk_and_stems_of_mixes_are_not():
     dry = Corpus("bass", [takes, stems], production=DRY, finished={"stems"})
     assert bright_share(dry) > -2
     only = [Corpus("bass", [c], production=DRY, finished={"stems"}) for c in (takes, stems)]
-    assert bright_share(only[0].at_the_desk()) < bright_share(only[0]) - 2
-    assert bright_share(only[1].at_the_desk()) == bright_share(only[1])
-    desk = dry.at_the_desk()
-    assert bright_share(only[0].at_the_desk()) < bright_share(desk) < bright_share(dry)
+    assert bright_share(only[0].as_stems()) < bright_share(only[0]) - 2
+    assert bright_share(only[1].as_stems()) == bright_share(only[1])
+    desk = dry.as_stems()
+    assert bright_share(only[0].as_stems()) < bright_share(desk) < bright_share(dry)
     unknown = Corpus("flute", [takes], production=DRY)
-    assert bright_share(unknown.at_the_desk()) == bright_share(unknown)
+    assert bright_share(unknown.as_stems()) == bright_share(unknown)
 
 
 def test_heads_learn_from_what_is_at_the_desk(monkeypatch, tmp_path):

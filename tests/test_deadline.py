@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from engine import Renderer, RenderOptions, measure_null
-from engine.separation.separator import Watch
+from engine.separation.separator import SearchHooks
 from presets import load_preset
 
 RATE = 44100
@@ -53,7 +53,7 @@ def test_a_distant_deadline_changes_nothing(rendered):
 def test_time_is_shared_by_what_is_left():
     """40 s for 10 segments: the first four may have 16 s, the next four half of what is left."""
     ticks = count(0, 4)
-    watch = Watch(deadline=40.0, clock=lambda: next(ticks))
+    watch = SearchHooks(deadline=40.0, clock=lambda: next(ticks))
     go_on = watch.patience(4, 10)  # looks at 0
     assert [go_on() for _ in range(5)] == [True, True, True, False, False]  # 4, 8, 12, 16, 20
     go_on = watch.patience(3, 6)  # looks at 24: until 32
@@ -61,5 +61,5 @@ def test_time_is_shared_by_what_is_left():
 
 
 def test_without_a_deadline_the_clock_is_not_asked():
-    watch = Watch(clock=lambda: pytest.fail("asked"))
+    watch = SearchHooks(clock=lambda: pytest.fail("asked"))
     assert watch.patience(1, 1)()

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from hotfolder import watcher as watcher_module
-from hotfolder.admin import Enquiry, preview
+from hotfolder.admin import Admin, preview
 from hotfolder.clock import Instant
 from hotfolder.health import metrics_of
-from hotfolder.http_server import Endpoint
+from hotfolder.http_server import HealthServer
 from hotfolder.logs import log_to, logger
 from hotfolder.service import notify
 from hotfolder.settings import (
@@ -197,7 +197,7 @@ def test_every_metric_has_help_and_type_and_a_number(studio):
 
 
 def test_endpoint_asks_for_its_token():
-    endpoint = Endpoint(HttpSettings(port=0, token=TOKEN), lambda: {"healthy": True})
+    endpoint = HealthServer(HttpSettings(port=0, token=TOKEN), lambda: {"healthy": True})
     codes = [get(f"{endpoint.url}/health", token)[0] for token in (None, "wrong", TOKEN)]
     endpoint.close()
     assert codes == [401, 401, 200]
@@ -240,7 +240,7 @@ def test_bad_edit_keeps_the_old_settings_and_says_where(tmp_path):  # 48
     assert f"{path}:2:11: settle_s" in trouble
     path.write_text("scan_s: 0.1\nsettle_s: 0.3\njobs: 2\n")
     studio.round(2)
-    settings, health = studio.daemon.workshop.settings, studio.daemon.health()
+    settings, health = studio.daemon.pool.settings, studio.daemon.health()
     studio.close()
 
     assert (settings.settle_s, settings.jobs) == (0.3, 2)
@@ -330,16 +330,16 @@ def test_without_a_service_manager_nothing_is_sent(monkeypatch):
 
 
 def ask(studio):
-    return Enquiry(studio.root, studio.state, studio.settings)
+    return Admin(studio.root, studio.state, studio.settings)
 
 
 def test_explain_tells_the_truth_at_each_step(tmp_path):
     studio = Studio(tmp_path, settings_of(settle_s=0.5, jobs=1)).start()
-    enquiry = ask(studio)
+    admin = ask(studio)
     target = str(studio.root / "inbox" / "slow song.wav")
 
     def why():
-        return enquiry.explain(target)[0]
+        return admin.explain(target)[0]
 
     studio.now = Instant.now()
     studio.round()
@@ -348,22 +348,22 @@ def test_explain_tells_the_truth_at_each_step(tmp_path):
     assert "the next scan will see it" in why()
     studio.round(0.2)
     assert "waiting: size or time changed 0 s ago" in why()
-    enquiry.pause("the band is still at it")
+    admin.pause("the band is still at it")
     studio.round(1)
     assert "queued, but paused: the band is still at it" in why()
-    enquiry.resume()
+    admin.resume()
     assert "queued: next" in why()
     studio.drop("second.wav", seed=2)
     studio.round(0.1)
     studio.until(lambda: studio.job("slow song.wav").segment == 2)
     assert "in work: searching, segment 2 of 5, attempt 1" in why()
     studio.until(lambda: studio.job("second.wav").state == "settled")
-    assert "queued behind 1" in enquiry.explain("second.wav")[0]
+    assert "queued behind 1" in admin.explain("second.wav")[0]
     studio.work_off()
     assert "done at 20" in why()
     assert str(studio.root / "outbox" / "slow song") in why()
-    assert enquiry.explain(str(studio.root / "outbox" / "slow song"))[0] == why()
-    enquiry.close()
+    assert admin.explain(str(studio.root / "outbox" / "slow song"))[0] == why()
+    admin.close()
     studio.close()
 
 
@@ -377,10 +377,10 @@ def test_explain_names_what_is_ignored_or_incomplete_or_broken(studio):
     studio.settle()
     studio.until(lambda: studio.job("broken.wav").state == "quarantined")
     studio.round(0.2)
-    enquiry = ask(studio)
-    told = {name: enquiry.explain(str(inbox / name))[0]
+    admin = ask(studio)
+    told = {name: admin.explain(str(inbox / name))[0]
             for name in ("notes.txt", "half.wav", "broken.wav", "@eaDir/thumb.wav")}  # fmt: skip
-    enquiry.close()
+    admin.close()
 
     assert "ignored: .txt is not an audio file's ending" in told["notes.txt"]
     assert "waiting: its header promises 844 bytes, 300 are there" in told["half.wav"]
@@ -394,9 +394,9 @@ def test_explain_says_when_no_daemon_runs(studio):
     studio.drop("song.wav")
     studio.round(0.2)
     studio.close()
-    enquiry = ask(studio)
-    told = enquiry.explain("song.wav")
-    enquiry.close()
+    admin = ask(studio)
+    told = admin.explain("song.wav")
+    admin.close()
     studio.daemon = None
     assert told[-1].startswith("No daemon is running")
 
@@ -409,12 +409,12 @@ def test_retry_takes_a_quarantined_file_up_again(studio):
     studio.work_off()
     [failed] = (studio.root / "failed").rglob("song.wav")
     failed.write_bytes(whole)
-    enquiry = ask(studio)
-    assert [job.state for job in enquiry.retry(str(failed))] == ["retry-at"]
+    admin = ask(studio)
+    assert [job.state for job in admin.retry(str(failed))] == ["retry-at"]
     studio.work_off()
     with pytest.raises(StemwrightError, match="nothing to retry"):
-        enquiry.retry("song.wav")
-    enquiry.close()
+        admin.retry("song.wav")
+    admin.close()
 
     assert studio.states() == {"song.wav": "done"}
     assert not list((studio.root / "failed").rglob("*.json"))
@@ -424,13 +424,13 @@ def test_forget_lets_the_same_mix_be_done_again_and_deletes_nothing(tmp_path):
     studio = Studio(tmp_path).start()
     studio.drop("song.wav")
     studio.work_off()
-    enquiry = ask(studio)
-    enquiry.forget("song.wav")
+    admin = ask(studio)
+    admin.forget("song.wav")
     with pytest.raises(StemwrightError, match="does not know it"):
-        enquiry.forget("song.wav")
+        admin.forget("song.wav")
     studio.drop("song.wav")
     studio.work_off()
-    enquiry.close()
+    admin.close()
     studio.close()
     assert list(published(studio.root)) == ["song", "song-2"]
 
@@ -441,9 +441,9 @@ def test_forget_sends_a_job_that_waits_for_ever_to_failed(studio):
     studio.drop("song.wav")
     studio.settle()
     studio.until(lambda: studio.job("song.wav").state == "retry-at")
-    enquiry = ask(studio)
-    enquiry.forget("song.wav")
-    enquiry.close()
+    admin = ask(studio)
+    admin.forget("song.wav")
+    admin.close()
     [reason] = (studio.root / "failed").rglob("song.wav.reason.json")
     assert json.loads(reason.read_text())["code"] == "withdrawn"
     assert reason.with_name("song.wav").exists()
@@ -454,10 +454,10 @@ def test_job_in_work_is_not_forgotten(studio):
     studio.drop("hang.wav")
     studio.settle()
     studio.until(lambda: studio.job("hang.wav").state == "decoded")
-    enquiry = ask(studio)
+    admin = ask(studio)
     with pytest.raises(StemwrightError, match="is in work"):
-        enquiry.forget("hang.wav")
-    enquiry.close()
+        admin.forget("hang.wav")
+    admin.close()
 
 
 def test_status_shows_everything_at_a_glance(studio):
@@ -465,9 +465,9 @@ def test_status_shows_everything_at_a_glance(studio):
     studio.drop("broken.wav").write_bytes(b"text")
     studio.work_off()
     studio.round(2)
-    enquiry = ask(studio)
-    status, lines = enquiry.status(), enquiry.status_lines()
-    enquiry.close()
+    admin = ask(studio)
+    status, lines = admin.status(), admin.status_lines()
+    admin.close()
     assert "jobs: 1 quarantined" in lines
     assert any("broken.wav: quarantined" in line for line in lines)
     assert len(status["daemons"]) == 1
@@ -479,7 +479,7 @@ def test_status_shows_everything_at_a_glance(studio):
 
 def test_questions_to_a_folder_without_a_journal_are_answered_with_the_next_step(tmp_path):
     with pytest.raises(StemwrightError, match="Start `stemwright watch`"):
-        Enquiry(tmp_path, tmp_path / "state", HotFolderSettings())
+        Admin(tmp_path, tmp_path / "state", HotFolderSettings())
 
 
 def test_dry_run_tells_and_changes_nothing(tmp_path):

@@ -323,7 +323,7 @@ def test_work_of_a_daemon_on_another_machine_is_left_alone_while_it_lives(tmp_pa
         there.round(0.05)
         here.round(0.05)
     assert there.states() == {}
-    here.daemon.workshop.abandon(here.now)
+    here.daemon.pool.abandon(here.now)
     there.until(lambda: there.states() == {"slow song.wav": "done"})
     here.close()
     there.close()

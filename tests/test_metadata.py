@@ -14,7 +14,7 @@ from engine.audio.loudness import Loudness
 from engine.audio.metadata import bext_loudness, naming_fields, with_history
 from engine.audio.reading import MixReader
 from engine.audio.riff import walk_chunks
-from engine.stems.naming import Naming
+from engine.stems.naming import NameTemplate
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import (
     ffmpeg,
@@ -68,7 +68,7 @@ def bwf(path):
 def stems_of(tmp_path, mix, output=None):
     with MixReader(mix) as reader:  # libsndfile alone takes a W64's last chunks for audio
         audio = reader.read(1 << 20).double
-    naming = Naming("{title}_{stem}", naming_fields(mix))
+    naming = NameTemplate("{title}_{stem}", naming_fields(mix))
     with separate(tmp_path / "scratch", audio) as scratch:
         report = write_set(
             mix,

@@ -241,7 +241,7 @@ def test_labels_are_learned_and_measured_one_by_one(tmp_path):
     assert valid.recognised > 0.9
     assert valid.told_apart > 0.9
     assert np.mean(valid.nll_of_labels) == pytest.approx(valid.nll, abs=1e-4)
-    told = valid.told(list(STEMS))
+    told = valid.summary(list(STEMS))
     assert all(f"{stem} " in told for stem in STEMS) and "recognises labels" in told
 
 

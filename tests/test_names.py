@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stems.naming import LONGEST_BYTES, PE_TEMPLATE, Naming, name_key, render_name
+from engine.stems.naming import LONGEST_BYTES, PE_TEMPLATE, NameTemplate, name_key, render_name
 from presets import StemwrightError
 
 FULL = {
@@ -108,7 +108,7 @@ def test_plain_letters_on_request():
 
 @given(st.lists(st.sampled_from(["a", "A", "é", "e\u0301", "É"]), unique=True))
 def test_no_two_stems_share_a_file(stems):
-    names = Naming("{stem}").file_names(stems, 48000, "24")
+    names = NameTemplate("{stem}").file_names(stems, 48000, "24")
     assert len({name_key(name) for name in names.values()}) == len(stems)
 
 

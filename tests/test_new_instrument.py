@@ -25,8 +25,8 @@ from export.training.estimator_training import (
 )
 from export.training.flow_training import TrainSettings
 from export.training.head_training import FrozenEncoder, HeadTrainer, installed_encoder, load_head
-from export.training.interferers import Others
-from export.training.runs import read_corpus, told_corpus
+from export.training.interferers import Interferers
+from export.training.runs import corpus_summary, read_corpus
 from export.verdict import GOOD, judge_run
 from presets import StemwrightError
 from prior_fixtures import BANDS, CONFIG, tiny_front_end, tiny_priors, tiny_run
@@ -370,7 +370,9 @@ def test_takes_belong_to_whoever_made_them(tmp_path, takes):
     )
     corpus = read_corpus("guitar", [mine], tiny_front_end(), tmp_path / "run")
     assert [(s.name, s.licence, s.files) for s in corpus.sources] == [("mine", "CC0-1.0", 3)]
-    assert list(told_corpus(corpus))[-1].endswith("3 recordings, 0.1 minutes; kept for judging: 1")
+    assert list(corpus_summary(corpus))[-1].endswith(
+        "3 recordings, 0.1 minutes; kept for judging: 1"
+    )
     (mine / "SOURCES.yaml").unlink()
     corpus = read_corpus("guitar", [mine], tiny_front_end(), tmp_path / "run")
     assert [(s.name, s.licence, s.files) for s in corpus.sources] == [("guitar", "unknown", 4)]
@@ -475,8 +477,8 @@ def test_nothing_installed_is_told_and_works(takes, tmp_path, monkeypatch):
 
 def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
     recorded = {"low": read_corpus("low", [takes], tiny_front_end(), tmp_path / "run")}
-    others = Others("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
-    assert "recordings of low" in others.told(contrast=True)
+    others = Interferers("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
+    assert "recordings of low" in others.summary(contrast=True)
     assert others.kind == "recordings"
     assert not (tmp_path / "run" / "samples").exists()
     own = Prior(installed / "high.prior", Device("cpu"))

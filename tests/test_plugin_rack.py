@@ -14,7 +14,7 @@ import pytest
 from engine.audio.blocks import BLOCK_FRAMES
 from engine.plugins.catalogue import host_request
 from engine.plugins.chain import Shape, chained
-from engine.plugins.client import PluginChild, PluginFailedError
+from engine.plugins.client import PluginClient, PluginFailedError
 from engine.plugins.rack import PluginRack, PluginStepError, check_output
 from engine.plugins.store import FAILURES_UNTIL_QUARANTINE
 from presets import Plugin, StemwrightError
@@ -147,9 +147,9 @@ def test_dead_parent_leaves_no_child_and_no_memory(tmp_path):
     program = (
         "import os, sys, numpy as np; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path\n"
-        "from engine.plugins.client import PluginChild\n"
+        "from engine.plugins.client import PluginClient\n"
         "from engine.plugins.catalogue import host_request\n"
-        "child = PluginChild(5.0)\n"
+        "child = PluginClient(5.0)\n"
         "request = {**host_request(Path(sys.argv[1]), None), 'sample_rate': 44100}\n"
         "child.load(request, 2, 65536)\n"
         "print(child.pid, flush=True)\n"
@@ -232,7 +232,7 @@ def test_same_plugin_twice_in_one_chain(stub_rack):
 @needs_gcc
 def test_child_answers_nonsense(stub_rack, monkeypatch):
     rack = stub_rack()
-    child = PluginChild(3.0)
+    child = PluginClient(3.0)
     try:
         request = {**host_request(rack.catalogue.find("Stub"), None), "sample_rate": RATE}
         child.load(request, 2, BLOCK_FRAMES)

@@ -8,7 +8,7 @@ import soundfile
 from click.testing import CliRunner
 
 import stemwright
-from export.recipe import Kitchen
+from export.recipe import RecipeRun
 from export.synthesis import drum_kits
 from export.synthesis.computed_drums import random_strike
 from export.synthesis.computed_instruments import (
@@ -259,9 +259,9 @@ def test_a_recipe_has_its_songs_played_once(tmp_path):
         "parts: {bass: ['*.wav']}\nprocedural: {bass: 0.1}\npriors: {bass: [bass]}\n"
     )
     (tmp_path / "sources.yaml").write_text("'*': {name: takes}\n")
-    kitchen = Kitchen(tmp_path / "recipe.yaml", [tmp_path], [], None, tmp_path / "runs")
-    assert list(kitchen.render()) == ["bass: 1 songs procedural"]
-    (file,) = kitchen.files("bass")
+    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, tmp_path / "runs")
+    assert list(run.render()) == ["bass: 1 songs procedural"]
+    (file,) = run.files("bass")
     made = file.read_bytes()
-    assert list(kitchen.render()) == []
+    assert list(run.render()) == []
     assert file.read_bytes() == made

@@ -28,7 +28,7 @@ from engine.model.spectrogram import Stft
 from engine.stems.manifest import Manifest
 from export import export_prior
 from export.training.flow_training import Trainer, TrainSettings, load_run
-from export.training.runs import add_about, write_about
+from export.training.runs import add_metadata, write_metadata
 from presets import load_preset
 from prior_fixtures import BANDS, CONFIG, tiny_front_end
 
@@ -276,8 +276,8 @@ def test_percentiles_of_a_run_are_exported_in_the_bundles_unit(tmp_path, rng):
     trainer = Trainer(run, CONFIG, settings, Noise(), Noise(), None)
     trainer.flow(torch.randn(2, BANDS, 16))  # ActNorm takes its values from a first batch
     trainer.save()
-    write_about(run, "mid", tiny_front_end(), (), settings)
-    add_about(run, percentiles=of_run)
+    write_metadata(run, "mid", tiny_front_end(), (), settings)
+    add_metadata(run, percentiles=of_run)
     export_prior(run, tmp_path / "mid.prior", None)
     prior, trained = Prior(tmp_path / "mid.prior", CPU), load_run(run)
     magnitudes = Noise().sample(rng, 1, EXCERPT_FRAMES)

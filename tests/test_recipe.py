@@ -33,7 +33,7 @@ SOURCES = """
 
 
 @pytest.fixture
-def kitchen(tmp_path):
+def run(tmp_path):
     rng, rate = np.random.default_rng(0), 22_050
     t = np.arange(4 * rate) / rate
     for part, make in (
@@ -65,10 +65,10 @@ def make(folder, priors="priors"):
     )
 
 
-def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(kitchen):
-    told = make(kitchen)
+def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(run):
+    told = make(run)
 
-    cards = {stem: read_bundle(kitchen / f"priors/{stem}.prior")[0] for stem in ("low", "rest")}
+    cards = {stem: read_bundle(run / f"priors/{stem}.prior")[0] for stem in ("low", "rest")}
     assert any(line.startswith("low: step 2/2") for line in told)
     assert cards["low"].encoder_sha256 == cards["rest"].encoder_sha256
     assert cards["low"].encoder_sha256
@@ -83,78 +83,78 @@ def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(kitchen):
         f"{part}: takes" for part in ("low", "high", "noise")
     }
 
-    again = make(kitchen, "again")
+    again = make(run, "again")
     assert not any("step" in line and "heads" in line for line in again)
-    for name in sorted(path.name for path in (kitchen / "priors").iterdir()):
-        one, two = (hashlib.sha256((kitchen / f / name).read_bytes()).hexdigest()
+    for name in sorted(path.name for path in (run / "priors").iterdir()):
+        one, two = (hashlib.sha256((run / f / name).read_bytes()).hexdigest()
                     for f in ("priors", "again"))  # fmt: skip
         assert one == two
 
 
-def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(kitchen):
+def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(run):
     recipe = RECIPE.replace("head_steps: 2", "head_steps: 0")
-    (kitchen / "recipe.yaml").write_text(recipe)
-    make(kitchen)
-    taught = load_run(kitchen / "runs/low").settings
-    (kitchen / "recipe.yaml").write_text(f"{recipe}contrast: false\n")
-    shutil.rmtree(kitchen / "runs")
-    make(kitchen, "plain")
+    (run / "recipe.yaml").write_text(recipe)
+    make(run)
+    taught = load_run(run / "runs/low").settings
+    (run / "recipe.yaml").write_text(f"{recipe}contrast: false\n")
+    shutil.rmtree(run / "runs")
+    make(run, "plain")
     assert taught.contrast_weight > 0
-    assert load_run(kitchen / "runs/low").settings.contrast_weight == 0
+    assert load_run(run / "runs/low").settings.contrast_weight == 0
     for folder in ("priors", "plain"):
-        assert not list((kitchen / folder).glob("*.onnx"))
-        assert read_bundle(kitchen / folder / "low.prior")[0].encoder_sha256 is None
+        assert not list((run / folder).glob("*.onnx"))
+        assert read_bundle(run / folder / "low.prior")[0].encoder_sha256 is None
 
 
-def test_a_recipe_may_ask_for_the_published_view(kitchen):
+def test_a_recipe_may_ask_for_the_published_view(run):
     recipe = RECIPE.replace("head_steps: 2", "head_steps: 0")
-    (kitchen / "recipe.yaml").write_text(f"{recipe}size: paper-small\n")
-    make(kitchen)
-    card, run = read_bundle(kitchen / "priors/low.prior")[0], load_run(kitchen / "runs/low")
+    (run / "recipe.yaml").write_text(f"{recipe}size: paper-small\n")
+    make(run)
+    card, run = read_bundle(run / "priors/low.prior")[0], load_run(run / "runs/low")
     assert (card.front_end.sample_rate, card.front_end.hop) == (22_050, 256)
     assert len(card.front_end.edges_hz) == 513
     assert (run.config.bands, run.config.hidden) == (512, FlowConfig().hidden)
     assert (run.settings.compression, run.settings.contrast_weight) == (1.0, 0.0)
 
 
-def test_a_recipe_that_keeps_nothing_for_judging_is_refused_before_the_training(kitchen):
+def test_a_recipe_that_keeps_nothing_for_judging_is_refused_before_the_training(run):
     sources = SOURCES.replace("*/kept_*", "high/kept_*")
-    (kitchen / "sources.yaml").write_text(sources)
+    (run / "sources.yaml").write_text(sources)
     with pytest.raises(StemwrightError, match=r"low: no recording of low is kept") as caught:
-        make(kitchen)
+        make(run)
     assert caught.value.code == "nothing-held-out"
     assert "held_out: true" in str(caught.value)
-    assert not (kitchen / "runs").exists()
+    assert not (run / "runs").exists()
 
 
-def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(kitchen, monkeypatch):
-    (kitchen / "recipe.yaml").write_text(RECIPE.replace("head_steps: 2", "head_steps: 0"))
-    (kitchen / "priors").mkdir()
-    (kitchen / "priors/low.prior").write_bytes(b"the old one")
+def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(run, monkeypatch):
+    (run / "recipe.yaml").write_text(RECIPE.replace("head_steps: 2", "head_steps: 0"))
+    (run / "priors").mkdir()
+    (run / "priors/low.prior").write_bytes(b"the old one")
     monkeypatch.setattr(Judgement, "good", lambda self, stem: stem != "rest")
     with pytest.raises(StemwrightError, match=r"^rest: not good") as caught:
-        make(kitchen)
+        make(run)
     assert caught.value.code == "prior-not-good"
-    new = kitchen / "runs/bundles.new"
+    new = run / "runs/bundles.new"
     assert str(new) in str(caught.value)
     assert sorted(path.name for path in new.iterdir()) == ["low.prior", "rest.prior"]
     assert read_bundle(new / "rest.prior")[0].validation["judged"]["good"] is False
-    assert [path.name for path in (kitchen / "priors").iterdir()] == ["low.prior"]
-    assert (kitchen / "priors/low.prior").read_bytes() == b"the old one"
+    assert [path.name for path in (run / "priors").iterdir()] == ["low.prior"]
+    assert (run / "priors/low.prior").read_bytes() == b"the old one"
 
     monkeypatch.setattr(Judgement, "good", lambda self, stem: True)
-    make(kitchen)
-    assert read_bundle(kitchen / "priors/low.prior")[0].validation["judged"]["good"]
+    make(run)
+    assert read_bundle(run / "priors/low.prior")[0].validation["judged"]["good"]
     assert not new.exists()
 
 
-def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(kitchen):
+def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(run):
     recipe = f"{RECIPE.replace('head_steps: 2', 'head_steps: 0')}music: true\n"
-    (kitchen / "recipe.yaml").write_text(recipe)
+    (run / "recipe.yaml").write_text(recipe)
     with pytest.raises(StemwrightError, match="not good"):  # two steps teach nothing
-        make(kitchen)
-    assert not (kitchen / "priors").exists()
-    card, *_ = read_bundle(kitchen / "runs/bundles.new/musicglow.prior")
+        make(run)
+    assert not (run / "priors").exists()
+    card, *_ = read_bundle(run / "runs/bundles.new/musicglow.prior")
     assert card.labels == ("low", "rest")
     assert card.encoder_sha256 is None
     assert set(card.percentiles_of_labels) == {"low", "rest"}
@@ -174,19 +174,19 @@ def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(kitchen):
         ("head_steps: 0\nsize: paper\ncontrast: true", "likelihood alone, as published"),
     ],
 )
-def test_a_wrong_recipe_is_told(kitchen, change, sentence):
+def test_a_wrong_recipe_is_told(run, change, sentence):
     key = change.partition(":")[0]
     lines = [line for line in RECIPE.splitlines() if not line.startswith(f"{key}:")]
-    (kitchen / "recipe.yaml").write_text("\n".join([*lines, change]))
+    (run / "recipe.yaml").write_text("\n".join([*lines, change]))
     with pytest.raises(StemwrightError, match=sentence):
-        read_recipe(kitchen / "recipe.yaml")
+        read_recipe(run / "recipe.yaml")
 
 
-def test_a_part_without_recordings_is_told(kitchen):
-    for path in (kitchen / "audio/takes/noise").iterdir():
+def test_a_part_without_recordings_is_told(run):
+    for path in (run / "audio/takes/noise").iterdir():
         path.unlink()
     with pytest.raises(StemwrightError, match="noise: no recording matches"):
-        make(kitchen)
+        make(run)
 
 
 def test_shipped_recipe_takes_nothing_for_academic_use():

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.stems.naming import Naming
+from engine.stems.naming import NameTemplate
 from engine.stems.scratch import StemScratch
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import integers, quiet_integers, separate, write_pcm
 from presets import StemwrightError
 
-NAMING = Naming("{title}_{stem}", {"title": "song"})
+NAMING = NameTemplate("{title}_{stem}", {"title": "song"})
 
 
 def make_set(tmp_path, mix, output=None, overflow="float32", stretch=1.0, stems=2, **options):
@@ -218,7 +218,7 @@ MEASURED_PROGRAM = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from engine.stems.naming import Naming
+from engine.stems.naming import NameTemplate
 from engine.stems.scratch import StemScratch
 from engine.stems.stem_set import write_set
 from engine.audio.wave_header import FileFormat
@@ -231,7 +231,7 @@ with StemWriter(folder / "mix.wav", FileFormat("wav", "pcm", 24, 2, 48000)) as m
 with StemScratch(folder / "scratch", ("vocals", "drums"), 2) as scratch:
     for _ in range(seconds):
         scratch.append(dict.fromkeys(scratch.stems, (second / 3).astype(np.float32)))
-    report = write_set(folder / "mix.wav", scratch, folder / "dry", Naming("{stem}"))
+    report = write_set(folder / "mix.wav", scratch, folder / "dry", NameTemplate("{stem}"))
 assert report.null_dbfs == -np.inf
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

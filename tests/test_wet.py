@@ -10,7 +10,7 @@ import soxr
 from engine.audio.loudness import measure_loudness
 from engine.plugins.chain import Shape, chained
 from engine.plugins.rack import PluginRack
-from engine.stems.naming import Naming
+from engine.stems.naming import NameTemplate
 from engine.stems.wet import process_set
 from presets import Preset, StemwrightError, load_preset
 from vst3_fixtures import build_stub, catalogue, needs_gcc
@@ -42,7 +42,7 @@ class Set:
             dry[name] = self.folder / f"{name}.wav"
             soundfile.write(dry[name], audio.T, rate, subtype=subtype)
         wet = self.folder / "wet"
-        self.report = process_set(dry, wet, rules, Naming("{stem}"), rack=self.rack)
+        self.report = process_set(dry, wet, rules, NameTemplate("{stem}"), rack=self.rack)
         self.rates = {file.stem: soundfile.info(wet / file.name) for file in self.report.files}
         return {
             file.stem: soundfile.read(wet / file.name, dtype="float64", always_2d=True)[0].T
@@ -249,7 +249,7 @@ def test_different_rates_are_refused(wet_set):
     dry = {"a": wet_set.folder / "slow.wav", "b": wet_set.folder / "fast.wav"}
     with pytest.raises(StemwrightError, match="different sample rates"):
         process_set(
-            dry, wet_set.folder / "wet", preset({"a": {}, "b": {}}), Naming("{stem}"),
+            dry, wet_set.folder / "wet", preset({"a": {}, "b": {}}), NameTemplate("{stem}"),
             rack=wet_set.rack,
         )  # fmt: skip
 
@@ -280,7 +280,7 @@ def test_tick_may_stop_the_work(wet_set):
     with pytest.raises(InterruptedError):
         process_set(
             {"a": wet_set.folder / "a.wav"}, wet_set.folder / "wet", preset({"a": {}}),
-            Naming("{stem}"), rack=wet_set.rack, tick=tick,
+            NameTemplate("{stem}"), rack=wet_set.rack, tick=tick,
         )  # fmt: skip
 
 

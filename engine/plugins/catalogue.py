@@ -14,7 +14,7 @@ from typing import Any
 
 from presets import Plugin, StemwrightError, suggestion
 
-from .client import PluginChild, PluginFailedError
+from .client import PluginClient, PluginFailedError
 from .store import PluginStore, default_store
 
 FOLDERS_VARIABLE = "STEMWRIGHT_PLUGINS"
@@ -146,9 +146,9 @@ def plugin_error(file: Path, failure: PluginFailedError, where: str = "") -> Ste
 
 
 @contextlib.contextmanager
-def opened(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> Iterator[PluginChild]:
+def opened(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> Iterator[PluginClient]:
     """A child for questions about one file; a failure is remembered and told as a sentence."""
-    child = PluginChild(timeout_s)
+    child = PluginClient(timeout_s)
     try:
         yield child
     except PluginFailedError as failure:

@@ -34,7 +34,7 @@ class PluginFailedError(Exception):
         self.kind = kind
 
 
-class PluginChild:
+class PluginClient:
     """One process that hosts one plug-in file; it can be loaded again for stem after stem."""
 
     def __init__(self, timeout_s: float) -> None:

@@ -14,7 +14,7 @@ from presets import Plugin, StemwrightError
 from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked
 from ..audio.closing import Closing
 from .catalogue import PluginCatalogue, host_request, plugin_error
-from .client import PluginChild, PluginFailedError
+from .client import PluginClient, PluginFailedError
 
 AT_ONCE = 2  # blocks: one with the plug-in, one that we prepare
 LOADING_TAKES_AT_MOST = 4  # times what it took when the plug-in was inspected
@@ -33,7 +33,7 @@ class _Slot:
     """One child, the file that it hosts, and whether a stream runs through it."""
 
     file: Path
-    child: PluginChild
+    child: PluginClient
     busy: bool = True
 
 
@@ -83,7 +83,7 @@ class PluginRack(Closing):
                 slot.busy = True
                 return slot
             self._slots.remove(slot)
-        self._slots.append(_Slot(file, PluginChild(self.timeout_s)))
+        self._slots.append(_Slot(file, PluginClient(self.timeout_s)))
         return self._slots[-1]
 
     def _load(self, slot: _Slot, step: Plugin, channels: int, sample_rate: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..audio.blocks import BLOCK_FRAMES, Audio
 from .catalogue import PluginCatalogue, host_request, opened
-from .client import PluginChild, PluginFailedError
+from .client import PluginClient, PluginFailedError
 
 SAMPLE_RATE = 44_100
 CHANNELS = 2
@@ -51,7 +51,7 @@ def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list
     return trials
 
 
-def _tried(child: PluginChild, file: Path, name: str) -> Trial:
+def _tried(child: PluginClient, file: Path, name: str) -> Trial:
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((CHANNELS, BLOCKS * BLOCK_FRAMES)).astype(np.float32) * 0.1
     request = {**host_request(file, None), "plugin_name": name, "sample_rate": SAMPLE_RATE}
@@ -78,7 +78,7 @@ def _tried(child: PluginChild, file: Path, name: str) -> Trial:
     )
 
 
-def _run(child: PluginChild, noise: Audio, latency: int) -> tuple[Audio, float]:
+def _run(child: PluginClient, noise: Audio, latency: int) -> tuple[Audio, float]:
     """The output for noise, `(channels, samples)`, and the seconds that it took."""
     start = time.monotonic()
     outputs: list[Any] = []

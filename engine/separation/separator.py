@@ -46,7 +46,7 @@ class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
 
 
 @dataclass(frozen=True)
-class Plan:
+class SeparationPlan:
     """Everything that a result depends on besides mix and priors."""
 
     search: SearchPlan
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass
-class Watch:
+class SearchHooks:
     """How the caller looks in: (segments done, all) after each batch, and whether to stop.
 
     `deadline` on `clock` ends the search early, every segment with its share of the time.
@@ -98,7 +98,7 @@ class SearchReport:
         """How far it fell, for the manifest."""
         return {"before": self.first_loss, "after": self.last_loss}
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: MaskBatch) -> None:
         """Take a batch into the means."""
         self.windows += batch.windows
         share = batch.windows / max(self.windows, 1)
@@ -113,7 +113,7 @@ class Separator:
     def __init__(
         self,
         priors: Mapping[str, Prior],
-        plan: Plan,
+        plan: SeparationPlan,
         threads: int,
         estimator: Estimator | None = None,
     ) -> None:
@@ -122,11 +122,16 @@ class Separator:
         self.front_end = _common_front_end(priors)
 
     def search(
-        self, mix: Path, info: SourceInfo, groups: ChannelGroups, workspace: Path, watch: Watch
+        self,
+        mix: Path,
+        info: SourceInfo,
+        groups: ChannelGroups,
+        workspace: Path,
+        hooks: SearchHooks,
     ) -> SearchReport:
         """First pass: leave the masks of every batch of segments in the workspace.
 
-        Raises Interrupted when `watch.should_stop` says so between two batches.
+        Raises Interrupted when `hooks.should_stop` says so between two batches.
         """
         stft = self.front_end.stft(info.sample_rate)
         segments, total = _segments(stft, info), stft.frames(info.frames)
@@ -138,12 +143,12 @@ class Separator:
                 batch = np.stack([next(windows) for _ in range(count)], axis=1)
                 path = _batch_path(workspace, first)
                 if not path.exists():
-                    if watch.should_stop():
+                    if hooks.should_stop():
                         raise Interrupted
-                    go_on = watch.patience(count, segments - first)
+                    go_on = hooks.patience(count, segments - first)
                     self._search_batch(batch, first, total, pool, go_on).save(path)
-                report.add(Batch.load(path))
-                watch.progress(first + count, segments)
+                report.add(MaskBatch.load(path))
+                hooks.progress(first + count, segments)
         return report
 
     def _windows(
@@ -177,7 +182,7 @@ class Separator:
         total: int,
         pool: Executor,
         go_on: Callable[[], bool],
-    ) -> Batch:
+    ) -> MaskBatch:
         """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`.
 
         Silent ones are left out and shared out evenly: stems of silence are silence.
@@ -198,24 +203,24 @@ class Separator:
             )
             first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
         masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
-        return Batch(masks, int(heard.sum()), first_loss, last_loss, steps)
+        return MaskBatch(masks, int(heard.sum()), first_loss, last_loss, steps)
 
     def _search_heard(
         self, mix: Float, weight: Float, seed: int, pool: Executor, go_on: Callable[[], bool]
     ) -> tuple[Float, SearchResult]:
         """Masks of windows (batch, WINDOW, bands) with something in them."""
         estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
-        if estimate is not None and self._heeds_the_song:
+        if estimate is not None and self._uses_song_spectra:
             estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
         plan = self._mask_plan(result.steps)
         masks = combine(result.magnitudes, estimate, mix, plan)
-        if self._heeds_the_song and plan.flow_weight > 0:  # else they are the estimate's
+        if self._uses_song_spectra and plan.flow_weight > 0:  # else they are the estimate's
             masks = self._agreed(masks, mix, pool)
         return masks, result
 
     @property
-    def _heeds_the_song(self) -> bool:
+    def _uses_song_spectra(self) -> bool:
         return self.plan.mask.song_weight > 0 and self.plan.mask.output == "masks"
 
     def _agreed(self, masks: Float, mix: Float, pool: Executor) -> Float:
@@ -318,7 +323,7 @@ class Separator:
 
     def _windows_on_disk(self, workspace: Path, segments: int) -> Iterator[Float]:
         for first in range(0, segments, BATCH):
-            masks = Batch.load(_batch_path(workspace, first)).masks
+            masks = MaskBatch.load(_batch_path(workspace, first)).masks
             if self.plan.mask.output == "masks":  # half precision on disk: sum to one again
                 masks /= masks.sum(axis=0)
             for index in range(masks.shape[2]):
@@ -326,7 +331,7 @@ class Separator:
 
 
 @dataclass(frozen=True)
-class Batch:
+class MaskBatch:
     """The masks of some segments, (stems, groups, segments, WINDOW, bands), how many windows of
     their groups were searched (silent ones are not), and how that went."""
 
@@ -350,7 +355,7 @@ class Batch:
         aside.replace(path)
 
     @classmethod
-    def load(cls, path: Path) -> Batch:
+    def load(cls, path: Path) -> MaskBatch:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as kept:
             first, last = kept["losses"]

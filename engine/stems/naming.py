@@ -26,7 +26,7 @@ _SEPARATORS = " -_.,"
 
 
 @dataclass(frozen=True)
-class Naming:
+class NameTemplate:
     """A template and what is known before writing; rate, depth and stem come with each file."""
 
     template: str = "{title}_{stem}"

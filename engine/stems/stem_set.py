@@ -25,7 +25,7 @@ from ..audio.quantise import full_scale, quantise
 from ..audio.reading import MixBlock, MixReader, SourceInfo, probe
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
 from ..audio.writing import StemWriter, refuse_impossible
-from .naming import Naming
+from .naming import NameTemplate
 from .scratch import StemScratch
 
 RESIDUAL = "residual"
@@ -92,7 +92,7 @@ def write_set(
     mix: Path,
     scratch: StemScratch,
     folder: Path,
-    naming: Naming,
+    naming: NameTemplate,
     output: OutputFormat = OutputFormat(),
     overflow: Overflow = "float32",
     *,
@@ -218,7 +218,7 @@ class _Writing:
         return found
 
     def write(
-        self, plan: _Plan, folder: Path, naming: Naming, over: dict[str, float], program: str
+        self, plan: _Plan, folder: Path, naming: NameTemplate, over: dict[str, float], program: str
     ) -> SetReport:
         fmt = plan.format
         folder.mkdir(parents=True, exist_ok=True)

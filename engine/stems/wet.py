@@ -30,7 +30,7 @@ from ..audio.writing import StemWriter
 from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_bypassed
 from ..plugins.effects import above_the_band
 from ..plugins.rack import PluginRack, PluginStepError
-from .naming import Naming
+from .naming import NameTemplate
 from .scratch import StemScratch
 from .stem_set import OutputFormat, StemFile, resolve_format
 
@@ -79,7 +79,7 @@ def process_set(
     dry: Mapping[str, Path],
     folder: Path,
     preset: Preset,
-    naming: Naming,
+    naming: NameTemplate,
     *,
     rack: PluginRack,
     workspace: Path | None = None,
@@ -152,7 +152,7 @@ class _Wet:
         self.sum_loudness = meter.result()
         self.sum_peak_dbtp = peak.result_dbtp() if peak else -math.inf
 
-    def write(self, folder: Path, naming: Naming, seed: int) -> WetReport:
+    def write(self, folder: Path, naming: NameTemplate, seed: int) -> WetReport:
         """The files, with the gain that they share."""
         assert self.sum_loudness
         fmt = resolve_format(

@@ -80,7 +80,7 @@ class Corpus:
 
     `weights` multiplies how often a source is drawn, which otherwise grows with the root of
     its length: a large source must not drown the other timbres of a small one. Sources that are
-    `finished` are stems of mixes (`at_the_desk`). Besides its clips, `held_out` recordings were
+    `finished` are stems of mixes (`as_stems`). Besides its clips, `held_out` recordings were
     found and kept for judging.
     """
 
@@ -95,7 +95,7 @@ class Corpus:
         production: Production = PRODUCED,
         held_out: int = 0,
         finished: Set[str] = frozenset(),
-        desk: bool = False,
+        as_stems: bool = False,
     ) -> None:
         if not clips:
             reasons = "".join(f" {r.path.name}: {r.reason}." for r in refused[:3])
@@ -108,7 +108,7 @@ class Corpus:
         self.stem, self.clips = stem, tuple(clips)
         self.sources, self.refused = tuple(sources), tuple(refused)
         self.weights, self.held_out = dict(weights or {}), held_out
-        self.finished, self._desk = finished, desk
+        self.finished, self._as_stems = finished, as_stems
         self._frame_s, self._production = frame_s, production
         self._groups: dict[str, list[Clip]] = {}
         for clip in self.clips:
@@ -154,11 +154,11 @@ class Corpus:
             valid = [c for c, out in zip(self.clips, held, strict=True) if out]
         return self._with(train), self._with([c for c in valid if len(c.active)])
 
-    def at_the_desk(self) -> Corpus:
+    def as_stems(self) -> Corpus:
         """The same recordings as parts of mixes: takes are finished as stems are
         (`export/finishing.py`), but for those that are stems already."""
         corpus = copy(self)
-        corpus._desk = True
+        corpus._as_stems = True
         return corpus
 
     def sample(self, rng: Rng, batch: int, frames: int) -> Float:
@@ -172,7 +172,7 @@ class Corpus:
                 self._production.treat(rng, row, self._frame_s)
                 if rng.random() < self._production.layer:
                     self._add_layer(rng, row)
-                if self._desk and source not in self.finished:
+                if self._as_stems and source not in self.finished:
                     finish(rng, row, self.stem)
         return out
 
@@ -219,7 +219,7 @@ class Corpus:
             self._production,
             self.held_out,
             self.finished,
-            self._desk,
+            self._as_stems,
         )
 
 

@@ -166,7 +166,7 @@ class WaveNet(nn.Module):
         return shift, LOG_SCALE_LIMIT * torch.tanh(raw / LOG_SCALE_LIMIT)
 
 
-class Block(nn.Module):
+class GlowBlock(nn.Module):
     """ActNorm, invertible 1x1, affine coupling: y_b = shift(y_a) + exp(log_s(y_a)) x_b.
 
     With labels, shift and log_s depend on the label's embedding too.
@@ -204,7 +204,7 @@ class Flow(nn.Module):
     def __init__(self, config: FlowConfig) -> None:
         super().__init__()
         self.config = config
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(GlowBlock(config) for _ in range(config.blocks))
         if config.labels:
             self.labels = nn.Embedding(config.labels, config.embedding)
             nn.init.uniform_(self.labels.weight, -0.1, 0.1)

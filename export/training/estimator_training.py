@@ -23,15 +23,15 @@ from engine import FrontEndCard
 from ..data.corpus import Corpus
 from ..models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import learning_rate, rounds
+from .loop import learning_rate, training_loop
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
 
-_ABSENT = 0.15  # how often a seat is empty
-_UNION_ABSENT = 0.4  # how often one part of a seat with several does not play
-_LEVEL_SPREAD_DB = 4.0  # standard deviation of a seat's level in finished mixes
-# against the other seats, rounded from 43 MUSDB18 training songs
+_ABSENT = 0.15  # how often a bus is empty
+_UNION_ABSENT = 0.4  # how often one part of a bus with several does not play
+_LEVEL_SPREAD_DB = 4.0  # standard deviation of a bus's level in finished mixes
+# against the other buses, rounded from 43 MUSDB18 training songs
 _LEVEL_DB: Mapping[tuple[str, ...], float] = MappingProxyType(
     {("vocals",): 0.5, ("bass",): -2.0, ("drums",): -1.0}
 )
@@ -61,12 +61,12 @@ class EstimatorSettings:
 class RandomMixes:
     """Sums of excerpts of different parts, and what each head should find in them.
 
-    `parts` are corpora `at_the_desk`. `heads` names the parts that each head stands for:
+    `parts` are corpora `as_stems`. `heads` names the parts that each head stands for:
     other = guitar + piano + the rest.
     `bins` is the number of STFT bins in each band: wide bands average their cross terms away.
 
     Finished mixes are balanced: their stems' levels differ by a few decibels, whatever the
-    takes' levels were. The parts of one many-part head share a seat at the mixing desk, since
+    takes' levels were. The parts of one many-part head share a bus at the mixing desk, since
     all of `other` together is about as loud as the bass.
     """
 
@@ -79,8 +79,8 @@ class RandomMixes:
         self.parts, self.heads = dict(parts), {k: tuple(v) for k, v in heads.items()}
         self._cross = (1 / np.sqrt(bins)).astype(np.float32)
         unions = [parts for parts in self.heads.values() if len(parts) > 1]
-        seated = {part for union in unions for part in union}
-        self._seats = [*unions, *((name,) for name in self.parts if name not in seated)]
+        bussed = {part for union in unions for part in union}
+        self._buses = [*unions, *((name,) for name in self.parts if name not in bussed)]
 
     def sample(self, rng: Rng, batch: int, frames: int) -> tuple[Float, dict[str, Float]]:
         """Return the sum, scaled to mean square 1, and every head's target on that scale.
@@ -88,8 +88,8 @@ class RandomMixes:
         Shape: all (batch, frames, bands).
         """
         drawn = {name: corpus.sample(rng, batch, frames) for name, corpus in self.parts.items()}
-        for seat in self._seats:
-            self._balance(rng, [drawn[part] for part in seat], _LEVEL_DB.get(seat, 0.0))
+        for bus in self._buses:
+            self._balance(rng, [drawn[part] for part in bus], _LEVEL_DB.get(bus, 0.0))
         power = sum((m**2 for m in drawn.values()), np.float32(0))
         total = np.zeros_like(next(iter(drawn.values())), np.complex64)
         for magnitudes in drawn.values():
@@ -106,18 +106,18 @@ class RandomMixes:
         return np.asarray(mix * scale, np.float32), targets
 
     @staticmethod
-    def _balance(rng: Rng, seat: Sequence[Float], level_db: float) -> None:
-        """Bring everything at one seat together to a mix's level, in place, or leave it out."""
-        batch = len(seat[0])
-        for magnitudes in seat if len(seat) > 1 else ():
+    def _balance(rng: Rng, bus: Sequence[Float], level_db: float) -> None:
+        """Bring everything at one bus together to a mix's level, in place, or leave it out."""
+        batch = len(bus[0])
+        for magnitudes in bus if len(bus) > 1 else ():
             magnitudes[rng.random(batch) < _UNION_ABSENT] = 0
-        power = sum(np.square(m).sum(axis=2) for m in seat)  # (batch, frames)
+        power = sum(np.square(m).sum(axis=2) for m in bus)  # (batch, frames)
         active = power >= _ACTIVE * power.max(axis=1, keepdims=True)
         loudness = (power * active).sum(axis=1) / active.sum(axis=1)
         drawn_db = rng.normal(level_db, _LEVEL_SPREAD_DB, batch)
         gain = 10 ** (drawn_db / 20) / np.sqrt(loudness + 1e-12)
         gain[(loudness < 1e-9) | (rng.random(batch) < _ABSENT)] = 0
-        for magnitudes in seat:
+        for magnitudes in bus:
             magnitudes *= gain.astype(np.float32)[:, None, None]
 
 
@@ -166,7 +166,7 @@ class EstimatorTrainer:
 
     def run(self, every: int = 100) -> Iterator[EstimatorProgress]:
         """Train to the end, reporting and saving every `every` steps."""
-        for loss, seconds in rounds(self, every):
+        for loss, seconds in training_loop(self, every):
             yield EstimatorProgress(self.step, loss, self.validate(), seconds)
 
     def train_step(self) -> float:
@@ -206,15 +206,15 @@ class EstimatorTrainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, self._about())
+        save_checkpoint(self.folder / CHECKPOINT, self.modules, self.optimiser, self._identity())
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
-        checkpoint.refuse_other(self.folder, self._about())
+        checkpoint.refuse_other(self.folder, self._identity())
         checkpoint.restore(self.modules, self.optimiser)
-        self.step = int(checkpoint.about["step"])
+        self.step = int(checkpoint.metadata["step"])
 
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         heads = self.train_mixes.heads
         told = ", ".join(f"{name}={'+'.join(parts)}" for name, parts in heads.items())
         return {
@@ -230,15 +230,15 @@ class EstimatorTrainer:
 def load_estimator(folder: Path) -> TrainedEstimator:
     """Read the last checkpoint of an estimator run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    about = checkpoint.about
+    metadata = checkpoint.about
     config = EstimatorConfig(
-        **about["config"] | {"dilations": tuple(about["config"]["dilations"])}
+        **metadata["config"] | {"dilations": tuple(metadata["config"]["dilations"])}
     )
     encoder = Encoder(config)
-    heads = {name: Head(config) for name in about["heads"]}
+    heads = {name: Head(config) for name in metadata["heads"]}
     modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
     modules.load_state_dict(checkpoint.model)
-    parts = {name: tuple(made_of) for name, made_of in about.get("parts", {}).items()}
+    parts = {name: tuple(made_of) for name, made_of in metadata.get("parts", {}).items()}
     return TrainedEstimator(config, encoder.eval(), heads, parts, checkpoint.training)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..data.labelled import labels_of_rows
 from ..models.flow import Flow, FlowConfig, noise
 from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import learning_rate, rounds
+from .loop import learning_rate, training_loop
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -33,7 +33,7 @@ CHECKPOINT = "checkpoint.npz"
 PLAYED = 1e-3  # an excerpt this far (30 dB) below its batch is a pause: it has no instrument
 
 
-class Corpus(Protocol):
+class ExcerptSource(Protocol):
     """Where batches come from: band magnitudes of one instrument alone in every row. For a flow
     with labels the rows follow `labels_of_rows`."""
 
@@ -76,7 +76,9 @@ class Features:
         return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1), np.float32))
 
 
-def measure_features(corpus: Corpus, settings: TrainSettings, batches: int = 40) -> Features:
+def measure_features(
+    corpus: ExcerptSource, settings: TrainSettings, batches: int = 40
+) -> Features:
     """Mean and standard deviation of every band; the floor keeps empty bands from exploding."""
     rng = np.random.default_rng([settings.seed, 1])
     compressed = np.concatenate(
@@ -100,7 +102,7 @@ class Validation(NamedTuple):
     nll_of_labels: tuple[float, ...] = ()
     recognised: float | None = None
 
-    def told(self, labels: Sequence[str]) -> str:
+    def summary(self, labels: Sequence[str]) -> str:
         """For the terminal."""
         each = zip(labels, self.nll_of_labels, strict=True)
         words = [f"{self.nll:.3f}" + "".join(f", {label} {nll:.3f}" for label, nll in each)]
@@ -112,7 +114,7 @@ class Validation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Progress:
+class FlowProgress:
     """One report: nats per dimension on training audio, and what held-out songs say."""
 
     step: int
@@ -134,8 +136,8 @@ class Trainer:
         folder: Path,
         config: FlowConfig,
         settings: TrainSettings,
-        train: Corpus,
-        valid: Corpus,
+        train: ExcerptSource,
+        valid: ExcerptSource,
         leak: Leak | None,
         given: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
@@ -152,10 +154,10 @@ class Trainer:
             self.features = measure_features(train, settings)
         self.started_at = self.step
 
-    def run(self, every: int = 100) -> Iterator[Progress]:
+    def run(self, every: int = 100) -> Iterator[FlowProgress]:
         """Train to the end, reporting and saving every `every` steps."""
-        for loss, seconds in rounds(self, every):
-            yield Progress(self.step, self.settings.steps, loss, self.validate(), seconds)
+        for loss, seconds in training_loop(self, every):
+            yield FlowProgress(self.step, self.settings.steps, loss, self.validate(), seconds)
 
     def lines(self, labels: Sequence[str] = ()) -> Iterator[str]:
         """`run`, told in lines for the terminal; `labels` are the names of the flow's labels."""
@@ -165,7 +167,7 @@ class Trainer:
             left = p.seconds / max(p.step - self.started_at, 1) * (p.steps - p.step)
             yield (
                 f"step {p.step}/{p.steps}  nats per dimension: train {p.train_nll:.3f}, "
-                f"validation {p.valid.told(labels)}  {left / 60:.1f} min left"
+                f"validation {p.valid.summary(labels)}  {left / 60:.1f} min left"
             )
 
     def train_step(self) -> float:
@@ -277,21 +279,21 @@ class Trainer:
             self.folder / CHECKPOINT,
             self.flow,
             self.optimiser,
-            self._about(),
+            self._identity(),
             mean=self.features.mean,
             std=self.features.std,
         )
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
-        checkpoint.refuse_other(self.folder, self._about())
+        checkpoint.refuse_other(self.folder, self._identity())
         checkpoint.restore(self.flow, self.optimiser)
         self.step = int(checkpoint.about["step"])
         self.features = Features(
             self.settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"]
         )
 
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         return {
             "step": self.step,
             "config": self.config.to_dict(),

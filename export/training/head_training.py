@@ -32,7 +32,7 @@ from .estimator_training import (
     channels_first,
     mask_loss,
 )
-from .loop import learning_rate, rounds
+from .loop import learning_rate, training_loop
 
 Float = NDArray[np.float32]
 
@@ -108,7 +108,7 @@ class HeadTrainer:
 
     def run(self, every: int = 100) -> Iterator[HeadProgress]:
         """Train to the end, reporting and saving every `every` steps."""
-        for loss, seconds in rounds(self, every):
+        for loss, seconds in training_loop(self, every):
             yield HeadProgress(self.step, self.settings.steps, loss, self.validate(), seconds)
 
     def train_step(self) -> float:
@@ -163,9 +163,9 @@ class HeadTrainer:
 
     def save(self) -> None:
         """Write the checkpoint."""
-        save_checkpoint(self.folder / CHECKPOINT, self.head, self.optimiser, self._about())
+        save_checkpoint(self.folder / CHECKPOINT, self.head, self.optimiser, self._identity())
 
-    def _about(self) -> dict[str, Any]:
+    def _identity(self) -> dict[str, Any]:
         return {
             "step": self.step,
             "config": self.config.to_dict(),
@@ -184,7 +184,7 @@ class HeadTrainer:
                 f"installed priors read {self.encoder.sha256[:12]}. Remove the file to train a "
                 "head for that one.",
             )
-        checkpoint.refuse_other(self.folder, self._about())
+        checkpoint.refuse_other(self.folder, self._identity())
         checkpoint.restore(self.head, self.optimiser)
         self.step = int(checkpoint.about["step"])
 

@@ -23,7 +23,7 @@ SAMPLES = "samples"  # folder in the run
 
 
 @dataclass(frozen=True)
-class Others:
+class Interferers:
     """Everyone but `stem`: `recorded` corpora by name, and installed priors of the same view."""
 
     stem: str
@@ -49,7 +49,7 @@ class Others:
             return "recordings"
         return "samples" if self.installed else "none"
 
-    def told(self, contrast: bool) -> str:
+    def summary(self, contrast: bool) -> str:
         """One sentence about where the leaks come from, if the flow has a contrast at all."""
         if not contrast:
             return (
@@ -92,10 +92,10 @@ class Others:
                 weights=real.weights,
                 frame_s=view.hop / view.sample_rate,
                 finished=real.finished,
-            ).at_the_desk()
+            ).as_stems()
             for real, drawn in sides
         ]
-        others = {name: beside.at_the_desk().split() for name, beside in self._beside.items()}
+        others = {name: beside.as_stems().split() for name, beside in self._beside.items()}
         train, valid = (
             RandomMixes(
                 {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
@@ -121,7 +121,7 @@ class Others:
         return sampled_corpora(self.installed, self.seed, self.folder / SAMPLES)
 
 
-def train_head(others: Others, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
+def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
     """Train the head in the run's folder, yielding lines for the terminal."""
     encoder = others.encoder
     if encoder is None:

@@ -1,4 +1,4 @@
-"""What all trainings share: steps in rounds, a checkpoint behind each, and the schedule."""
+"""What all trainings share: steps in training_loop, a checkpoint behind each, and the schedule."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Training(Protocol):
         """Write the checkpoint."""
 
 
-def rounds(training: Training, every: int) -> Iterator[tuple[float, float]]:
+def training_loop(training: Training, every: int) -> Iterator[tuple[float, float]]:
     """Train to the end; after every `every` steps save, then yield the mean loss of the round
     and the seconds since the loop began."""
     started, losses = time.monotonic(), list[float]()

@@ -19,13 +19,13 @@ from .flow_training import Run, Trainer, load_run
 from .runs import (
     Size,
     SizeName,
-    add_about,
+    add_metadata,
+    corpus_summary,
     digests,
     named_places,
     read_corpus,
     sized,
-    told_corpus,
-    write_about,
+    write_metadata,
 )
 
 MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
@@ -48,7 +48,7 @@ def train_music(
     check_labels(labels)
     corpora = {stem: read_corpus(stem, given, view, out) for stem, given in folders.items()}
     for corpus in corpora.values():
-        yield from told_corpus(corpus)
+        yield from corpus_summary(corpus)
     yield from train_music_flow(out, chosen, corpora)
 
 
@@ -68,7 +68,7 @@ def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> It
         **digests(view, corpora),
     }
     trainer = Trainer(out, config, settings, train, valid, train.leak, given)
-    write_about(out, MUSICGLOW, view, music.sources, settings, labels)
+    write_metadata(out, MUSICGLOW, view, music.sources, settings, labels)
     yield from trainer.lines(labels)
     yield from _measured(load_run(out), valid, out)
 
@@ -101,4 +101,4 @@ def _measured(run: Run, valid: Music, out: Path) -> Iterator[str]:
         percentiles[corpus.stem] = [float(p) for p in np.percentile(scores, PERCENTS)]
         nats[corpus.stem] = float(-scores.mean())
         yield f"{corpus.stem}: {nats[corpus.stem]:.3f} nats per dimension on held-out songs"
-    add_about(out, percentiles_of_labels=percentiles, validation={"nats_per_dimension": nats})
+    add_metadata(out, percentiles_of_labels=percentiles, validation={"nats_per_dimension": nats})

@@ -70,7 +70,7 @@ def read_corpus(stem: str, places: Sequence[Path], card: FrontEndCard, out: Path
     return load_corpus(stem, places, card.front_end(), cache=out / "magnitudes")
 
 
-def told_corpus(corpus: Corpus) -> Iterator[str]:
+def corpus_summary(corpus: Corpus) -> Iterator[str]:
     """What was read and what was left out, for the terminal."""
     for refusal in corpus.refused:
         yield f"left out: {refusal.path.name}: {refusal.reason}"
@@ -109,7 +109,7 @@ def sources_of(corpora: Iterable[Corpus]) -> tuple[Source, ...]:
     )
 
 
-def write_about(
+def write_metadata(
     out: Path,
     stem: str,
     card: FrontEndCard,
@@ -120,43 +120,43 @@ def write_about(
     """Leave in the run's folder what its bundle's card will say; `add_others` adds to it."""
     out.mkdir(parents=True, exist_ok=True)
     there = out / "run.json"
-    about = {
+    metadata = {
         "stem": stem,
         "labels": list(labels),
         "front_end": card.model_dump(mode="json"),
         "sources": [source.model_dump(mode="json") for source in sources],
         "steps": settings.steps,
         "seed": settings.seed,
-        "others": read_about(out).get("others", []) if there.exists() else [],
+        "others": read_metadata(out).get("others", []) if there.exists() else [],
     }
-    there.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    there.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
 
 
 def add_others(folder: Path, sources: Iterable[Source]) -> None:
     """Note in `run.json` what else a training heard besides its own instrument, each once."""
     path = folder / "run.json"
-    about = read_about(folder) if path.exists() else {}
-    heard = [*about.get("others", ()), *(source.model_dump(mode="json") for source in sources)]
-    about["others"] = [source for n, source in enumerate(heard) if source not in heard[:n]]
+    metadata = read_metadata(folder) if path.exists() else {}
+    heard = [*metadata.get("others", ()), *(source.model_dump(mode="json") for source in sources)]
+    metadata["others"] = [source for n, source in enumerate(heard) if source not in heard[:n]]
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    path.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
 
 
-def add_about(folder: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+def add_metadata(folder: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON holds
     """Put facts into `run.json`; `validation` is merged with what is there."""
-    about = read_about(folder)
-    facts["validation"] = about.get("validation", {}) | facts.get("validation", {})
-    (folder / "run.json").write_text(json.dumps(about | facts, indent=1), encoding="utf-8")
+    metadata = read_metadata(folder)
+    facts["validation"] = metadata.get("validation", {}) | facts.get("validation", {})
+    (folder / "run.json").write_text(json.dumps(metadata | facts, indent=1), encoding="utf-8")
 
 
-def read_about(folder: Path) -> dict[str, Any]:
-    """What `write_about` left."""
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What `write_metadata` left."""
     try:
-        about: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        metadata: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except OSError as error:
         raise StemwrightError(
             "run-not-found",
             f"{folder}: no training run here (run.json: {error.strerror}). Train one with "
             "stemwright prior train.",
         ) from error
-    return about
+    return metadata

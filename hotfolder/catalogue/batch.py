@@ -1,4 +1,4 @@
-"""The catalogue batch: the hot folder's journal and workshop, without moving anybody's files.
+"""The catalogue batch: the hot folder's journal and pool, without moving anybody's files.
 
 A run may be stopped, killed and repeated: only what the journal does not know as done is done.
 A changed preset or prior makes other work of the rows it touches, and only those are done again.
@@ -23,21 +23,21 @@ from presets import StemwrightError, load_preset
 
 from ..clock import Instant
 from ..filenames import numbered, safe_name
-from ..holder_lock import Presence
+from ..holder_lock import HolderLock
 from ..job import FINAL, Job, State
 from ..journal import Journal
-from ..logs import tell
+from ..logs import log_event
 from ..published import holds_work, work_key
 from ..settings import HotFolderSettings
-from ..worker_pool import LEASE_S, Workshop
+from ..worker_pool import LEASE_S, WorkerPool
 from .listing import Catalogue, Row
 
 HOUSEKEEPING_S = 5.0
 MEMORY_SHARE = 0.8
 
 
-class CatalogueDepot:
-    """A depot that leaves originals where they are; sets appear below one folder."""
+class CatalogueFiles:
+    """A files that leaves originals where they are; sets appear below one folder."""
 
     def __init__(self, out: Path, names: dict[Path, Path]) -> None:
         self.out = out
@@ -74,7 +74,7 @@ class CatalogueDepot:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """What a run would do: rows that are new, to be done again and why, done, failed before."""
 
     new: int
@@ -125,7 +125,7 @@ class Batch:
         self.catalogue, self.out = catalogue, out.absolute()
         self.settings = settings
         self.journal = Journal(state / "journal.db")
-        self._presence = Presence(state, socket.gethostname())
+        self._holder = HolderLock(state, socket.gethostname())
         self.backend = backend
         self._backend = importlib.import_module(backend)
         self._keys = _WorkKeys(self._backend, settings)
@@ -136,39 +136,39 @@ class Batch:
         self._began = Instant.now()
         self._housekept_s = float("-inf")
         self._done_before = 0
-        depot = CatalogueDepot(self.out, output_names(catalogue.rows))
-        self.workshop = Workshop(
+        files = CatalogueFiles(self.out, output_names(catalogue.rows))
+        self.pool = WorkerPool(
             self.journal,
-            depot,
+            files,
             settings,
-            self._presence,
+            self._holder,
             backend=backend,
             lease_s=lease_s,
             on_message=self._wake.set,
         )
 
-    def plan(self) -> Plan:
+    def plan(self) -> BatchPlan:
         """Compares the catalogue with the journal; changes nothing."""
         known = self._known()
-        return _plan(self._verdict(row, known.get(row.path)) for row in self.catalogue.rows)
+        return _plan(self._status(row, known.get(row.path)) for row in self.catalogue.rows)
 
-    def enter(self, *, retry_failed: bool = False) -> Plan:
+    def enter(self, *, retry_failed: bool = False) -> BatchPlan:
         """Writes the catalogue into the journal: new rows, and those to be done again."""
-        known, verdicts = self._known(), []
+        known, statuses = self._known(), []
         self.out.mkdir(parents=True, exist_ok=True)
         fresh, changes = [], []
         for row in self.catalogue.rows:
             job = known.pop(row.path, None)
-            verdicts.append(self._verdict(row, job))
+            statuses.append(self._status(row, job))
             if job is None:
                 fresh.append(_new_job(row))
                 continue
-            again = verdicts[-1] == "changed" or (verdicts[-1] == "failed" and retry_failed)
+            again = statuses[-1] == "changed" or (statuses[-1] == "failed" and retry_failed)
             changes.append((job, _changes(row, job, again=again)))
-        plan = _plan(verdicts)
+        plan = _plan(statuses)
         self.journal.enter(fresh, changes, list(known.values()), Instant.now())
         self._done_before = self.journal.counts()[State.DONE]
-        tell("catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
+        log_event("catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
              new=plan.new, changed=plan.changed, done=plan.done)  # fmt: skip
         return plan
 
@@ -180,7 +180,7 @@ class Batch:
             now = Instant.now()
             finished = self.loop(now)
             report(self.snapshot(now))
-            if finished or (self._stops and not self.workshop.benches):
+            if finished or (self._stops and not self.pool.in_work):
                 return finished
             self._wake.wait(0.5)
             self._wake.clear()
@@ -188,18 +188,18 @@ class Batch:
     def loop(self, now: Instant) -> bool:
         """One round; true when no row is left."""
         if self._stops >= 2:
-            self.workshop.abandon(now)
+            self.pool.abandon(now)
         elif self._stops and not self._draining:
             self._draining = True
-            self.workshop.drain()
+            self.pool.drain()
         if now.steady_s - self._housekept_s >= HOUSEKEEPING_S:
             self._housekept_s = now.steady_s
-            self.workshop.free_the_dead(now)
-        self.workshop.tend(now)
+            self.pool.free_the_dead(now)
+        self.pool.poll(now)
         self._fit_jobs()
         if not self._stops:
-            self.workshop.start_more(now)
-        return not self.workshop.benches and self.journal.unfinished() == 0
+            self.pool.start_more(now)
+        return not self.pool.in_work and self.journal.unfinished() == 0
 
     def stop(self) -> None:
         """Asks to drain; asked a second time, to stop at once."""
@@ -223,18 +223,18 @@ class Batch:
             rows=sum(counts.values()),
             done=done,
             failed=counts[State.QUARANTINED],
-            in_work=len(self.workshop.benches),
-            audio_s=self.workshop.audio_s,
+            in_work=len(self.pool.in_work),
+            audio_s=self.pool.audio_s,
             elapsed_s=elapsed_s,
-            jobs=self.workshop.settings.jobs,
+            jobs=self.pool.settings.jobs,
             left_s=left_s,
         )
 
     def close(self) -> None:
         """Ends the children and lets go of the journal."""
-        self.workshop.abandon(Instant.now())
+        self.pool.abandon(Instant.now())
         self.journal.close()
-        self._presence.close()
+        self._holder.close()
         with contextlib.suppress(OSError):
             (self.out / ".work").rmdir()
 
@@ -243,7 +243,7 @@ class Batch:
     def _known(self) -> dict[Path, Job]:
         return {job.source: job for job in self.journal.all_jobs()}
 
-    def _verdict(self, row: Row, job: Job | None) -> str:
+    def _status(self, row: Row, job: Job | None) -> str:
         if job is None:
             return "new"
         same_file = job.identity == row.identity
@@ -259,18 +259,18 @@ class Batch:
 
     def _fit_jobs(self) -> None:
         """As many workers as cores, and as memory holds of the largest worker seen so far."""
-        peak_mb = self.workshop.peak_mb
-        if not self._auto_jobs or not self.workshop.finished or not peak_mb:
+        peak_mb = self.pool.peak_mb
+        if not self._auto_jobs or not self.pool.finished or not peak_mb:
             return
         from engine import usable_cores
 
         self._auto_jobs = False
-        own_mb = len(self.workshop.benches) * peak_mb
+        own_mb = len(self.pool.in_work) * peak_mb
         by_memory = int(MEMORY_SHARE * (available_mb() + own_mb) / peak_mb)
         jobs = max(1, min(usable_cores(), by_memory))
-        tell("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
+        log_event("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
         self.settings = self.settings.model_copy(update={"jobs": jobs})
-        self.workshop.settings = self.settings
+        self.pool.settings = self.settings
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -326,11 +326,11 @@ def available_mb() -> float:
     return next(float(line.split()[1]) / 1000 for line in lines if line.startswith("MemAvailable"))
 
 
-def _plan(verdicts: Iterable[str]) -> Plan:
+def _plan(statuses: Iterable[str]) -> BatchPlan:
     counts = dict.fromkeys(("new", "changed", "done", "failed", "unfinished"), 0)
-    for verdict in verdicts:
+    for verdict in statuses:
         counts[verdict] += 1
-    return Plan(**counts)
+    return BatchPlan(**counts)
 
 
 def _new_job(row: Row) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from presets import StemwrightError, load_preset
 from ..clock import Instant
 from ..failures import Failure
 from ..job import Job
-from ..logs import tell
+from ..logs import log_event
 from ..published import holds_work, read_published, summary
 from ..worker_process import failure_of, refuse_foreign_plugins, verified_facts
-from ..worker_protocol import order_for
+from ..worker_protocol import work_request
 from .batch import Batch
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
@@ -70,7 +70,7 @@ class Cluster:
         began = Instant.now()
         while True:
             now = Instant.now()
-            batch.workshop.renew(now)
+            batch.pool.renew(now)
             for future in [future for future in futures if future.done()]:
                 self._end(batch, futures.pop(future), future, now)
             if not batch.is_stopping:
@@ -78,7 +78,7 @@ class Cluster:
                     futures[self._submit(batch, job)] = job
             if not futures and (batch.is_stopping or batch.journal.unfinished() == 0):
                 elapsed_s = now.steady_s - began.steady_s
-                tell("cluster-ended", elapsed_s=elapsed_s, stopped=batch.is_stopping)
+                log_event("cluster-ended", elapsed_s=elapsed_s, stopped=batch.is_stopping)
                 return not batch.is_stopping
             time.sleep(POLL_S)
 
@@ -101,31 +101,33 @@ class Cluster:
         if any(job.kills for job in in_work):
             return []
         room = PER_THREAD * sum(self.client.nthreads().values()) - len(in_work)
-        claimed = batch.workshop.claim_some(room, now)
+        claimed = batch.pool.claim_some(room, now)
         suspects += [job for job in claimed if job.kills]
         return [job for job in claimed if not job.kills]
 
     def _submit(self, batch: Batch, job: Job) -> Any:  # noqa: ANN401
-        order, key = _order(batch, job), f"{job.id}-{job.attempts}"
-        return self.client.submit(do_order, order, key=key, pure=False, resources=self._resources)
+        request, key = _request(batch, job), f"{job.id}-{job.attempts}"
+        return self.client.submit(
+            do_request, request, key=key, pure=False, resources=self._resources
+        )
 
     def _end(self, batch: Batch, job: Job, future: Any, now: Instant) -> None:  # noqa: ANN401
         if future.status == "finished":
             result = future.result()
-        elif facts := _find_published(_order(batch, job)):  # its worker died, but only then
+        elif facts := _find_published(_request(batch, job)):  # its worker died, but only then
             result = {"done": facts}
         else:  # its worker died, and another one with it
             reason = f"{type(future.exception()).__name__}: {future.exception()}"
-            batch.workshop.fail(job, Failure("worker-crash", reason), now, killed=True)
+            batch.pool.fail(job, Failure("worker-crash", reason), now, killed=True)
             return
         if "failed" in result:
-            batch.workshop.fail(job, Failure(**result["failed"]), now)
+            batch.pool.fail(job, Failure(**result["failed"]), now)
             return
         facts = result["done"]
         noted = batch.journal.advance(
             job, job.state, now, sha256=facts["sha256"], key=facts["key"]
         )
-        batch.workshop.finish(noted, now, facts)
+        batch.pool.finish(noted, now, facts)
 
 
 def fingerprint(presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> dict[str, Any]:
@@ -146,30 +148,30 @@ def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
     dask_scheduler.allowed_failures = 1
 
 
-def _order(batch: Batch, job: Job) -> dict[str, Any]:
-    order = order_for(job, job.source, Path(), batch.settings, batch.backend)
-    return order | {"destination": str(job.destination)}
+def _request(batch: Batch, job: Job) -> dict[str, Any]:
+    request = work_request(job, job.source, Path(), batch.settings, batch.backend)
+    return request | {"destination": str(job.destination)}
 
 
-def do_order(order: dict[str, Any]) -> dict[str, Any]:
+def do_request(request: dict[str, Any]) -> dict[str, Any]:
     """One job, on a worker. Failures come back as words; only a dying worker is an exception."""
     began_s = time.monotonic()
     try:
-        facts = _render(order)
+        facts = _render(request)
     except Exception as error:
         return {"failed": failure_of(error)}
     return {"done": facts | {"elapsed_s": round(time.monotonic() - began_s, 3)}}
 
 
-def _render(order: dict[str, Any]) -> dict[str, Any]:
-    backend, preset, options = _engine_of(order)
-    refuse_foreign_plugins(preset, order["plugin_folders"])
-    mix, destination = Path(order["mix"]), Path(order["destination"])
+def _render(request: dict[str, Any]) -> dict[str, Any]:
+    backend, preset, options = _engine_of(request)
+    refuse_foreign_plugins(preset, request["plugin_folders"])
+    mix, destination = Path(request["mix"]), Path(request["destination"])
     facts = verified_facts(backend, mix, preset, options)
     if there := holds_work(destination, facts["key"]):
         return facts | there.facts
     try:
-        manifest = _renderer(backend, order, preset, options).render(mix, destination)
+        manifest = _renderer(backend, request, preset, options).render(mix, destination)
     except StemwrightError as error:
         # a worker given up for lost may have gone on, and published first
         there = holds_work(destination, facts["key"])
@@ -179,34 +181,34 @@ def _render(order: dict[str, Any]) -> dict[str, Any]:
     return facts | summary(json.loads(manifest.to_json()))
 
 
-def _find_published(order: dict[str, Any]) -> dict[str, Any] | None:
+def _find_published(request: dict[str, Any]) -> dict[str, Any] | None:
     """The facts of a set that a worker published before it died, if it came so far."""
-    destination = Path(order["destination"])
+    destination = Path(request["destination"])
     there = read_published(destination)
     if there is None:
         return None
-    backend, preset, options = _engine_of(order)
+    backend, preset, options = _engine_of(request)
     try:
-        facts = verified_facts(backend, Path(order["mix"]), preset, options)
+        facts = verified_facts(backend, Path(request["mix"]), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
     return facts | there.facts if there.key == facts["key"] else None
 
 
-def _engine_of(order: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The engine's module, the preset and the options that an order names."""
-    backend, given = import_module(order["backend"]), order["options"]
+def _engine_of(request: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """The engine's module, the preset and the options that an request names."""
+    backend, given = import_module(request["backend"]), request["options"]
     folders = tuple(Path(folder) for folder in given["prior_folders"])
     options = backend.RenderOptions(**given | {"prior_folders": folders})
-    return backend, load_preset(order["preset"]), options
+    return backend, load_preset(request["preset"]), options
 
 
-def _renderer(backend: Any, order: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401
+def _renderer(backend: Any, request: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401
     """The open sessions of this worker for a preset; kept until the preset changes."""
     from distributed import get_worker
 
     kept = get_worker().__dict__.setdefault("stemwright_renderers", {})
-    name = (order["preset"], preset.digest(), repr(sorted(order["options"].items())))
+    name = (request["preset"], preset.digest(), repr(sorted(request["options"].items())))
     if name not in kept:
         kept.clear()  # one preset's sessions at a time: memory is dearer than opening
         kept[name] = backend.Renderer(preset, options)
