@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from .evaluation.cross_likelihood import cut_excerpts, held_out, judge_priors, judgement_png
     from .evaluation.sampling import write_sample
-    from .evaluation.verdict import store_row
+    from .evaluation.stored_judgement import store_row
     from .model.bands import BandPlan, log_band_plan
     from .model.bundle import put_file, read_bundle, write_bundle_file
     from .model.card import PERCENTS, STEM_PATTERN, FrontEndCard, ModelCard, Source
@@ -152,7 +152,7 @@ _MODULES = {
         "render",
     ),
     "model.spectrogram": ("FrontEnd",),
-    "evaluation.verdict": ("store_row",),
+    "evaluation.stored_judgement": ("store_row",),
     "stems.wet": ("process_set",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -26,12 +26,12 @@ REPORT_NAME = "processing.json"
 def assign_stems(files: Sequence[str], preset: Preset) -> dict[str, Path]:
     """Which stem each file is: `drums=FILE`, or told by a word of the file's name."""
     assigned: dict[str, Path] = {}
-    for given in files:
-        name, separator, rest = given.partition("=")
-        if separator and name in (*preset.stems, RESIDUAL) and not Path(given).exists():
+    for argument in files:
+        name, separator, rest = argument.partition("=")
+        if separator and name in (*preset.stems, RESIDUAL) and not Path(argument).exists():
             path = Path(rest)
         else:
-            path = Path(given)
+            path = Path(argument)
             name = _stem_in_name(path, preset)
         if name in assigned:
             raise StemwrightError(
@@ -69,7 +69,7 @@ def process_stems(
         report = process_set(
             stems, folder, preset, naming, rack=rack, workspace=folder.parent, seed=seed
         )
-        text = json.dumps(_told(stems, preset, report, seed), indent=1)
+        text = json.dumps(_report(stems, preset, report, seed), indent=1)
         (folder / REPORT_NAME).write_text(text + "\n", "utf-8")
     if target != destination:
         _exchange(target, destination)
@@ -127,7 +127,7 @@ def _fields(stems: Mapping[str, Path], preset: Preset) -> dict[str, str]:
     return {**fields, "preset": preset.name, "rev": str(preset.naming.revision)}
 
 
-def _told(
+def _report(
     stems: Mapping[str, Path], preset: Preset, report: WetReport, seed: int
 ) -> dict[str, object]:
     """What was done, for `processing.json`."""

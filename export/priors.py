@@ -215,7 +215,7 @@ def _facts(metadata: dict[str, Any], run: Run) -> Facts:
     return {
         "stem": metadata["stem"],
         "labels": metadata.get("labels", ()),
-        "licence": _licence([*sources, *others]),
+        "licence": _licence([*sources, *interferers]),
         "front_end": FrontEndCard.model_validate(metadata["front_end"]),
         "sources": sources,
         "others": interferers,

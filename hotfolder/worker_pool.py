@@ -374,7 +374,7 @@ class WorkerPool:
             due=iso_time(due_at), attempts=job.attempts, log=failure.log or None,
         )  # fmt: skip
 
-    def _quarantine(self, job: Job, told: dict[str, Any], log: str, now: Instant) -> None:
+    def _quarantine(self, job: Job, outcome: dict[str, Any], log: str, now: Instant) -> None:
         filed = self.files.filing_place(job, State.QUARANTINED, now)
         undone = {"owner": None, "key": None, "destination": None}
         job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **undone, **outcome)

@@ -61,8 +61,8 @@ module.{name} = step
 """
 SLOW_BEFORE = pytest.param("before", marks=pytest.mark.slow)
 STATES = [state for state in State if state not in ("seen",)]
-STEPS = [("files", "_move"), ("files", "move_new"), ("files", "write_whole"),
-         ("atomic", "sync_folder"), ("files", "sync_folder")]  # fmt: skip
+STEPS = [("job_files", "_move"), ("job_files", "move_new"), ("job_files", "write_whole"),
+         ("atomic", "sync_folder"), ("job_files", "sync_folder")]  # fmt: skip
 
 
 def finish(folder, limit_s=40):

@@ -89,7 +89,7 @@ def prior_judge(
     that no training heard. Exits with 1 when a prior is not good, or has nothing to compare with.
     """
     from ..evaluation.cross_likelihood import held_out, judge_priors, judgement_png
-    from ..evaluation.verdict import store_row
+    from ..evaluation.stored_judgement import store_row
     from ..model.prior import open_priors
     from ..model.sessions import Device
 

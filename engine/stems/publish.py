@@ -47,7 +47,7 @@ def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
         partial.rename(destination)
         sync(destination.parent)
     except OSError as error:
-        raise _told(destination, error) from error
+        raise _disk_error(destination, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -74,7 +74,7 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def _told(destination: Path, error: OSError) -> StemwrightError:
+def _disk_error(destination: Path, error: OSError) -> StemwrightError:
     code = "disk-full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "output-unwritable"
     return StemwrightError(
         code,

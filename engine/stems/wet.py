@@ -172,7 +172,9 @@ class _Wet:
             path = folder / (names[stem.name] + fmt.extension)
             applied = 0.0 if stem.name == SUM else gain_db
             files.append(self._write(stem, path, own, applied, frames, noise))
-        chains = {stem.name: _told(stem) for stem in printed if stem.chain or stem.fader_db}
+        chains = {
+            stem.name: _chain_summary(stem) for stem in printed if stem.chain or stem.fader_db
+        }
         return WetReport(
             tuple(files),
             gain_db,
@@ -347,7 +349,7 @@ def _path_of(name: str) -> str:
     return "residual.chain" if name == RESIDUAL else f"stems.{name}.chain"
 
 
-def _told(stem: _Stem) -> dict[str, Any]:
+def _chain_summary(stem: _Stem) -> dict[str, Any]:
     """A stem's processing for the manifest."""
     return {
         "steps": [step.model_dump(mode="json") for step in stem.chain],

@@ -28,7 +28,7 @@ from onnx import TensorProto
 from torch import Tensor, nn
 
 from ..training.flow_training import Features
-from .flow import LOG_SCALE_LIMIT, SPLIT, SQUEEZE, Block, Flow, WaveNet
+from .flow import LOG_SCALE_LIMIT, SPLIT, SQUEEZE, Flow, GlowBlock, WaveNet
 from .graph_writer import END, GraphWriter, Linear, array_of
 
 LABEL = "label"  # the graphs' int64 input, a scalar
@@ -125,7 +125,7 @@ class NetEmitter:
 class BlockEmitter:
     """Emits one flow block in the three directions."""
 
-    def __init__(self, graph: GraphWriter, block: Block, embedded: Tensor | None) -> None:
+    def __init__(self, graph: GraphWriter, block: GlowBlock, embedded: Tensor | None) -> None:
         self.g, self.net = graph, NetEmitter(graph, block.net, embedded)
         self.scale = array_of(block.norm.log_scale)[:, 0]
         self.bias = array_of(block.norm.bias)[:, 0]
@@ -186,7 +186,7 @@ class FlowEmitter:
         self.features, self.bands = features, flow.config.bands
         self.labels = flow.config.labels
         embedded = flow.embed(torch.arange(self.labels) if self.labels else None)
-        blocks = cast(list[Block], list(flow.blocks))
+        blocks = cast(list[GlowBlock], list(flow.blocks))
         self.blocks = [BlockEmitter(self.g, block, embedded) for block in blocks]
         self.latents = ("batch", "steps", SQUEEZE * self.bands)
         self.frames = ("batch", "frames", self.bands)

@@ -212,16 +212,16 @@ class EstimatorTrainer:
         checkpoint = load_checkpoint(self.folder / CHECKPOINT)
         checkpoint.refuse_other(self.folder, self._identity())
         checkpoint.restore(self.modules, self.optimiser)
-        self.step = int(checkpoint.metadata["step"])
+        self.step = int(checkpoint.about["step"])
 
     def _identity(self) -> dict[str, Any]:
         heads = self.train_mixes.heads
-        told = ", ".join(f"{name}={'+'.join(parts)}" for name, parts in heads.items())
+        made_of = ", ".join(f"{name}={'+'.join(parts)}" for name, parts in heads.items())
         return {
             "step": self.step,
             "config": self.config.to_dict(),
             "settings": asdict(self.settings),
-            "given": {**self.given, "heads": told},
+            "given": {**self.given, "heads": made_of},
             "heads": list(heads),
             "parts": heads,
         }

@@ -168,8 +168,10 @@ class Batch:
         plan = _plan(statuses)
         self.journal.enter(fresh, changes, list(known.values()), Instant.now())
         self._done_before = self.journal.counts()[State.DONE]
-        log_event("catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
-             new=plan.new, changed=plan.changed, done=plan.done)  # fmt: skip
+        log_event(
+            "catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
+            new=plan.new, changed=plan.changed, done=plan.done,
+        )  # fmt: skip
         return plan
 
     def run(self, report: Callable[[Snapshot], None]) -> bool:

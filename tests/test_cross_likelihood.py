@@ -16,7 +16,7 @@ from engine.evaluation.cross_likelihood import (
     judge_priors,
     judgement_png,
 )
-from engine.evaluation.verdict import JUDGED, store_row
+from engine.evaluation.stored_judgement import JUDGED, store_row
 from engine.model.card import PERCENTS
 from presets import StemwrightError
 

@@ -19,12 +19,12 @@ def store_row(path: Path, row: dict[str, Any], label: str | None = None) -> None
     The bundle's own sha256 changes, and with it the manifests of later renders.
     """
     card, files, _ = read_bundle(path)
-    about = card.model_dump(mode="json")
+    fields = card.model_dump(mode="json")
     if label is None:
-        about["validation"][JUDGED] = row
-        about["percentiles"] = row["percentiles"]
+        fields["validation"][JUDGED] = row
+        fields["percentiles"] = row["percentiles"]
     else:
-        about["validation"].setdefault(JUDGED, {})[label] = row
-        about["percentiles_of_labels"][label] = row["percentiles"]
-    files["card.json"] = json.dumps(about, indent=1, sort_keys=True).encode()
+        fields["validation"].setdefault(JUDGED, {})[label] = row
+        fields["percentiles_of_labels"][label] = row["percentiles"]
+    files["card.json"] = json.dumps(fields, indent=1, sort_keys=True).encode()
     write_bundle_file(path, files)
