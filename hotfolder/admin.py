@@ -1,4 +1,4 @@
-"""Questions and orders from the command line: they need no running daemon, only the journal."""
+"""Questions and requests from the command line: they need no running daemon, only the journal."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Admin:
             case _:
                 return self._why_running(job)
 
-    # -- orders ------------------------------------------------------------------------------
+    # -- requests ------------------------------------------------------------------------------
 
     def retry(self, target: str | None) -> list[Job]:
         """Tries quarantined or waiting jobs again now; all quarantined ones without a target."""

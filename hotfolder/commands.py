@@ -225,7 +225,7 @@ def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
 
 
 def _forecast(run: Batch, preset: str) -> str:
-    """What a run would do, and how long by a rehearsal on this machine."""
+    """What a run would do, and how long measured on this machine."""
     from .catalogue.forecast import audio_seconds, measured_rtf
 
     plan, jobs = run.plan(), run.settings.jobs

@@ -1,4 +1,4 @@
-"""The daemon of a hot folder: scans, settles, claims, tends, and tells how it does.
+"""The daemon of a hot folder: scans, settles, claims, polls its workers, and reports its health.
 
 `loop(now)` does one round and never waits, so that a day can pass in a test in no time. `run`
 calls it until a signal says stop.

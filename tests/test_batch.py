@@ -240,7 +240,7 @@ def test_priorities_come_first(tmp_path, mixes):
         batch.enter()
         started = []
         while not batch.loop(Instant.now()):
-            started += [bench.job.source.name for bench in batch.pool.in_work.values()]
+            started += [running.job.source.name for running in batch.pool.in_work.values()]
             time.sleep(0.02)
     assert list(dict.fromkeys(started)) == ["two.wav", "bad.wav", "one.wav"]
 
@@ -338,15 +338,15 @@ def leave_off(tmp_path, catalogue, state):
     with Run(tmp_path, catalogue) as batch:
         batch.enter()
         batch.loop(Instant.now())
-        [bench] = batch.pool.in_work.values()
+        [running] = batch.pool.in_work.values()
 
         def is_there():  # a toy that is not slow hurries through most states
             batch.pool.poll(Instant.now())
-            return bench.job.state == state
+            return running.job.state == state
 
         wait_for(is_there)
         if state == State.PUBLISHING:
-            wait_for((bench.job.destination / "manifest.json").exists)
+            wait_for((running.job.destination / "manifest.json").exists)
 
 
 def test_number_of_workers_follows_from_what_the_first_one_used(tmp_path, mixes, monkeypatch):

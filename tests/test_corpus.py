@@ -275,8 +275,8 @@ def test_takes_are_finished_at_the_desk_and_stems_of_mixes_are_not():
     only = [Corpus("bass", [c], production=DRY, finished={"stems"}) for c in (takes, stems)]
     assert bright_share(only[0].as_stems()) < bright_share(only[0]) - 2
     assert bright_share(only[1].as_stems()) == bright_share(only[1])
-    desk = dry.as_stems()
-    assert bright_share(only[0].as_stems()) < bright_share(desk) < bright_share(dry)
+    stems = dry.as_stems()
+    assert bright_share(only[0].as_stems()) < bright_share(stems) < bright_share(dry)
     unknown = Corpus("flute", [takes], production=DRY)
     assert bright_share(unknown.as_stems()) == bright_share(unknown)
 

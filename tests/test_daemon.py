@@ -72,7 +72,7 @@ def test_folder_below_the_inbox_names_the_preset(studio):
 
 
 @pytest.mark.slow
-def test_folder_dropped_with_thirty_nested_files_is_done_completely(tmp_path):  # 12
+def test_folder_dropped_with_thirty_nested_files_is_done_completely(tmp_path):
     studio = Studio(tmp_path, settings_of(jobs=8)).start()
     for number in range(30):
         make_mix(tmp_path / "album" / f"disc {number % 3}" / f"{number}.wav", seed=number)
@@ -84,7 +84,7 @@ def test_folder_dropped_with_thirty_nested_files_is_done_completely(tmp_path):  
     assert sorted(sets) == sorted(f"album/disc {n % 3}/{n}" for n in range(30))
 
 
-def test_file_replaced_after_the_claim_is_a_new_job(studio):  # 10
+def test_file_replaced_after_the_claim_is_a_new_job(studio):
     studio.drop("slow song.wav", seed=1)
     studio.settle()
     studio.until(lambda: studio.jobs()[0].state == "searching")
@@ -95,7 +95,7 @@ def test_file_replaced_after_the_claim_is_a_new_job(studio):  # 10
     assert len(originals(studio.root, "done")) == 2
 
 
-def test_mix_that_changes_while_it_is_worked_on_is_never_published_half(studio):  # 2, 3
+def test_mix_that_changes_while_it_is_worked_on_is_never_published_half(studio):
     studio.drop("slow song.wav", seed=1)
     studio.settle()
     studio.until(lambda: studio.jobs()[0].state == "searching")
@@ -111,7 +111,7 @@ def test_mix_that_changes_while_it_is_worked_on_is_never_published_half(studio):
                studio.daemon.journal.history(studio.jobs()[0].id))  # fmt: skip
 
 
-def test_polling_only_gives_the_same_result(tmp_path):  # 15
+def test_polling_only_gives_the_same_result(tmp_path):
     results = []
     for mode in ("events", "polling"):
         studio = Studio(tmp_path / mode, settings_of(watch=mode, jobs=3)).start()
@@ -139,7 +139,7 @@ DAMAGED = {
 }
 
 
-def test_damaged_files_go_to_failed_with_a_reason_and_the_rest_goes_on(tmp_path):  # 37, 45
+def test_damaged_files_go_to_failed_with_a_reason_and_the_rest_goes_on(tmp_path):
     studio = Studio(tmp_path, settings_of(jobs=3, incomplete_after_s=0)).start()
     for name, (content, _) in DAMAGED.items():
         (studio.root / "inbox" / name).write_bytes(content)
@@ -159,7 +159,7 @@ def test_damaged_files_go_to_failed_with_a_reason_and_the_rest_goes_on(tmp_path)
         assert [entry["state"] for entry in reason["history"]][-1] == "quarantined"
 
 
-def test_file_that_ends_its_worker_twice_is_poison(studio):  # 45
+def test_file_that_ends_its_worker_twice_is_poison(studio):
     studio.drop("crash.wav", seed=1)
     studio.drop("good.wav", seed=2)
     studio.work_off()
@@ -193,7 +193,7 @@ def test_worker_beyond_its_memory_is_ended(tmp_path):
     assert "500 are allowed" in reason["reason"]
 
 
-def test_busy_file_is_tried_again_after_a_while(studio):  # 28
+def test_busy_file_is_tried_again_after_a_while(studio):
     studio.drop("busy-once.wav")
     studio.work_off()
 
@@ -250,7 +250,7 @@ def test_worker_that_dies_after_the_publishing_has_not_failed(studio):
 # -- nothing twice, nothing over another ----------------------------------------------------------
 
 
-def test_same_content_dropped_again_is_not_done_again(studio):  # 46
+def test_same_content_dropped_again_is_not_done_again(studio):
     studio.drop("song.wav", seed=1)
     studio.work_off()
     studio.drop("copy of song.wav", seed=1)
@@ -261,7 +261,7 @@ def test_same_content_dropped_again_is_not_done_again(studio):  # 46
     assert len(originals(studio.root, "done")) == 2
 
 
-def test_same_content_dropped_twice_at_once_is_done_once(studio):  # 46
+def test_same_content_dropped_twice_at_once_is_done_once(studio):
     studio.drop("slow a.wav", seed=1)
     studio.drop("slow b.wav", seed=1)
     studio.work_off()
@@ -270,7 +270,7 @@ def test_same_content_dropped_twice_at_once_is_done_once(studio):  # 46
     assert len(originals(studio.root, "done")) == 2
 
 
-def test_same_content_is_done_again_when_its_set_was_taken_away(studio):  # 46
+def test_same_content_is_done_again_when_its_set_was_taken_away(studio):
     studio.drop("song.wav", seed=1)
     studio.work_off()
     (studio.root / "outbox" / "song").rename(studio.folder / "delivered")
@@ -298,7 +298,7 @@ def test_existing_set_is_numbered_or_refused_never_replaced(tmp_path, existing, 
         assert reason_of(studio, "song.wav")["code"] == "destination-exists"
 
 
-def test_same_name_from_two_endings_and_two_folders_gives_sets_side_by_side(studio):  # 33
+def test_same_name_from_two_endings_and_two_folders_gives_sets_side_by_side(studio):
     for seed, name in enumerate(("song.wav", "song.WAVE", "album/song.wav", "other/song.wav")):
         studio.drop(name, seed=seed)
     studio.work_off()
@@ -306,7 +306,7 @@ def test_same_name_from_two_endings_and_two_folders_gives_sets_side_by_side(stud
     assert sorted(published(studio.root)) == ["album/song", "other/song", "song", "song-2"]
 
 
-def test_twins_that_some_file_systems_take_for_one_get_different_sets(studio):  # 30, 32
+def test_twins_that_some_file_systems_take_for_one_get_different_sets(studio):
     names = ["Café.wav", unicodedata.normalize("NFD", "Café.wav"), "CAFÉ.wav"]
     for seed, name in enumerate(names):
         studio.drop(name, seed=seed)
@@ -325,7 +325,7 @@ STRANGE = [
 ]  # fmt: skip
 
 
-def test_strange_names_come_through_and_stay_inside(studio):  # 31, 34, 35
+def test_strange_names_come_through_and_stay_inside(studio):
     for seed, name in enumerate(STRANGE):
         studio.drop(name, seed=seed)
     studio.daemon.settings = studio.daemon.pool.settings = settings_of(jobs=6)
@@ -340,7 +340,7 @@ def test_strange_names_come_through_and_stay_inside(studio):  # 31, 34, 35
     assert not any(name.lower().startswith("con") for name in names_in(studio.root / "outbox"))
 
 
-def test_links_pipes_sockets_and_folders_are_never_opened(studio, tmp_path):  # 36
+def test_links_pipes_sockets_and_folders_are_never_opened(studio, tmp_path):
     outside = make_mix(tmp_path / "secret.wav")
     inbox = studio.root / "inbox"
     (inbox / "link.wav").symlink_to(outside)
@@ -363,7 +363,7 @@ def test_links_pipes_sockets_and_folders_are_never_opened(studio, tmp_path):  # 
     }
 
 
-def test_settled_file_swapped_for_a_link_is_not_claimed(studio, tmp_path):  # 36
+def test_settled_file_swapped_for_a_link_is_not_claimed(studio, tmp_path):
     secret = make_mix(tmp_path / "secret.wav")
     studio.daemon.journal.set_setting("paused", "test")
     path = studio.drop("song.wav")
@@ -410,7 +410,7 @@ def test_preset_may_name_plugins_of_allowed_folders_only(tmp_path, monkeypatch):
 # -- stopping and starting -----------------------------------------------------------------------
 
 
-def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):  # 20
+def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):
     whole = Studio(tmp_path / "whole").start()
     whole.drop("slow song.wav")
     whole.work_off()
@@ -459,7 +459,7 @@ def test_nothing_is_begun_while_draining(studio):
     assert studio.states() == {"song.wav": "settled"}
 
 
-def test_every_step_may_happen_twice(studio):  # 24
+def test_every_step_may_happen_twice(studio):
     studio.drop("good.wav", seed=1)
     studio.drop("broken.wav").write_bytes(b"text")
     studio.work_off()

@@ -48,7 +48,7 @@ def studio(tmp_path):
     studio.close()
 
 
-def test_full_disk_in_the_middle_leaves_nothing_half_and_is_tried_again(studio):  # 25
+def test_full_disk_in_the_middle_leaves_nothing_half_and_is_tried_again(studio):
     with mounted(studio.root / "outbox") as outbox:
         studio.start()
         studio.drop("bulky song.wav")
@@ -75,7 +75,7 @@ def test_too_little_space_is_noticed_before_the_search(studio):
         assert not (studio.root / "segments.log").exists()
 
 
-def test_above_the_high_water_mark_nothing_is_begun_and_it_says_so(studio):  # 49, 50
+def test_above_the_high_water_mark_nothing_is_begun_and_it_says_so(studio):
     with mounted(studio.root / "outbox", "10m") as outbox:
         studio.settings = settings_of(high_water_percent=50)
         studio.start()
@@ -90,7 +90,7 @@ def test_above_the_high_water_mark_nothing_is_begun_and_it_says_so(studio):  # 4
         assert list(published(studio.root)) == ["song"]
 
 
-def test_unmounted_hot_folder_is_lost_and_not_emptied(studio):  # 16, 17, 50
+def test_unmounted_hot_folder_is_lost_and_not_emptied(studio):
     with mounted(studio.root, "20m"):
         studio.start()
         studio.drop("song 1.wav", seed=1)
@@ -110,7 +110,7 @@ def test_unmounted_hot_folder_is_lost_and_not_emptied(studio):  # 16, 17, 50
         assert studio.daemon.lost, "an empty disk is not the hot folder"
 
 
-def test_remounted_hot_folder_is_taken_up_again(studio, tmp_path):  # 16
+def test_remounted_hot_folder_is_taken_up_again(studio, tmp_path):
     with mounted(tmp_path / "disk", "20m") as disk:
         (disk / "root").mkdir()
         bind = ["mount", "--bind", str(disk / "root"), str(studio.root)]
@@ -137,7 +137,7 @@ def test_remounted_hot_folder_is_taken_up_again(studio, tmp_path):  # 16
             subprocess.run(["umount", "--lazy", str(studio.root)], check=True)
 
 
-def test_inbox_on_another_disk_is_emptied_by_copying(studio):  # 29
+def test_inbox_on_another_disk_is_emptied_by_copying(studio):
     with mounted(studio.root / "inbox"), mounted(studio.root / "done"):
         studio.start()
         content = studio.drop("song.wav").read_bytes()
@@ -148,7 +148,7 @@ def test_inbox_on_another_disk_is_emptied_by_copying(studio):  # 29
         assert list(published(studio.root)) == ["song"]
 
 
-def test_read_only_outbox_makes_files_wait_and_none_fail(studio):  # 26
+def test_read_only_outbox_makes_files_wait_and_none_fail(studio):
     studio.start()
     with mounted(studio.root / "outbox") as outbox:
         (outbox / ".stemwright-folder").write_text(studio.daemon.root.number())
@@ -163,7 +163,7 @@ def test_read_only_outbox_makes_files_wait_and_none_fail(studio):  # 26
     assert list(published(studio.root)) == ["song"]
 
 
-def test_unreadable_file_waits_in_the_inbox_and_the_rest_goes_on(tmp_path):  # 27
+def test_unreadable_file_waits_in_the_inbox_and_the_rest_goes_on(tmp_path):
     make_mix(tmp_path / "root" / "inbox" / "locked.wav", seed=1).chmod(0)
     make_mix(tmp_path / "root" / "inbox" / "open.wav", seed=2)
     # root reads everything, unless it gives up these two rights
@@ -189,11 +189,11 @@ def test_trouble_that_any_file_would_have_is_never_the_files_fault(code):
 
 
 @pytest.mark.parametrize("name", ["EBUSY", "ENOSPC", "EIO", "ESTALE", "EROFS", "EACCES", "EDQUOT"])
-def test_trouble_of_the_disk_is_never_the_files_fault(name):  # 25, 26, 28
+def test_trouble_of_the_disk_is_never_the_files_fault(name):
     assert Failure("system-error", "", errno=getattr(errno, name)).blameless
 
 
-def test_busy_file_on_windows_is_left_in_the_inbox_and_tried_again(studio, monkeypatch):  # 28
+def test_busy_file_on_windows_is_left_in_the_inbox_and_tried_again(studio, monkeypatch):
     """Model of WinError 32: another program holds the file, so the rename is refused."""
     studio.start()
     studio.drop("song.wav")
@@ -229,7 +229,7 @@ def test_move_never_replaces_and_may_be_repeated(tmp_path):
     assert names_in(tmp_path) == ["b.wav", "c.wav"]
 
 
-def test_move_across_disks_never_replaces(tmp_path):  # 29
+def test_move_across_disks_never_replaces(tmp_path):
     with mounted(tmp_path / "disk") as disk:
         first = make_mix(tmp_path / "a.wav", 1)
         content = first.read_bytes()

@@ -102,7 +102,7 @@ def assert_nothing_lost(folder, good, broken=()):
 
 @pytest.mark.parametrize("when", [SLOW_BEFORE, "after"])
 @pytest.mark.parametrize("state", STATES)
-def test_daemon_killed_at_every_state_of_the_journal_loses_nothing(tmp_path, state, when):  # 18
+def test_daemon_killed_at_every_state_of_the_journal_loses_nothing(tmp_path, state, when):
     name = {"quarantined": "broken.wav", "retry-at": "busy-once.wav"}.get(state, "song.wav")
     drop(tmp_path, name)
     script = KILL_AT_STATE.format(state=str(state), when=when)
@@ -117,7 +117,7 @@ def test_daemon_killed_at_every_state_of_the_journal_loses_nothing(tmp_path, sta
 
 @pytest.mark.parametrize("when", [SLOW_BEFORE, "after"])
 @pytest.mark.parametrize(("module", "name"), STEPS)
-def test_daemon_killed_between_disk_and_journal_loses_nothing(tmp_path, module, name, when):  # 18
+def test_daemon_killed_between_disk_and_journal_loses_nothing(tmp_path, module, name, when):
     drop(tmp_path, "song.wav", "broken.wav")
     script = KILL_AT_STEP.format(module=module, name=name, when=when)
     process = start_process(tmp_path, script=script, settings=QUICK | {"incomplete_after_s": 0})
@@ -157,7 +157,7 @@ def test_killed_long_mix_goes_on_at_its_segment_with_the_same_bytes(tmp_path):
     assert places[0].read_bytes() == places[1].read_bytes()
 
 
-def test_sigterm_drains_and_exits_with_success(tmp_path):  # 20
+def test_sigterm_drains_and_exits_with_success(tmp_path):
     drop(tmp_path, "slow song.wav", "slow song 2.wav")
     process = start_process(tmp_path)
     wait_for(lambda: '"searching"' in logs(tmp_path))
@@ -179,7 +179,7 @@ def test_second_signal_stops_at_once(tmp_path):
     assert process.wait(5) == 0
 
 
-def test_two_daemons_share_the_work_and_do_nothing_twice(tmp_path):  # 21
+def test_two_daemons_share_the_work_and_do_nothing_twice(tmp_path):
     names = [f"song {n}.wav" for n in range(8)]
     drop(tmp_path, *names)
     processes = [start_process(tmp_path, once=True) for _ in range(2)]
@@ -191,7 +191,7 @@ def test_two_daemons_share_the_work_and_do_nothing_twice(tmp_path):  # 21
 
 
 @pytest.mark.slow
-def test_two_daemons_one_killed_again_and_again(tmp_path):  # 18, 21, 22
+def test_two_daemons_one_killed_again_and_again(tmp_path):
     rng = random.Random(6)
     names = [f"slow song {n}.wav" for n in range(5)]
     drop(tmp_path, *names)
@@ -210,7 +210,7 @@ def test_two_daemons_one_killed_again_and_again(tmp_path):  # 18, 21, 22
     assert len(segments) - len(set(segments)) <= 4  # at most the one segment of each kill
 
 
-def test_stopped_daemon_finds_its_lease_gone_and_lets_go(tmp_path):  # 22
+def test_stopped_daemon_finds_its_lease_gone_and_lets_go(tmp_path):
     """A laptop that slept: its daemon wakes up in the middle of a job that is done by now."""
     drop(tmp_path, "slow song.wav")
     sleeper = start_process(tmp_path)
@@ -236,7 +236,7 @@ SLOW_CUTS = ("nothing yet", "settled", "searching", "publishing")
 @pytest.mark.parametrize(
     "lost", ["seen", "claimed", *(pytest.param(cut, marks=pytest.mark.slow) for cut in SLOW_CUTS)]
 )
-def test_power_cut_that_loses_the_journals_last_writes(tmp_path, lost):  # 19
+def test_power_cut_that_loses_the_journals_last_writes(tmp_path, lost):
     """Model of a power cut: the folders are as they were at the end, the journal is older."""
     studio = Studio(tmp_path, lease_s=0.5).start()
     studio.drop("slow song.wav")
@@ -359,8 +359,8 @@ class Model:
         daemon = self.studio.daemon
         if daemon is None:
             return
-        for bench in daemon.pool.in_work.values():
-            bench.worker.close()
+        for running in daemon.pool.in_work.values():
+            running.worker.close()
         daemon._watcher.stop()
         daemon._holder._file.close()
         daemon.journal.close()

@@ -93,7 +93,7 @@ def test_real_file_copied_slowly_becomes_stems_that_null(studio):
 
 
 @pytest.mark.slow
-def test_killed_search_goes_on_at_its_segment_with_the_same_bytes(studio):  # 18, 20
+def test_killed_search_goes_on_at_its_segment_with_the_same_bytes(studio):
     for place in ("whole", "killed"):
         (studio / place / "presets").mkdir(parents=True)
         preset = (studio / "presets" / "quick.yaml").read_text()

@@ -78,7 +78,7 @@ def test_health_counts_what_is_there(studio):
     assert json.loads((studio.state / "health.json").read_text())["queue"] == health["queue"]
 
 
-def test_health_is_bad_when_the_last_scan_is_old_though_every_thread_lives(studio):  # 14, 50
+def test_health_is_bad_when_the_last_scan_is_old_though_every_thread_lives(studio):
     studio.start()
     studio.now = Instant.now()
     studio.round()
@@ -89,7 +89,7 @@ def test_health_is_bad_when_the_last_scan_is_old_though_every_thread_lives(studi
     assert not health["healthy"]
 
 
-def test_watcher_that_died_is_started_again_and_scans_go_on(studio):  # 14
+def test_watcher_that_died_is_started_again_and_scans_go_on(studio):
     studio.start()
     studio.round()
     for emitter in studio.daemon._watcher._observer.emitters:
@@ -101,7 +101,7 @@ def test_watcher_that_died_is_started_again_and_scans_go_on(studio):  # 14
     assert studio.daemon.health()["watcher_alive"]
 
 
-def test_inbox_without_a_watcher_is_scanned_all_the_same(studio, monkeypatch):  # 14
+def test_inbox_without_a_watcher_is_scanned_all_the_same(studio, monkeypatch):
     """Model of a machine whose inotify instances are used up."""
 
     def refuse(self, *_, **__):
@@ -137,9 +137,9 @@ def test_folders_beyond_the_watch_limit_are_counted_and_told(tmp_path, monkeypat
     assert whole is None
 
 
-def test_lost_events_are_found_by_the_next_scan(studio, monkeypatch):  # 13
+def test_lost_events_are_found_by_the_next_scan(studio, monkeypatch):
     """Model of IN_Q_OVERFLOW: no event ever arrives."""
-    monkeypatch.setattr("hotfolder.daemon.Daemon._ring", lambda self: None)
+    monkeypatch.setattr("hotfolder.daemon.Daemon._on_file_event", lambda self: None)
     studio.start()
     studio.daemon.journal.set_setting("paused", "test")
     for number in range(300):
@@ -150,7 +150,7 @@ def test_lost_events_are_found_by_the_next_scan(studio, monkeypatch):  # 13
 
 
 @pytest.mark.slow
-def test_burst_of_ten_thousand_files_is_found_whole(tmp_path):  # 13
+def test_burst_of_ten_thousand_files_is_found_whole(tmp_path):
     studio = Studio(tmp_path, settings_of(settle_s=1)).start()
     studio.daemon.journal.set_setting("paused", "test")
     for number in range(10_000):
@@ -162,7 +162,7 @@ def test_burst_of_ten_thousand_files_is_found_whole(tmp_path):  # 13
     assert states["settled"] == 10_000
 
 
-# -- the endpoint --------------------------------------------------------------------------------
+# -- the HTTP server --------------------------------------------------------------------------------
 
 
 def test_endpoint_tells_health_and_metrics(tmp_path):
@@ -197,9 +197,9 @@ def test_every_metric_has_help_and_type_and_a_number(studio):
 
 
 def test_endpoint_asks_for_its_token():
-    endpoint = HealthServer(HttpSettings(port=0, token=TOKEN), lambda: {"healthy": True})
-    codes = [get(f"{endpoint.url}/health", token)[0] for token in (None, "wrong", TOKEN)]
-    endpoint.close()
+    server = HealthServer(HttpSettings(port=0, token=TOKEN), lambda: {"healthy": True})
+    codes = [get(f"{server.url}/health", token)[0] for token in (None, "wrong", TOKEN)]
+    server.close()
     assert codes == [401, 401, 200]
 
 
@@ -213,7 +213,7 @@ def test_endpoint_beyond_loopback_needs_a_token(host):
 # -- settings ------------------------------------------------------------------------------------
 
 
-def test_settings_errors_name_line_and_column(tmp_path):  # 48
+def test_settings_errors_name_line_and_column(tmp_path):
     path = tmp_path / "watch.yaml"
     path.write_text("scan_s: 1.5\nsettle: 3\nretry:\n  attempts: none\n")
     with pytest.raises(StemwrightError) as caught:
@@ -228,7 +228,7 @@ def test_missing_settings_file_is_told(tmp_path):
         load_settings(tmp_path / "none.yaml")
 
 
-def test_bad_edit_keeps_the_old_settings_and_says_where(tmp_path):  # 48
+def test_bad_edit_keeps_the_old_settings_and_says_where(tmp_path):
     path = tmp_path / "watch.yaml"
     path.write_text("scan_s: 0.1\nsettle_s: 0.15\n")
     studio = Studio(tmp_path, load_settings(path)).start(settings_file=path)

@@ -56,7 +56,7 @@ def test_seen_file_cannot_be_claimed(journal, now):
     assert claim(journal, now) is None
 
 
-def test_many_processes_claim_every_job_exactly_once(journal, now, tmp_path):  # 21
+def test_many_processes_claim_every_job_exactly_once(journal, now, tmp_path):
     add(journal, now, *(f"{n}" for n in range(60)))
     program = (
         "import sys\nfrom pathlib import Path\n"
@@ -80,7 +80,7 @@ def test_many_processes_claim_every_job_exactly_once(journal, now, tmp_path):  #
 
 
 @pytest.mark.parametrize("state", RUNNING)
-def test_lease_that_ran_out_is_taken_over_and_its_holder_finds_out(journal, now, state):  # 22
+def test_lease_that_ran_out_is_taken_over_and_its_holder_finds_out(journal, now, state):
     [job] = add(journal, now, "a")
     held = journal.advance(claim(journal, now, "first"), state, now)
     assert claim(journal, now.later(LEASE_S - 1), "second") is None
@@ -110,7 +110,7 @@ def test_lease_from_before_a_reboot_is_over(journal, now):
     assert claim(journal, rebooted, "second").owner == "second"
 
 
-def test_calendar_that_jumps_back_does_not_hold_a_retry_for_ever(journal, now):  # 5
+def test_calendar_that_jumps_back_does_not_hold_a_retry_for_ever(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
     journal.advance(job, State.RETRY_AT, now, owner=None, due_at=now.wall_s + 60)
@@ -152,7 +152,7 @@ def test_names_that_are_no_text_are_kept(journal, now):
     assert told.reason.startswith("cannot read caf")
 
 
-def test_every_transition_may_happen_twice(journal, now):  # 24
+def test_every_transition_may_happen_twice(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
     for state in (*RUNNING, State.DONE):
@@ -253,7 +253,7 @@ def damage(path, rng):
 @pytest.mark.parametrize(
     "how", ["scrambled", *(pytest.param(how, marks=pytest.mark.slow) for how in REPLACED)]
 )
-def test_lost_journal_is_rebuilt_from_the_folders(tmp_path, how):  # 23
+def test_lost_journal_is_rebuilt_from_the_folders(tmp_path, how):
     studio = Studio(tmp_path, lease_s=1.0).start()
     studio.drop("good.wav", seed=1)
     studio.drop("broken.wav").write_bytes(b"text")
@@ -286,7 +286,7 @@ def test_lost_journal_is_rebuilt_from_the_folders(tmp_path, how):  # 23
     assert len(segments) == len(set(segments)), "segments were searched twice"
 
 
-def test_journal_damaged_while_the_daemon_runs_is_replaced(tmp_path):  # 23
+def test_journal_damaged_while_the_daemon_runs_is_replaced(tmp_path):
     studio = Studio(tmp_path, lease_s=1.0).start()
     studio.drop("good.wav", seed=1)
     studio.work_off()

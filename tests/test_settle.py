@@ -48,7 +48,7 @@ def test_one_look_is_not_enough_however_long_ago():
     assert tracker.look(file, now.later(0.1)).quiet == file
 
 
-def test_slow_copy_waits_until_the_last_byte(studio):  # 1
+def test_slow_copy_waits_until_the_last_byte(studio):
     content = mix_bytes(frames=4000)
     path = studio.root / "inbox" / "song.wav"
     for end in range(0, len(content), 1000):
@@ -60,7 +60,7 @@ def test_slow_copy_waits_until_the_last_byte(studio):  # 1
     assert state_of(studio) == "settled"
 
 
-def test_copy_paused_longer_than_the_settling_time_waits_by_its_header(studio):  # 2
+def test_copy_paused_longer_than_the_settling_time_waits_by_its_header(studio):
     content = mix_bytes(frames=4000)
     path = studio.root / "inbox" / "song.wav"
     path.write_bytes(content[:3000])
@@ -75,7 +75,7 @@ def test_copy_paused_longer_than_the_settling_time_waits_by_its_header(studio): 
     assert state_of(studio) == "settled"
 
 
-def test_preallocated_file_waits_while_its_writer_has_it_open(studio):  # 3
+def test_preallocated_file_waits_while_its_writer_has_it_open(studio):
     content = mix_bytes(frames=4000)
     path = studio.root / "inbox" / "song.wav"
     with path.open("wb") as file:
@@ -92,7 +92,7 @@ def test_preallocated_file_waits_while_its_writer_has_it_open(studio):  # 3
     assert state_of(studio) == "settled"
 
 
-def test_preserved_modification_time_settles_nothing(studio):  # 4
+def test_preserved_modification_time_settles_nothing(studio):
     path = studio.drop("song.wav")
     studio.round()
     studio.round(SETTLE_S - 1)
@@ -105,14 +105,14 @@ def test_preserved_modification_time_settles_nothing(studio):  # 4
 
 
 @pytest.mark.parametrize("mtime", [4_000_000_000, 0])
-def test_modification_time_in_the_future_or_past_does_not_matter(studio, mtime):  # 5
+def test_modification_time_in_the_future_or_past_does_not_matter(studio, mtime):
     os.utime(studio.drop("song.wav"), (mtime, mtime))
     studio.settle()
     assert state_of(studio) == "settled"
 
 
 @pytest.mark.parametrize("jump_s", [-86_400, 86_400])
-def test_jump_of_the_calendar_settles_nothing(studio, jump_s):  # 5
+def test_jump_of_the_calendar_settles_nothing(studio, jump_s):
     studio.drop("song.wav")
     studio.round()
     studio.now = Instant(studio.now.wall_s + jump_s, studio.now.steady_s)
@@ -122,7 +122,7 @@ def test_jump_of_the_calendar_settles_nothing(studio, jump_s):  # 5
     assert state_of(studio) == "settled"
 
 
-def test_file_renamed_in_settles_like_any_other(studio, tmp_path):  # 6
+def test_file_renamed_in_settles_like_any_other(studio, tmp_path):
     outside = make_mix(tmp_path / "outside.wav")
     outside.rename(studio.root / "inbox" / "song.wav")
     studio.settle()
@@ -138,7 +138,7 @@ def test_file_renamed_in_settles_like_any_other(studio, tmp_path):  # 6
         "song.wav.download", "song.wav.sb-1a2b3c4d-AbCdEf", "song.wav~",
     ],
 )  # fmt: skip
-def test_temporary_names_are_ignored_until_the_final_rename(tmp_path, temporary):  # 7
+def test_temporary_names_are_ignored_until_the_final_rename(tmp_path, temporary):
     studio = Studio(tmp_path, settings_of(settle_s=SETTLE_S)).start()
     path = studio.drop(temporary)
     studio.settle()
@@ -153,7 +153,7 @@ def test_temporary_names_are_ignored_until_the_final_rename(tmp_path, temporary)
     assert after == {"song.wav": "settled"}
 
 
-def test_partial_file_that_lay_there_at_the_start_settles_as_well(tmp_path):  # 8
+def test_partial_file_that_lay_there_at_the_start_settles_as_well(tmp_path):
     path = tmp_path / "root" / "inbox" / "song.wav"
     path.parent.mkdir(parents=True)
     path.write_bytes(mix_bytes(frames=4000)[:500])
@@ -165,7 +165,7 @@ def test_partial_file_that_lay_there_at_the_start_settles_as_well(tmp_path):  # 
     assert code == "incomplete"
 
 
-def test_file_rewritten_while_it_waits_in_the_queue_settles_again_for_twice_as_long(studio):  # 9
+def test_file_rewritten_while_it_waits_in_the_queue_settles_again_for_twice_as_long(studio):
     studio.drop("song.wav", seed=1)
     studio.settle()
     assert state_of(studio) == "settled"
@@ -188,7 +188,7 @@ def test_settling_time_doubles_to_a_limit():
     assert tracker.quiet_for("song.wav", now)[1] == LONGEST_FACTOR
 
 
-def test_file_taken_away_before_it_was_claimed_is_no_job(studio):  # 11
+def test_file_taken_away_before_it_was_claimed_is_no_job(studio):
     path = studio.drop("song.wav")
     studio.settle()
     path.unlink()
@@ -196,7 +196,7 @@ def test_file_taken_away_before_it_was_claimed_is_no_job(studio):  # 11
     assert studio.states() == {}
 
 
-def test_file_taken_away_while_no_daemon_ran_is_no_job(tmp_path):  # 11
+def test_file_taken_away_while_no_daemon_ran_is_no_job(tmp_path):
     studio = Studio(tmp_path, settings_of(settle_s=SETTLE_S)).start()
     path = studio.drop("song.wav")
     studio.round()
@@ -252,7 +252,7 @@ def test_header_that_promises_more_than_is_there_is_noticed(tmp_path, kind):
     assert why_unready(path) is None
 
 
-def test_streamed_header_without_a_length_is_taken_as_it_is(tmp_path):  # 37
+def test_streamed_header_without_a_length_is_taken_as_it_is(tmp_path):
     path = tmp_path / "song.wav"
     path.write_bytes(b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(100))
     assert why_unready(path) is None
@@ -268,7 +268,7 @@ def test_asking_whether_a_file_is_open_does_not_disturb_its_next_writer(tmp_path
             assert why_unready(path).code == "busy", turn
 
 
-def test_inventory_sees_ten_thousand_files_quickly(tmp_path):  # 13
+def test_inventory_sees_ten_thousand_files_quickly(tmp_path):
     for number in range(10_000):
         (tmp_path / f"{number}.wav").touch()
     settings = HotFolderSettings()

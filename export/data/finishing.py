@@ -1,7 +1,7 @@
 """What a mixing engineer does to a stem: takes become what finished mixes are made of.
 
 A bass in a mix is dark and steady, a voice has lost its rumble, drums have gained weight. Takes
-and renders have not been through that desk. So the long-term spectrum of an excerpt is drawn
+and renders have not been through that mixing. So the long-term spectrum of an excerpt is drawn
 towards the one that finished stems have, by a random share of the way.
 """
 

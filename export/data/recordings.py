@@ -29,7 +29,7 @@ class Origin(BaseModel):
 
     `weight` multiplies how often the source is drawn; what is `held_out` is never trained on,
     neither for validation: it is kept for judging. What is `finished` are stems of mixes, not
-    takes: they have been at a mixing desk.
+    takes: they are mixed already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

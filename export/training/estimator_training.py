@@ -66,7 +66,7 @@ class RandomMixes:
     `bins` is the number of STFT bins in each band: wide bands average their cross terms away.
 
     Finished mixes are balanced: their stems' levels differ by a few decibels, whatever the
-    takes' levels were. The parts of one many-part head share a bus at the mixing desk, since
+    takes' levels were. The parts of one many-part head share a bus, since
     all of `other` together is about as loud as the bass.
     """
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..settings import HotFolderSettings
 
-REHEARSAL_S = 12.0
+PROBE_S = 12.0
 RATE_HZ = 44_100
 
 # One child reads all headers: a damaged file may take a decoder down with it, but not us.
@@ -55,18 +55,18 @@ def measured_rtf(preset_name: str, settings: HotFolderSettings) -> float:
         prior_folders=tuple(Path(folder) for folder in worker.prior_folders),
     )
     with tempfile.TemporaryDirectory() as name:
-        mix = Path(name) / "rehearsal.wav"
+        mix = Path(name) / "probe.wav"
         _write_noise(mix)
         began_s = time.monotonic()
         render(mix, Path(name) / "set", load_preset(preset_name), options)
-        return (time.monotonic() - began_s) / REHEARSAL_S
+        return (time.monotonic() - began_s) / PROBE_S
 
 
 def _write_noise(path: Path) -> None:
     """Two channels of quiet noise: no silence that a search could skip."""
     import numpy as np
 
-    noise = np.random.default_rng(0).normal(0, 3000, (int(REHEARSAL_S * RATE_HZ), 2))
+    noise = np.random.default_rng(0).normal(0, 3000, (int(PROBE_S * RATE_HZ), 2))
     with wave.open(str(path), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
