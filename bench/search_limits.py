@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from engine import Device, Prior, find_prior, read_bundle
 from engine.separation.separator import BATCH, WINDOW
+from export.models.features import Features
 from export.models.flow import Flow, FlowConfig
 from export.models.flow_graphs import FlowEmitter, round_weights
-from export.training.flow_training import Features
 from speed_trials import STEMS, median_s
 
 PEAK_SIZE = 1024

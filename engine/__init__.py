@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-ENGINE_VERSION = "0.1.0"
+from .version import ENGINE_VERSION
 
 if TYPE_CHECKING:
     from .audio.layout import channel_groups
-    from .audio.loudness import Loudness, LoudnessMeter, measure_loudness
+    from .audio.loudness import Loudness, LoudnessMeter
     from .audio.metadata import metadata_for, naming_fields
     from .audio.null import measure_null
     from .audio.reading import MixReader, probe, verify_mix
@@ -88,7 +88,6 @@ __all__ = [
     "load_manifest",
     "log_band_plan",
     "make_session",
-    "measure_loudness",
     "measure_null",
     "metadata_for",
     "naming_fields",
@@ -132,7 +131,7 @@ _MODULES = {
     "separation.estimate": ("encoder_path",),
     "evaluation.cross_likelihood": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
     "audio.layout": ("channel_groups",),
-    "audio.loudness": ("Loudness", "LoudnessMeter", "measure_loudness"),
+    "audio.loudness": ("Loudness", "LoudnessMeter"),
     "stems.manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),
     "audio.metadata": ("metadata_for", "naming_fields"),
     "stems.naming": ("PE_TEMPLATE", "NameTemplate", "render_name"),

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import ENGINE_VERSION
 from .model.prior import list_priors, prior_folders
 from .model.sessions import Device, usable_cores
+from .version import ENGINE_VERSION
 
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pedalboard", "soundfile", "soxr"),

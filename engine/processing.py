@@ -11,7 +11,6 @@ from pathlib import Path
 
 from presets import RESIDUAL, Preset, StemwrightError, load_preset
 
-from . import ENGINE_VERSION
 from .audio.metadata import naming_fields
 from .audio.reading import probe
 from .plugins.rack import PluginRack
@@ -19,6 +18,7 @@ from .stems.manifest import Levels
 from .stems.naming import NameTemplate
 from .stems.publish import publishing
 from .stems.wet import WetReport, process_set
+from .version import ENGINE_VERSION
 
 REPORT_NAME = "processing.json"
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
-from . import ENGINE_VERSION
 from .audio.layout import channel_groups
 from .audio.metadata import naming_fields
 from .audio.reading import MixFacts, probe, verify_mix
@@ -35,7 +34,7 @@ from .plugins.chain import check_chains
 from .plugins.rack import PluginRack
 from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
-from .separation.search import SearchPlan
+from .separation.search_plan import SearchPlan
 from .separation.separator import Interrupted, SearchHooks, SearchReport, SeparationPlan, Separator
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
 from .stems.naming import NameTemplate, render_name
@@ -43,6 +42,7 @@ from .stems.publish import publishing
 from .stems.scratch import StemScratch
 from .stems.stem_set import OutputFormat, SetReport, write_set
 from .stems.wet import WetReport, process_set
+from .version import ENGINE_VERSION
 
 if TYPE_CHECKING:
     from presets import Preset

@@ -28,9 +28,10 @@ from engine import (
 from presets import StemwrightError
 
 from .models.estimator import TrainedEncoder, TrainedHead
+from .models.features import Features
 from .models.flow import Flow
 from .models.flow_graphs import LABEL, LEAST_SUM, emit_graphs
-from .training.flow_training import Features, Run
+from .training.flow_training import Run
 
 Float = NDArray[np.float32]
 

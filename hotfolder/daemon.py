@@ -18,7 +18,6 @@ from typing import Any
 
 from presets import StemwrightError
 
-from . import service
 from .atomic import write_whole
 from .clock import Instant
 from .health import Vitals, free_bytes, health_of
@@ -30,6 +29,7 @@ from .job_files import HotFolderFiles
 from .logs import log_event
 from .recovery import Adopter, move_journal_aside, open_journal, sweep, tidy
 from .root import Root, insist_on_local
+from .service import notify
 from .settings import HotFolderSettings, load_settings
 from .watcher import Watcher
 from .worker_pool import LEASE_S, WorkerPool
@@ -115,13 +115,13 @@ class Daemon:
         while True:
             wait_s = self._safe_loop(Instant.now())
             if not ready and self.intake.scanned is not None:
-                ready = service.notify("READY=1", f"MAINPID={os.getpid()}")
-            service.notify("WATCHDOG=1", f"STATUS={self._status_line()}")
+                ready = notify("READY=1", f"MAINPID={os.getpid()}")
+            notify("WATCHDOG=1", f"STATUS={self._status_line()}")
             if self._is_over(once):
                 break
             self._wake.wait(wait_s)
             self._wake.clear()
-        service.notify("STOPPING=1")
+        notify("STOPPING=1")
         return int(once and self.journal.failures_since(self._started.wall_s, final=True) > 0)
 
     def stop(self) -> None:

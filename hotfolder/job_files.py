@@ -1,4 +1,5 @@
-"""Where a hot folder's files lie at each step: in the inbox, in work, in done or failed.
+"""Where files lie at each step of a job, by a protocol and its two ways: a hot folder's originals
+move from the inbox through work to done or failed, a catalogue's stay where they are.
 
 The journal says what is to be so; this module makes it so, and may be asked again after a crash.
 """
@@ -15,6 +16,8 @@ import stat
 import time
 from pathlib import Path
 from typing import Any, Protocol
+
+from presets import StemwrightError
 
 from .atomic import move_new, sync_folder, write_whole
 from .clock import Instant, date_folder, iso_time
@@ -72,7 +75,7 @@ class JobFiles(Protocol):
 
 
 class HotFolderFiles:
-    """A files that moves: inbox -> work/<job> -> done/<date> or failed/<date>."""
+    """Job files that move: inbox -> work/<job> -> done/<date> or failed/<date>."""
 
     def __init__(self, root: Root, number: str) -> None:
         self.root = root
@@ -176,6 +179,43 @@ class HotFolderFiles:
         }
         write_whole(folder / TICKET, json.dumps(ticket, indent=2) + "\n")
         sync_folder(self.root.work)
+
+
+class CatalogueFiles:
+    """Job files that leave originals where they are; sets appear below one folder."""
+
+    def __init__(self, out: Path, names: dict[Path, Path]) -> None:
+        self.out = out
+        self._names = names
+
+    def bring_in(self, job: Job) -> Path:
+        """The mix is read where it lies."""
+        if not job.source.is_file():
+            raise StemwrightError("mix-missing", f"{job.source}: no such file any more.")
+        return job.source
+
+    def workspace(self, job: Job) -> Path:
+        """Checkpoints lie beside the sets, hidden."""
+        folder = self.out / ".work" / job.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def destination(self, job: Job, number: int) -> Path:
+        """`OUT/<artist - title>`, or the file's name, numbered from the second version on."""
+        place = self.out / self._names.get(job.source, Path(safe_name(job.source.stem)))
+        return place.with_name(numbered(place.name, number))
+
+    def disks(self) -> list[Path]:
+        """Sets and checkpoints share a disk."""
+        return [self.out]
+
+    def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
+        """Originals stay."""
+        return None
+
+    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+        """Only the checkpoints are cleared away."""
+        shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
 
 
 def reason_path(filed: Path) -> Path:

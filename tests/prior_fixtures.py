@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from engine import FrontEndCard, Source, log_band_plan
-from engine.separation.search import SearchPlan
+from engine.separation.search_plan import SearchPlan
 from export.bundle import write_bundle
 from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
+from export.models.features import Features
 from export.models.flow import Flow, FlowConfig
-from export.training.flow_training import Features, Run, TrainSettings
+from export.training.flow_training import Run, TrainSettings
 
 BANDS = 16
 CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=2, kernel=3)

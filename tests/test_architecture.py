@@ -15,6 +15,24 @@ MAY_IMPORT = {
     "export": {"engine", "presets"},
 }
 ROOMS = set(MAY_IMPORT)
+# The rooms of each package, the ground first; whoever stands in a row may import from the rows
+# below it alone. "*" are the package's own modules, "." is its front door.
+LAYERS = {
+    "presets": [{"*"}, {"."}],
+    "engine": [
+        {"version"},
+        {"audio"},
+        {"model"},
+        {"separation", "plugins", "separators", "voices"},
+        {"stems"},
+        {"evaluation"},
+        {"*"},
+        {"cli"},
+        {"."},
+    ],
+    "hotfolder": [{"*"}, {"catalogue"}, {"commands"}, {"."}],
+    "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"commands"}, {"."}],
+}
 SOURCES = [path for room in sorted(ROOMS) for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -38,6 +56,49 @@ def test_imports_follow_the_arrows(path):
             assert module == head, f"{module}: other rooms are entered by the front door"
         if head in ("torch", "onnx"):
             assert room == "export", f"{head} outside export"
+
+
+def relative_imports(path):
+    """The modules that a file imports by a relative import, as files: a name behind a package's
+    door counts as the door, a module by its own name as itself."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+        for alias in node.names:
+            places = (base / f"{alias.name}.py", base / alias.name / "__init__.py",
+                      base.with_suffix(".py"), base / "__init__.py")  # fmt: skip
+            yield next(place for place in places if place.is_file())
+
+
+def row_of(path):
+    """The number of a file's row among the layers of its package, and its room."""
+    package, *inside = path.relative_to(ROOT).with_suffix("").parts
+    room = "." if inside == ["__init__"] else inside[0]
+    rows = {name: number for number, row in enumerate(LAYERS[package]) for name in row}
+    if room not in rows:
+        assert len(inside) == 1, f"{package}/{room} is a new room: say in LAYERS where it stands"
+        room = "*"
+    return rows[room], room
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_imports_go_down_the_layers(path):
+    row, room = row_of(path)
+    for imported_path in relative_imports(path):
+        below, other = row_of(imported_path)
+        assert below < row or other == room, (
+            f"{path.relative_to(ROOT)} imports {imported_path.relative_to(ROOT)}, which does not "
+            "stand below it"
+        )
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    uses = {path: set(relative_imports(path)) for path in SOURCES}
+    while leaves := [path for path, used in uses.items() if not used & uses.keys()]:
+        for path in leaves:
+            del uses[path]
+    assert not uses, f"in circles, or above one: {sorted(str(p.relative_to(ROOT)) for p in uses)}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")

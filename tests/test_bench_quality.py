@@ -11,8 +11,9 @@ import nmf
 import quality
 from engine.separation.search import divergence
 from export.bundle import write_bundle
+from export.models.features import Features
 from export.models.flow import FlowConfig
-from export.training.flow_training import Features, Run, TrainSettings
+from export.training.flow_training import Run, TrainSettings
 from multitracks import Song
 from presets import load_preset
 from prior_fixtures import random_flow

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 import stemwright
 from engine import Device, Prior
 from engine.separation.device_adam import GRAPHS, descend_on_device
-from engine.separation.search import Adam, SearchTask
+from engine.separation.search import Adam
+from engine.separation.search_plan import SearchTask
 from export.models.device_graphs import device_graphs
 from hotfolder.settings import WorkerSettings
 from presets import StemwrightError

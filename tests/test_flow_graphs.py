@@ -6,9 +6,9 @@ import pytest
 
 from engine import Device, make_session
 from export.bundle import parity, self_test_vectors, torch_reference
+from export.models.features import Features
 from export.models.flow import FlowConfig
 from export.models.flow_graphs import emit_graphs
-from export.training.flow_training import Features
 from prior_fixtures import make_features, make_vectors, random_flow
 
 PARITY = 1e-4  # relative

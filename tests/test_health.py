@@ -162,7 +162,7 @@ def test_burst_of_ten_thousand_files_is_found_whole(tmp_path):
     assert states["settled"] == 10_000
 
 
-# -- the HTTP server --------------------------------------------------------------------------------
+# -- the HTTP server -----------------------------------------------------------------------------
 
 
 def test_endpoint_tells_health_and_metrics(tmp_path):

@@ -17,7 +17,8 @@ import export.training.runs
 import stemwright
 from engine import Device, Prior, make_session, open_priors, read_bundle
 from engine.separation.device_adam import descend_on_device
-from engine.separation.search import SearchTask, search
+from engine.separation.search import search
+from engine.separation.search_plan import SearchTask
 from export.bundle import parity, torch_reference
 from export.data.augmentation import DRY
 from export.data.corpus import Clip, Corpus

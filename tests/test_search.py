@@ -7,7 +7,8 @@ import pytest
 
 from engine import Device, Prior
 from engine.separation.masks import MaskPlan, combine, level
-from engine.separation.search import SearchPlan, divergence, search
+from engine.separation.search import divergence, search
+from engine.separation.search_plan import SearchPlan
 from prior_fixtures import search_plan
 
 FAITHFUL = search_plan(steps=150, learning_rate=0.01, exact=True)

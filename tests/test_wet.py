@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import soxr
 
-from engine.audio.loudness import measure_loudness
+from engine.audio.reading import verify_mix
 from engine.plugins.chain import Shape, chained
 from engine.plugins.rack import PluginRack
 from engine.stems.naming import NameTemplate
@@ -158,7 +158,7 @@ def test_loudness_target_is_met_with_one_gain(wet_set):
     wet = wet_set.run(audio, preset({"a": {}, "b": {}}, loudness={"target_lufs": -23}))
     total = sum(wet.values())
     soundfile.write(wet_set.folder / "total.wav", total.T, RATE, subtype="DOUBLE")
-    assert measure_loudness(wet_set.folder / "total.wav").integrated_lufs == pytest.approx(
+    assert verify_mix(wet_set.folder / "total.wav").loudness.integrated_lufs == pytest.approx(
         -23, abs=METER_DB
     )
     gains = [np.vdot(wet[name], audio[name]) / np.vdot(audio[name], audio[name]) for name in wet]

@@ -6,7 +6,6 @@ import math
 from array import array
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -79,13 +78,6 @@ class LoudnessMeter:
             max_momentary_lufs=_lufs(max(momentary, default=0.0)),
             max_short_term_lufs=_lufs(max(short_term, default=0.0)),
         )
-
-
-def measure_loudness(path: Path) -> Loudness:
-    """Loudness of a whole file."""
-    from .reading import verify_mix
-
-    return verify_mix(path).loudness
 
 
 def decibels(amplitude: float) -> float:

@@ -20,7 +20,7 @@ from ..model.sessions import BoundSession, Device, make_session
 
 if TYPE_CHECKING:
     from ..model.prior import Prior
-    from .search import SearchTask
+    from .search_plan import SearchTask
 
 Float = NDArray[np.float32]
 

@@ -27,7 +27,8 @@ from ..model.frames import Synthesis, stream_frames, with_next
 from ..model.prior import Prior
 from ..model.spectrogram import FrontEnd, Stft
 from .masks import Estimator, MaskPlan, combine, level
-from .search import SearchPlan, SearchResult, divergence, search
+from .search import SearchResult, divergence, search
+from .search_plan import SearchPlan
 from .song_spectra import song_masks
 from .spatial import Shared, shared_out
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from ..training.flow_training import Features
+from .features import Features
 from .flow import LOG_SCALE_LIMIT, SPLIT, SQUEEZE, Flow, GlowBlock, WaveNet
 from .graph_writer import END, GraphWriter, Linear, array_of
 

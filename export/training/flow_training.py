@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.labelled import labels_of_rows
+from ..models.features import Features
 from ..models.flow import Flow, FlowConfig, noise
 from .checkpoint import load_checkpoint, save_checkpoint
 from .loop import learning_rate, training_loop
@@ -60,20 +61,6 @@ class TrainSettings:
     contrast_weight: float = 1.0
     margin: float = 0.5
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Features:
-    """The standardised features of a prior: x = (m ** compression - mean) / std per band."""
-
-    compression: float
-    mean: Float
-    std: Float
-
-    def apply(self, magnitudes: Float) -> Tensor:
-        """(batch, frames, bands) -> (batch, bands, frames)."""
-        x = (magnitudes**self.compression - self.mean) / self.std
-        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1), np.float32))
 
 
 def measure_features(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -19,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from presets import StemwrightError, load_preset
+from presets import load_preset
 
 from ..clock import Instant
-from ..filenames import numbered, safe_name
+from ..filenames import safe_name
 from ..holder_lock import HolderLock
 from ..job import FINAL, Job, State
+from ..job_files import CatalogueFiles
 from ..journal import Journal
 from ..logs import log_event
 from ..published import holds_work, work_key
@@ -34,43 +34,6 @@ from .listing import Catalogue, Row
 
 HOUSEKEEPING_S = 5.0
 MEMORY_SHARE = 0.8
-
-
-class CatalogueFiles:
-    """A files that leaves originals where they are; sets appear below one folder."""
-
-    def __init__(self, out: Path, names: dict[Path, Path]) -> None:
-        self.out = out
-        self._names = names
-
-    def bring_in(self, job: Job) -> Path:
-        """The mix is read where it lies."""
-        if not job.source.is_file():
-            raise StemwrightError("mix-missing", f"{job.source}: no such file any more.")
-        return job.source
-
-    def workspace(self, job: Job) -> Path:
-        """Checkpoints lie beside the sets, hidden."""
-        folder = self.out / ".work" / job.id
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def destination(self, job: Job, number: int) -> Path:
-        """`OUT/<artist - title>`, or the file's name, numbered from the second version on."""
-        place = self.out / self._names.get(job.source, Path(safe_name(job.source.stem)))
-        return place.with_name(numbered(place.name, number))
-
-    def disks(self) -> list[Path]:
-        """Sets and checkpoints share a disk."""
-        return [self.out]
-
-    def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
-        """Originals stay."""
-        return None
-
-    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
-        """Only the checkpoints are cleared away."""
-        shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
 
 
 @dataclass(frozen=True)
