@@ -25,7 +25,7 @@ LAYERS = {
         {"model"},
         {"separation", "plugins", "separators", "voices"},
         {"stems"},
-        {"evaluation"},
+        {"evaluation", "daw"},
         {"*"},
         {"cli"},
         {"."},
