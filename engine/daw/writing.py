@@ -9,9 +9,9 @@ from typing import Literal
 
 from presets import StemwrightError
 
-from .. import ENGINE_VERSION
 from ..stems.manifest import load_manifest
 from ..stems.naming import render_name
+from ..version import ENGINE_VERSION
 from .dawproject import write_dawproject
 from .live import live_devices
 from .reaper import write_reaper
