@@ -9,17 +9,16 @@ Exit codes: 0 done, 1 something the user can mend (one sentence says what), 2 wr
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
-import sys
-import tempfile
-import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from engine import ENGINE_VERSION, FILE, FOLDER, SEED, THREADS
+from engine.cli.endings import MENDABLE, tell_ending
 from engine.cli.mix_commands import doctor, null, separate
 from engine.cli.preset_commands import plugin, preset, process
 from engine.cli.prior_commands import prior
@@ -35,59 +34,66 @@ from hotfolder.commands import (
     verify,
     watch,
 )
-from presets import StemwrightError
+from presets import PrintableLines, is_loss, printable, say, speaking
 
 KITS = click.option(
     "--kits", type=FOLDER, help="Of Hydrogen drum kits, for computed songs of drums."
 )
 
 
+# Their work is on the disk, and their exit code says how it went: a report that nobody could read
+# takes nothing from it. What all others do is to print.
+WORKING = ("separate", "process", "watch", "batch", "prior")
+
+
+@contextlib.contextmanager
+def _printable_usage() -> Iterator[None]:
+    """What click says of wrong words repeats them."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:  # that is the help text, of many lines
+        raise
+    except click.UsageError as error:
+        raise click.UsageError(printable(error.format_message()), error.ctx) from error
+
+
 class Program(click.Group):
     """Turns exceptions into sentences and exit codes."""
+
+    verb = ""
+
+    def main(self, *args: Any, **given: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the program with outputs that cannot fail it."""
+        with speaking() as results:
+            try:
+                return super().main(*args, **given)
+            except SystemExit as ended:
+                if not ended.code and is_loss(results) and self.verb not in WORKING:
+                    raise SystemExit(MENDABLE) from None
+                raise
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run a verb."""
         try:
-            return super().invoke(ctx)
-        except StemwrightError as error:
-            click.echo(f"stemwright: {error}", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("stemwright: interrupted", err=True)
-            ctx.exit(130)
+            with _printable_usage():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
-        except BrokenPipeError:
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.filename is not None:
-                logging.getLogger(__name__).info("in full:", exc_info=True)
-                click.echo(f"stemwright: {_of_the_disk(error)}", err=True)
-                ctx.exit(1)
-            log = _bug_report()
-            click.echo(
-                f"stemwright: a bug of ours: {type(error).__name__}: {error}. Nothing was "
-                f"published; please report it with {log}.",
-                err=True,
-            )
-            ctx.exit(3)
+        except (Exception, KeyboardInterrupt) as error:
+            ctx.exit(tell_ending(error))
 
+    def make_context(self, *args: Any, **given: Any) -> click.Context:  # noqa: ANN401 - click's
+        """Parse the words before the verb."""
+        with _printable_usage():
+            return super().make_context(*args, **given)
 
-def _of_the_disk(error: OSError) -> str:
-    """What the system says of a file or folder: one that is not there, or not ours to change."""
-    return (
-        f"{os.fsdecode(error.filename)}: {error.strerror}. Does its folder exist, and may "
-        "you read and write there?"
-    )
-
-
-def _bug_report() -> Path:
-    """Leave the traceback where it can be pasted from."""
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="stemwright-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"stemwright {ENGINE_VERSION}\n{sys.argv!r}\n{traceback.format_exc()}")
-    return Path(file.name)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb, remembered."""
+        found = super().resolve_command(ctx, args)
+        self.verb = found[0] or ""
+        return found
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,7 +101,9 @@ def _bug_report() -> Path:
 @click.option("-v", "--verbose", is_flag=True, help="Log what happens.")
 def main(verbose: bool) -> None:
     """Separate finished mixes into stems with priors learned from isolated recordings."""
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableLines(logging.BASIC_FORMAT))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
 for command in (
@@ -153,8 +161,8 @@ def prior_train(
         last = head_steps if head else 0
         lines = train_prior(stem, recordings, run, against, steps, size, seed, threads, last)
     for line in lines:
-        click.echo(line)
-    click.echo(f"now: stemwright prior export {run} --out PRIORS/{name}.prior")
+        say(line)
+    say(f"now: stemwright prior export {run} --out PRIORS/{name}.prior")
 
 
 @prior.command("export")
@@ -165,7 +173,7 @@ def prior_export(run: Path, out: Path, heads: Path | None) -> None:
     """Write a run's last checkpoint as a bundle, after comparing ONNX Runtime with torch."""
     from export import export_prior
 
-    click.echo(export_prior(run, out, heads))
+    say(export_prior(run, out, heads))
 
 
 @prior.command("heads")
@@ -187,7 +195,7 @@ def prior_heads(
     from export import train_heads
 
     for line in train_heads(parts, heads, out, steps, seed, threads):
-        click.echo(line)
+        say(line)
 
 
 @prior.command("make")
@@ -211,7 +219,7 @@ def prior_make(
     from export import make_priors
 
     for line in make_priors(recipe, recordings, soundfonts, kits, out, priors, threads):
-        click.echo(line)
+        say(line)
 
 
 @prior.command("render")
@@ -239,7 +247,7 @@ def prior_render(
         written = procedural_corpus(out, stem, minutes, seed, kits)
     else:
         written = render_corpus(out, stem, minutes, seed, soundfonts)
-    click.echo(f"{len(written)} recordings in {out}")
+    say(f"{len(written)} recordings in {out}")
 
 
 if __name__ == "__main__":

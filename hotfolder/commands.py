@@ -5,7 +5,6 @@ Each opens its modules when it is called: `--help` stays instant.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from engine import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
-from presets import StemwrightError
+from presets import StemwrightError, complain, say, say_json
 
 if TYPE_CHECKING:
     from .admin import Admin
@@ -63,7 +62,7 @@ def watch(
     settings = load_settings(config) if config else HotFolderSettings()
     if dry_run:
         for line in preview(root, settings):
-            click.echo(line)
+            say(line)
         return
     log_to(sys.stderr)
     daemon = Daemon(root, state_folder(root, state), settings, settings_file=config, adopt=adopt)
@@ -83,10 +82,10 @@ def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -
     """Tell what a hot folder does: counts, work, waits, failures."""
     admin = _admin(_root_of(None, root), state, config)
     if as_json:
-        click.echo(json.dumps(admin.status()))
+        say_json(admin.status())
     else:
         for line in admin.status_lines():
-            click.echo(line)
+            say(line)
     admin.close()
 
 
@@ -102,7 +101,7 @@ def explain(
     for file in files:
         admin = _admin(_root_of(root, Path(file)), state, config)
         for sentence in admin.explain(file):
-            click.echo(sentence)
+            say(sentence)
         admin.close()
 
 
@@ -118,7 +117,7 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
     for file in files or (None,):
         admin = _admin(_root_of(root, Path(file or ".")), state, None)
         for job in admin.retry(file):
-            click.echo(f"{job.source}: will be tried again")
+            say(f"{job.source}: will be tried again")
         admin.close()
 
 
@@ -131,7 +130,7 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
     for file in files:
         admin = _admin(_root_of(root, Path(file)), state, None)
         for job in admin.forget(file):
-            click.echo(f"{job.source}: forgotten")
+            say(f"{job.source}: forgotten")
         admin.close()
 
 
@@ -206,7 +205,7 @@ def batch(
     )
     try:
         if dry_run:
-            click.echo(_forecast(run, preset))
+            say(_forecast(run, preset))
             return
         run.enter(retry_failed=retry_failed)
         finished = _on_cluster(run, cluster, gpu) if cluster else _here(run, as_json)
@@ -219,7 +218,7 @@ def batch(
 def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
     """Rows that cannot be worked on; with `strict` they end everything."""
     for problem in read.problems:
-        click.echo(f"stemwright: {problem}", err=True)
+        complain(f"stemwright: {problem}")
     if strict and read.problems:
         raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
 
@@ -264,19 +263,18 @@ def _report(run: Batch, as_json: bool) -> int:
     from .catalogue.report import write_reports
     from .catalogue.terminal import sentence
     from .clock import Instant
-    from .filenames import shown
     from .job import State
 
     now = Instant.now()
     failed = run.journal.in_state(State.QUARANTINED)
     for job in failed[:MOST_TOLD]:
-        click.echo(f"failed: {shown(job.source)}: {job.code}: {job.reason}", err=True)
+        complain(f"failed: {job.source}: {job.code}: {job.reason}")
     if len(failed) > MOST_TOLD:
-        click.echo(f"failed: {len(failed) - MOST_TOLD} more, see the report", err=True)
+        complain(f"failed: {len(failed) - MOST_TOLD} more, see the report")
     if not as_json:
-        click.echo(sentence(run.snapshot(now)), err=True)
+        complain(sentence(run.snapshot(now)))
     for path in write_reports(run.catalogue, run.journal, run.out, now):
-        click.echo(str(path), err=as_json)
+        (complain if as_json else say)(str(path))
     return len(failed) + len(run.catalogue.problems)
 
 
@@ -296,6 +294,6 @@ def verify(output: Path, mixes: tuple[Path, ...]) -> None:
         sets += 1
         wrong += not audit.is_sound
         verdict = "sound" if audit.is_sound else "; ".join(audit.problems)
-        click.echo(f"{audit.folder}: {verdict} (files: {audit.files}, null: {audit.null})")
-    click.echo(f"{sets} sets, {wrong} not sound")
+        say(f"{audit.folder}: {verdict} (files: {audit.files}, null: {audit.null})")
+    say(f"{sets} sets, {wrong} not sound")
     sys.exit(1 if wrong else 0)

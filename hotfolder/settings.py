@@ -118,12 +118,12 @@ def load_settings(path: Path) -> HotFolderSettings:
         sentence = f"{path}: cannot be read: {error.strerror}."
         raise StemwrightError("settings-invalid", sentence) from error
     except StemwrightError as error:
-        raise StemwrightError("settings-invalid", str(error)) from error
+        raise StemwrightError("settings-invalid", *error.lines) from error
     try:
         return HotFolderSettings.model_validate(document.data or {}, strict=True)
     except ValidationError as error:
-        sentence = describe_errors(error, document, HotFolderSettings)
-        raise StemwrightError("settings-invalid", sentence) from None
+        lines = describe_errors(error, document, HotFolderSettings)
+        raise StemwrightError("settings-invalid", *lines) from None
 
 
 def preset_of(source: Path, settings: HotFolderSettings, known: Mapping[str, str]) -> str:

@@ -180,7 +180,7 @@ class WorkerPool:
             mix = self.files.bring_in(job)
             facts = mix.lstat()
         except StemwrightError as error:
-            outcome = {"code": error.code, "reason": str(error)}
+            outcome = {"code": error.code, "reason": error.sentence}
             self._quarantine(job, outcome, "", now)
             return
         except RootLostError:

@@ -78,7 +78,7 @@ def failure_of(error: Exception) -> dict[str, Any]:
     if isinstance(error, StemwrightError):
         # the place was free when it was reserved: somebody else has published there meanwhile
         code = "output-taken" if error.code == "destination-exists" else error.code
-        return {"code": code, "reason": str(error), "transient": error.transient}
+        return {"code": code, "reason": error.sentence, "transient": error.transient}
     if isinstance(error, OSError):
         return _described(error)
     if isinstance(error, MemoryError):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import StemwrightError
 from .printable import printable
+from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
 
 if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
@@ -60,19 +61,25 @@ __all__ = [
     "Parallel",
     "Plugin",
     "Preset",
+    "PrintableLines",
     "ResidualSpec",
     "SearchSettings",
     "StemSpec",
     "StemwrightError",
+    "complain",
     "describe_errors",
     "explain",
     "find_preset",
+    "is_loss",
     "json_schema",
     "load_preset",
     "placed",
     "preset_names",
     "printable",
     "read_strict",
+    "say",
+    "say_json",
     "show",
+    "speaking",
     "suggestion",
 ]

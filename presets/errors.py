@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from .printable import printable
+
 
 class StemwrightError(Exception):
     """Something the user can mend: what, what was expected, what was got, what to do next.
 
-    `code` is a short kebab-case word that programs may rely on (`mix-truncated`).
+    `code` is a short kebab-case word that programs may rely on (`mix-truncated`). `lines` are the
+    sentences, one nearly always; names in them may come from anywhere, so they are printable.
     `transient` says that trying again later may help (disk full, share gone), which the
     hot folder uses to choose between another attempt and quarantine.
     """
 
-    def __init__(self, code: str, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, *lines: str, transient: bool = False) -> None:
+        self.lines = tuple(map(printable, lines))
+        super().__init__("\n".join(self.lines))
         self.code = code
         self.transient = transient
+
+    @property
+    def sentence(self) -> str:
+        """All in one line, where there is room for one only."""
+        return "; ".join(self.lines)

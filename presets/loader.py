@@ -32,7 +32,7 @@ def load_preset(name_or_path: str | Path) -> Preset:
     try:
         preset = Preset.model_validate(document.data, strict=True)
     except ValidationError as error:
-        raise _invalid(describe_errors(error, document, Preset)) from None
+        raise _invalid(*describe_errors(error, document, Preset)) from None
     _check_files(preset, document)
     return preset
 
@@ -98,7 +98,7 @@ def _parent(document: Document, file: Path, chain: tuple[Path, ...]) -> Document
         own_name = not is_path and file.stem == name and shipped.is_file()
         parent = shipped if own_name else find_preset(file.parent / name if is_path else name)
     except StemwrightError as error:
-        raise _invalid(f"{mark}: extends: {error}") from None
+        raise _invalid(f"{mark}: extends: {error.sentence}") from None
     ancestors = (*chain, file.resolve())
     if parent.resolve() in ancestors or len(ancestors) > MAX_EXTENDS:
         raise _invalid(f"{mark}: extends: '{name}' leads back to {file.name} or too far")
@@ -169,7 +169,7 @@ def _check_files(preset: Preset, document: Document) -> None:
                     at = (*step_path, key)
                     missing.append(f"{document.value_mark(at)}: {dotted(at)}: no file {file}")
     if missing:
-        raise _invalid("\n".join(missing))
+        raise _invalid(*missing)
 
 
 def _located(path: KeyPath, chain: tuple[Effect, ...]) -> list[tuple[KeyPath, Effect]]:
@@ -182,5 +182,5 @@ def _located(path: KeyPath, chain: tuple[Effect, ...]) -> list[tuple[KeyPath, Ef
     return found
 
 
-def _invalid(message: str) -> StemwrightError:
-    return StemwrightError("preset-invalid", message)
+def _invalid(*lines: str) -> StemwrightError:
+    return StemwrightError("preset-invalid", *lines)

@@ -39,7 +39,9 @@ _LIMITS = {
 _WITHOUT_VALUE = {"missing", "union_tag_not_found", "model_type", "dict_type", "value_error"}
 
 
-def describe_errors(error: ValidationError, document: Document, model: type[BaseModel]) -> str:
+def describe_errors(
+    error: ValidationError, document: Document, model: type[BaseModel]
+) -> list[str]:
     """One line for each error, in the order of the file."""
     found = sorted(
         (_described(detail, document, model) for detail in error.errors(include_url=False)),
@@ -48,7 +50,7 @@ def describe_errors(error: ValidationError, document: Document, model: type[Base
     lines = list(dict.fromkeys(f"{mark}: {text}" for mark, text in found))
     if len(lines) > MAX_MESSAGES:
         lines[MAX_MESSAGES:] = [f"... and {len(lines) - MAX_MESSAGES} more"]
-    return "\n".join(lines)
+    return lines
 
 
 def dotted(path: Path) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .effects import Effect, Parallel
+from .printable import printable
 from .schema import Preset
 from .search import TIERS
 
 
-def explain(preset: Preset) -> str:
+def explain(preset: Preset) -> list[str]:
     """What a preset does, one line for each step."""
-    head = [f"{preset.name}: {preset.title}".rstrip(": "), preset.description.strip()]
+    head = [f"{preset.name}: {preset.title}".rstrip(": "), " ".join(preset.description.split())]
     lines = [*filter(None, head), ""]
     for name, spec in preset.stems.items():
         label = f", label {spec.label}" if spec.label else ""
@@ -22,14 +23,18 @@ def explain(preset: Preset) -> str:
     lines += _chain_lines(preset.residual.chain)
     if preset.sum_chain:
         lines += ["sum of the wet stems, one more file", *_chain_lines(preset.sum_chain)]
-    return "\n".join([*lines, "", *_settings(preset)]) + "\n"
+    return [printable(line) for line in (*lines, "", *_settings(preset))]
 
 
 def show(preset: Preset) -> str:
     """The whole preset as YAML, with every default and everything inherited written out."""
     import yaml
 
-    return yaml.safe_dump(preset.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    data = preset.model_dump(mode="json")
+    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    if any(printable(line) != line for line in text.splitlines()):
+        return yaml.safe_dump(data, sort_keys=False)  # escapes, in YAML's own way
+    return text
 
 
 def json_schema() -> dict[str, Any]:

@@ -5,7 +5,6 @@ Each opens its modules when it is called: `--help` stays instant.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from presets import StemwrightError
+from presets import say, say_json
 
 from .arguments import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, THREADS, TIER
 
@@ -62,30 +61,27 @@ def separate(
         deadline_s=deadline,
     )
     renderer = Renderer(load_preset(preset), options)
-    if not _separate_each(mixes, output, renderer, as_json):
-        sys.exit(1)
+    sys.exit(_separate_each(mixes, output, renderer, as_json))
 
 
 def _separate_each(
     mixes: tuple[Path, ...], output: Path, renderer: Renderer, as_json: bool
-) -> bool:
-    """Separate and show one after the other; false when any failed, which stops no other."""
+) -> int:
+    """Separate and show one after the other; the exit code. One that fails stops no other."""
+    from .endings import one_of_many
     from .terminal import Screen
 
-    screen, good = Screen(quiet=as_json), True
+    screen, worst = Screen(quiet=as_json), 0
     for mix in mixes:
-        try:
+        with one_of_many() as codes:
             with screen.progress(mix) as progress:
                 folder, manifest = renderer.render_into(mix, output, progress)
-        except StemwrightError as error:
-            click.echo(f"stemwright: {error}", err=True)
-            good = False
-            continue
-        if as_json:
-            click.echo(json.dumps({"folder": str(folder), **manifest.model_dump(mode="json")}))
-        else:
-            screen.show(folder, manifest)
-    return good
+            if as_json:
+                say_json({"folder": str(folder), **manifest.model_dump(mode="json")})
+            else:
+                screen.show(folder, manifest)
+        worst = max([worst, *codes])
+    return worst
 
 
 @click.command()
@@ -98,7 +94,7 @@ def doctor(device: str, output: Path, as_json: bool) -> None:
 
     facts = examine(device, output)
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
     else:
         from .terminal import Screen
 
@@ -123,10 +119,10 @@ def null(
 
     report = measure_null(mix, stems, gain_db)
     if as_json:
-        click.echo(json.dumps(_null_facts(report)))
+        say_json(_null_facts(report))
     else:
         for line in _null_lines(report, mix, len(stems)):
-            click.echo(line)
+            say(line)
     if limit_dbfs is not None and report.null_dbfs > limit_dbfs:
         sys.exit(1)
 

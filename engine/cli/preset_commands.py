@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
 
-from presets import StemwrightError
+from presets import StemwrightError, complain, say, say_json
 
 from .arguments import FOLDER, NATURAL
 
@@ -39,7 +38,7 @@ def process(
         found = load_preset(preset)
         with PluginRack(timeout_s=found.plugin_timeout_s) as rack:
             report = process_stems(assign_stems(stems, found), found, output, rack, seed=seed)
-        click.echo(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+        say(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
         return
     wait = threading.Event()  # never set: ^C ends the watch
     with PluginRack() as rack:
@@ -50,9 +49,15 @@ def process(
                 rack.timeout_s = saved.plugin_timeout_s
                 files = assign_stems(stems, saved)
                 report = process_stems(files, saved, output, rack, replace=True, seed=seed)
-                click.echo(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+                say(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
             except StemwrightError as error:  # the engineer mends it and saves again
-                click.echo(str(error), err=True)
+                _complain_of(error)
+
+
+def _complain_of(error: StemwrightError) -> None:
+    """Its lines begin with file, line and column, which editors understand."""
+    for line in error.lines:
+        complain(line)
 
 
 @click.group(name="preset")
@@ -66,7 +71,7 @@ def preset_list() -> None:
     from presets import load_preset, preset_names
 
     for name in preset_names():
-        click.echo(f"{name:<16} {load_preset(name).title}")
+        say(f"{name:<16} {load_preset(name).title}")
 
 
 @preset.command(name="show")
@@ -75,7 +80,8 @@ def preset_show(name: str) -> None:
     """A preset with everything inherited and every default written out."""
     from presets import load_preset, show
 
-    click.echo(show(load_preset(name)), nl=False)
+    for line in show(load_preset(name)).splitlines():
+        say(line)
 
 
 @preset.command(name="explain")
@@ -84,7 +90,8 @@ def preset_explain(name: str) -> None:
     """What a preset does, step by step."""
     from presets import explain, load_preset
 
-    click.echo(explain(load_preset(name)), nl=False)
+    for line in explain(load_preset(name)):
+        say(line)
 
 
 @preset.command(name="check")
@@ -109,10 +116,10 @@ def preset_check(files: tuple[str, ...], rate: int, channels: int) -> None:
                     check_chains(found, rate, channels, rack)
                 except StemwrightError as error:
                     raise StemwrightError(error.code, placed(file, str(error))) from None
-            click.echo(f"{file}: good")
+            say(f"{file}: good")
         except StemwrightError as error:
             failed = True
-            click.echo(str(error), err=True)
+            _complain_of(error)
     if failed:
         sys.exit(1)
 
@@ -122,7 +129,7 @@ def preset_schema() -> None:
     """JSON Schema for editors that complete YAML."""
     from presets import json_schema
 
-    click.echo(json.dumps(json_schema(), indent=1))
+    say_json(json_schema(), indent=1)
 
 
 @click.group(name="plugin")
@@ -138,7 +145,7 @@ def plugin_list() -> None:
     catalogue = PluginCatalogue()
     for file in catalogue.files():
         note = "  in quarantine" if catalogue.store.is_quarantined(file) else ""
-        click.echo(f"{file.stem:<24} {file}{note}")
+        say(f"{file.stem:<24} {file}{note}")
 
 
 @plugin.command(name="inspect")
@@ -151,10 +158,10 @@ def plugin_inspect(name: str, as_json: bool) -> None:
     catalogue = PluginCatalogue()
     found = catalogue.inspect(catalogue.find(name))
     if as_json:
-        click.echo(json.dumps(found["plugins"], indent=1))
+        say_json(found["plugins"], indent=1)
         return
     for about in found["plugins"]:
-        click.echo(
+        say(
             f"{about['name']} {about['version']} ({about['maker']}), channels: "
             f"{', '.join(map(str, about['channels']))}, latency {about['latency']}"
         )
@@ -165,9 +172,7 @@ def plugin_inspect(name: str, as_json: bool) -> None:
                 if low_high
                 else ", ".join(map(str, parameter["values"] or ["true", "false"]))
             )
-            click.echo(
-                f"  {key:<24} {values} {parameter['units']} (default {parameter['default']})"
-            )
+            say(f"  {key:<24} {values} {parameter['units']} (default {parameter['default']})")
 
 
 @plugin.command(name="test")
@@ -190,13 +195,13 @@ def plugin_test(names: tuple[str, ...], timeout: float) -> None:
             for trial in try_plugin(catalogue, catalogue.find(name), timeout):
                 verdict = "; ".join(trial.problems) or "passed"
                 failed |= bool(trial.problems)
-                click.echo(
+                say(
                     f"{trial.name} {trial.version}: {verdict} (loaded in {trial.load_s:.2f} s, "
                     f"{trial.times_realtime:.0f} x real time, latency "
                     f"{trial.latency_samples}, {len(trial.groups)} instance(s) for stereo)"
                 )
         except StemwrightError as error:
             failed = True
-            click.echo(str(error), err=True)
+            _complain_of(error)
     if failed:
         sys.exit(1)

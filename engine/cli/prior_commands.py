@@ -5,11 +5,12 @@ Training needs torch, which lives in a room that this one does not know.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
 import click
+
+from presets import say, say_json
 
 from .arguments import FILE, NATURAL, PRIORS, SEED
 
@@ -31,10 +32,10 @@ def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
         card, _, sha256 = read_bundle(path)
         about = {"name": name, "stem": card.stem, "path": str(path), "sha256": sha256}
         if as_json:
-            click.echo(json.dumps({**about, "labels": card.labels}))
+            say_json({**about, "labels": card.labels})
         else:
             labels = f"  ({', '.join(card.labels)})" if card.labels else ""
-            click.echo(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")
+            say(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")
 
 
 @prior.command("show")
@@ -45,7 +46,7 @@ def prior_show(name: str, priors: tuple[Path, ...]) -> None:
     from ..model.bundle import read_bundle
     from ..model.prior import find_prior
 
-    click.echo(read_bundle(find_prior(name, priors))[0].model_dump_json(indent=1))
+    say_json(read_bundle(find_prior(name, priors))[0].model_dump(mode="json"), indent=1)
 
 
 @prior.command("verify")
@@ -61,7 +62,7 @@ def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) 
         opened = Prior(find_prior(name, priors), Device.parse(device))
         opened.verify()
         labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
-        click.echo(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
+        say(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
 
 
 @prior.command("judge")
@@ -103,10 +104,10 @@ def prior_judge(
         for stem, judged in opened.items():
             store_row(judged.path, judgement.row(stem), judged.label)
     if as_json:
-        click.echo(json.dumps(judgement.to_dict(), indent=1))
+        say_json(judgement.to_dict(), indent=1)
     else:
         for line in judgement.lines():
-            click.echo(line)
+            say(line)
     if not all(judgement.good(stem) for stem in judgement.stems):
         sys.exit(1)
 
@@ -135,4 +136,4 @@ def prior_sample(
 
     opened = Prior(find_prior(name, priors), Device.parse("cpu"), label)
     write_sample(opened, output, seconds, temperature, seed)
-    click.echo(f"{output}: {seconds:g} s of {opened.stem}")
+    say(f"{output}: {seconds:g} s of {opened.stem}")

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from presets import printable
+
 from ..options import Progress as Stage
 from ..stems.manifest import Manifest
 
@@ -20,10 +22,11 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.out = Console(highlight=False, soft_wrap=True)
+        # no markup: a title may hold [b] or :cd: and is shown as it is
+        self.out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
         if not self.out.is_terminal:  # in a pipe there is no width to keep to
             self.out.width = 250
-        self.err = Console(stderr=True, highlight=False)
+        self.err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @contextlib.contextmanager
     def progress(self, mix: Path) -> Iterator[Callable[[Stage], None]]:
@@ -37,7 +40,7 @@ class Screen:
             TextColumn("{task.fields[left]}"),
         )
         with Progress(*columns, console=self.err, transient=True) as bar:
-            task = bar.add_task("decoding", total=None, mix=mix.name, left="")
+            task = bar.add_task("decoding", total=None, mix=printable(mix.name), left="")
 
             def show(stage: Stage) -> None:
                 if stage.left_s is None:
@@ -63,28 +66,27 @@ class Screen:
         for file in manifest.files:
             loudness = file.loudness
             table.add_row(
-                file.stem,
+                printable(file.stem),
                 file.kind,
                 _db(loudness.integrated_lufs),
                 _db(loudness.true_peak_dbtp),
                 _db(loudness.sample_peak_dbfs),
-                file.path,
+                printable(file.path),
             )
         self.out.print(table)
-        self.out.print(f"null    {null_text(manifest)}", markup=False)
+        self._say(f"null    {null_text(manifest)}")
         for line in quality_lines(manifest):
-            self.out.print(line, markup=False)
+            self._say(line)
         seconds = sum(manifest.seconds.values())
         length = manifest.input.frames / manifest.input.sample_rate
-        self.out.print(
+        self._say(
             f"time    {seconds:.1f} s for {length:.1f} s of audio: real-time factor "
-            f"{seconds / length:.2f} on {manifest.provider['got']}",
-            markup=False,
+            f"{seconds / length:.2f} on {manifest.provider['got']}"
         )
         for word in manifest.degraded:
-            self.out.print(f"degraded: {word}", markup=False)
-        self.out.print(f"stems   {folder / 'dry'}", markup=False)
-        self.out.print(f"report  {folder / 'manifest.json'}", markup=False)
+            self._say(f"degraded: {word}")
+        self._say(f"stems   {folder / 'dry'}")
+        self._say(f"report  {folder / 'manifest.json'}")
 
     def show_facts(self, facts: dict[str, Any]) -> None:
         """Print nested facts, one a line; problems last and in red."""
@@ -92,20 +94,23 @@ class Screen:
             if name != "problems":
                 self._fact(name, value, 0)
         for problem in facts["problems"]:
-            self.out.print(f"problem: {problem}", style="red", markup=False)
+            self._say(f"problem: {problem}", style="red")
         if not facts["problems"]:
-            self.out.print("no problems found", style="green")
+            self._say("no problems found", style="green")
+
+    def _say(self, line: str, style: str | None = None) -> None:
+        self.out.print(printable(line), style=style)
 
     def _fact(self, name: str, value: Any, depth: int) -> None:  # noqa: ANN401
         lead = "  " * depth + f"{name:<18}"
         if isinstance(value, dict):
-            self.out.print(lead.rstrip(), markup=False)
+            self._say(lead.rstrip())
             for key, inner in value.items():
                 self._fact(key, inner, depth + 1)
         elif isinstance(value, list):
-            self.out.print(f"{lead}{', '.join(map(str, value)) or '-'}", markup=False)
+            self._say(f"{lead}{', '.join(map(str, value)) or '-'}")
         else:
-            self.out.print(f"{lead}{'-' if value is None else value}", markup=False)
+            self._say(f"{lead}{'-' if value is None else value}")
 
 
 def left_text(left_s: float) -> str:

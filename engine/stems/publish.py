@@ -21,6 +21,14 @@ TRANSIENT = {
 }
 
 
+_published: list[Path] = []
+
+
+def published_here() -> tuple[Path, ...]:
+    """What this process has published, for those who have to say so when it fails later."""
+    return tuple(_published)
+
+
 @contextlib.contextmanager
 def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
     """Give a hidden folder beside `destination` to write into; rename it at the end.
@@ -45,6 +53,7 @@ def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
                 "destination-exists", f"{destination} appeared while this set was being made."
             )
         partial.rename(destination)
+        _published.append(destination)
         sync(destination.parent)
     except OSError as error:
         raise _disk_error(destination, error) from error

@@ -62,7 +62,7 @@ def _verify_set(
     try:
         manifest = load_manifest(folder)
     except StemwrightError as error:
-        return SetAudit(folder, (str(error),), 0, "not measured")
+        return SetAudit(folder, error.lines, 0, "not measured")
     if listed_sha256 and content_sha256(folder / "manifest.json") != listed_sha256:
         problems.append(f"manifest.json is not the one that {STATUS_CSV} lists")
     for file in manifest.files:

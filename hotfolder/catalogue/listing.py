@@ -150,7 +150,7 @@ def _checked(
             rows.append(_row(number, entry, base, default, presets))
         except StemwrightError as error:
             shown_path = str(entry.get("path") or "")
-            problems.append(Problem(number, shown_path, error.code, str(error)))
+            problems.append(Problem(number, shown_path, error.code, error.sentence))
     rows, twins = _without_duplicates(rows)
     problems = sorted([*problems, *twins], key=lambda problem: problem.row)
     return Catalogue(tuple(rows), tuple(problems))
@@ -216,11 +216,11 @@ class _Presets:
             preset = load_preset(name)
         except StemwrightError as error:
             hint = suggestion(name, preset_names())
-            return StemwrightError("preset-unknown", str(error) + hint)
+            return StemwrightError("preset-unknown", error.sentence + hint)
         try:
             preset.search.resolved(self._tier)
         except StemwrightError as error:
-            return StemwrightError(error.code, f"preset {name}: {error}")
+            return StemwrightError(error.code, f"preset {name}: {error.sentence}")
         return None
 
 

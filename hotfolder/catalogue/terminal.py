@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from dataclasses import asdict
 from types import TracebackType
+
+from presets import complain, say_json
 
 from .batch import Snapshot
 
@@ -57,8 +57,10 @@ class BatchScreen:
         if news:
             self._last, self._told_s = counts, now_s
             rtf = {"rtf": snapshot.rtf}
-            line = json.dumps(asdict(snapshot) | rtf) if self._as_json else sentence(snapshot)
-            print(line, file=sys.stdout if self._as_json else sys.stderr, flush=True)
+            if self._as_json:
+                say_json(asdict(snapshot) | rtf)
+            else:
+                complain(sentence(snapshot))
 
 
 def sentence(snapshot: Snapshot) -> str:

@@ -1,0 +1,93 @@
+"""How a verb ends when something is wrong: what is told, and the exit code.
+
+0 done, 1 something the user can mend (one sentence says what), 130 interrupted, 3 a bug of ours
+(a log is written). Usage errors (2) are click's own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from presets import StemwrightError, complain
+
+from .. import ENGINE_VERSION
+from ..stems.publish import TRANSIENT, published_here
+
+MENDABLE, BUG, INTERRUPTED = 1, 3, 130
+
+
+def tell_ending(error: BaseException) -> int:
+    """Complain of what ended a verb, or the work on one of its files; the exit code for it."""
+    (first, *others), code = _ending(error)
+    complain(f"stemwright: {first}")
+    for line in others:
+        complain(line)
+    return code
+
+
+@contextlib.contextmanager
+def one_of_many() -> Iterator[list[int]]:
+    """Tell what is wrong with one of several files, so that it stops none of the others.
+
+    Gives a list that holds the exit code afterwards, when there was something.
+    """
+    codes: list[int] = []
+    try:
+        yield codes
+    except Exception as error:
+        codes.append(tell_ending(error))
+
+
+def _ending(error: BaseException) -> tuple[tuple[str, ...], int]:
+    if isinstance(error, StemwrightError):
+        return error.lines, MENDABLE
+    if isinstance(error, KeyboardInterrupt):
+        return ("interrupted",), INTERRUPTED
+    if isinstance(error, MemoryError):
+        return ("there is not enough memory for this." + _published(),), MENDABLE
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in TRANSIENT):
+        logging.getLogger(__name__).info("in full:", exc_info=error)
+        return (_of_the_disk(error) + _published(),), MENDABLE
+    log = _bug_report(error)
+    told = f"a bug of ours: {type(error).__name__}: {error}.{_published()} Please report it"
+    return (f"{told} with {log}." if log else f"{told}.",), BUG
+
+
+def _published() -> str:
+    """What is known about sets of this run."""
+    if done := published_here():
+        return f" Published before it, and whole: {', '.join(map(str, done))}."
+    return " No set was published half."  # workers may have published whole ones
+
+
+def _of_the_disk(error: OSError) -> str:
+    """What the system says of a file or folder: one that is not there, or not ours to change."""
+    if error.filename is None:
+        return f"{error.strerror}."
+    return (
+        f"{os.fsdecode(error.filename)}: {error.strerror}. Does its folder exist, and may "
+        "you read and write there?"
+    )
+
+
+def _bug_report(error: BaseException) -> Path | None:
+    """Leave the traceback where it can be pasted from; nothing where no file can be written."""
+    told = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="stemwright-", suffix=".log", delete=False, encoding="utf-8",
+            errors="backslashreplace",
+        ) as file:  # fmt: skip
+            file.write(f"stemwright {ENGINE_VERSION}\n{sys.argv!r}\n{told}")
+    except OSError:
+        for line in told.splitlines():
+            complain(line)
+        return None
+    return Path(file.name)
