@@ -174,12 +174,13 @@ def resume(root: Path, state: Path | None) -> None:
 @click.option("--strict", is_flag=True, help="Begin nothing when any row is wrong.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, and for how long.")
 @click.option("--json", "as_json", is_flag=True, help="Progress as JSON lines.")
+@click.option("--encoding", help="Of the list, for example mac_roman.  [found]")
 @STATE
 def batch(
     catalogue: str, output: Path, preset: str, tier: str | None, jobs: int, device: str,
     strict_device: bool, seed: int, priors: tuple[Path, ...], deadline: float | None,
     cluster: str | None, gpu: bool, retry_failed: bool, strict: bool, dry_run: bool,
-    as_json: bool, state: Path | None,
+    as_json: bool, encoding: str | None, state: Path | None,
 ) -> None:  # fmt: skip
     """Separate a CATALOGUE (folder, glob, CSV or JSONL) into OUTPUT; run again to resume."""
     from engine import Device
@@ -193,7 +194,7 @@ def batch(
     # the journal in JSON with -v; else what failed is told in sentences at the end
     log_to(sys.stderr, logging.getLogger().level if _is_verbose() else logging.CRITICAL)
     Device.parse(device, strict=strict_device)  # told now, and not by every row
-    read = read_catalogue(catalogue, preset, tier)
+    read = read_catalogue(catalogue, preset, tier, encoding)
     _tell_problems(read, catalogue, strict=strict)
     worker = WorkerSettings(
         device=device, strict_device=strict_device, seed=seed, tier=tier,
@@ -206,7 +207,7 @@ def batch(
     try:
         if dry_run:
             say(_forecast(run, preset))
-            return
+            sys.exit(1 if read.problems else 0)
         run.enter(retry_failed=retry_failed)
         finished = _on_cluster(run, cluster, gpu) if cluster else _here(run, as_json)
         failed = _report(run, as_json)
@@ -217,6 +218,8 @@ def batch(
 
 def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
     """Rows that cannot be worked on; with `strict` they end everything."""
+    for note in read.notes:
+        complain(f"stemwright: {note}")
     for problem in read.problems:
         complain(f"stemwright: {problem}")
     if strict and read.problems:

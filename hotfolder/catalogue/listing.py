@@ -6,31 +6,38 @@ and appear in the report again. A row that is wrong never stops the others.
 
 from __future__ import annotations
 
-import csv
 import glob
-import json
 import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from presets import StemwrightError, preset_names, suggestion
+from presets import StemwrightError, preset_names, printable, suggestion
 
-from ..filenames import NameRules, shown
+from ..filenames import NameRules, is_text
 from ..inventory import content_identity, content_sha256, take_inventory
+from .list_file import (
+    KNOWN,
+    Entry,
+    ListText,
+    csv_entries,
+    jsonl_entries,
+    read_list_text,
+    shortened,
+)
 
-KNOWN = ("path", "title", "artist", "isrc", "upc", "year", "preset", "priority")
+TABLES, OBJECTS = (".csv", ".tsv"), (".jsonl", ".ndjson")
 MAX_DEPTH = 32
+MOST_NAMED = 20  # ignored files of one kind
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One title. `number` is its line in the list, counted from one without the heading."""
+    """One title. `number` is its line in the list, counted from one below the heading."""
 
     number: int
     path: Path
@@ -56,15 +63,16 @@ class Problem:
     reason: str
 
     def __str__(self) -> str:
-        return f"row {self.row}: {shown(self.path)}: {self.reason}"
+        return f"row {self.row}: {printable(shortened(self.path, 200))}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The rows that can be worked on, and what is wrong with the others."""
+    """The rows that can be worked on, what is wrong with others, and what else is to be told."""
 
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:
         """Unknown columns, in the order in which they were first seen."""
@@ -72,102 +80,134 @@ class Catalogue:
 
 
 def read_catalogue(
-    where: str | Path, default_preset: str = "default", tier: str | None = None
+    where: str | Path,
+    default_preset: str = "default",
+    tier: str | None = None,
+    encoding: str | None = None,
 ) -> Catalogue:
     """Reads and checks a catalogue. `where` is a folder, a glob, or a .csv or .jsonl file.
 
-    Every preset must allow `tier`, which is to replace its own.
+    Every preset must allow `tier`, which is to replace its own. `encoding` is a list's; without
+    it, it is found. A catalogue without a single row is an error that says what there is instead.
     """
-    path = Path(where)
+    path, presets = Path(where), _Presets(tier)
+    suffix = path.suffix.lower()
     if path.is_dir():
-        entries: Iterable[dict[str, Any]] = _from_folder(path)
-        base = path
-    elif path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson") and path.is_file():
-        entries = _from_csv(path) if path.suffix.lower() in (".csv", ".tsv") else _from_jsonl(path)
-        base = path.parent
-    elif any(letter in str(where) for letter in "*?["):
-        # Path.glob takes no absolute pattern
-        found = glob.glob(str(where), recursive=True)  # noqa: PTH207
-        entries = [{"path": name} for name in sorted(found)]
-        base = Path()
-    else:
-        raise StemwrightError(
-            "catalogue-unreadable",
-            f"{where}: expected a folder, a pattern with *, or a .csv or .jsonl file.",
-        )
-    return _checked(entries, base, default_preset, _Presets(tier))
+        found = _from_folder(path)
+        return _checked(found.paths, path, default_preset, presets, notes=found.told(path))
+    if suffix in (*TABLES, *OBJECTS) and path.is_file():
+        listed = read_list_text(path, encoding)
+        entries = list(csv_entries(listed, path) if suffix in TABLES else jsonl_entries(listed))
+        if not entries:
+            raise StemwrightError("catalogue-empty", f"{path}: there is no row in this list.")
+        notes = (listed.note,) if listed.note else ()
+        return _checked(entries, path.parent, default_preset, presets, listed, notes)
+    if any(letter in str(where) for letter in "*?["):
+        found = _from_pattern(str(where))
+        return _checked(found.paths, Path(), default_preset, presets, notes=found.told(where))
+    what = "no such file or folder" if not path.exists() else "no list that can be read"
+    raise StemwrightError(
+        "catalogue-unreadable",
+        f"{where}: {what}. Expected a folder, a pattern with *, or a .csv or .jsonl file.",
+    )
 
 
 # -- the kinds of catalogue ----------------------------------------------------------------------
 
 
-def _from_folder(folder: Path) -> list[dict[str, Any]]:
-    found = take_inventory(folder, NameRules(), MAX_DEPTH)
-    return [{"path": file.path} for file in sorted(found.files, key=lambda file: file.path)]
+@dataclass(frozen=True)
+class _Found:
+    """The mixes below a folder or behind a pattern, and why other files are none."""
 
+    paths: tuple[Entry, ...]
+    ignored: dict[Path, str]
 
-def _from_csv(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        sample = file.read(8192)
-        file.seek(0)
-        heading = sample.splitlines()[0] if sample else ""
-        delimiter = max("\t;,", key=heading.count)
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-        names = [name.strip().lower() for name in reader.fieldnames or ()]
-        if "path" not in names:
+    def told(self, where: str | Path) -> tuple[str, ...]:
+        """What is ignored, kind by kind with names; an error when nothing else is there."""
+        by_reason = defaultdict(list)
+        for path, reason in sorted(self.ignored.items()):
+            by_reason[reason].append(printable(path))
+        kinds = sorted(by_reason.items(), key=lambda kind: -len(kind[1]))
+        if not self.paths:
+            what = "; ".join(f"{len(names)} ignored, {reason}" for reason, names in kinds)
             raise StemwrightError(
-                "catalogue-no-path",
-                f"{path}: the heading has no column 'path', it has {', '.join(names) or 'none'}.",
+                "catalogue-empty",
+                f"{where}: there is no mix here ({what or 'no file at all'}). Is the name right? "
+                f"Mixes have one of the endings {', '.join(NameRules().suffixes)}; convert others "
+                "first, for example with ffmpeg to FLAC.",
             )
-        reader.fieldnames = names
-        try:
-            yield from reader
-        except csv.Error as error:
-            yield {"path": "", "problem": f"no CSV: {error}"}
+        return tuple(f"ignored: {_counted(names)}: {reason}" for reason, names in kinds)
 
 
-def _from_jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for line in filter(str.strip, file):
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                entry = {"problem": f"no JSON: {error}"}
-            if not isinstance(entry, dict):
-                entry = {"problem": "expected an object with a path"}
-            yield {str(name).lower(): value for name, value in entry.items()}
+def _counted(names: list[str]) -> str:
+    """`3 files (a.m4a, b.m4a, c.m4a)`, with no more names than a person reads."""
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    what = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return f"{what} ({', '.join([*names[:MOST_NAMED], *more])})"
+
+
+def _from_folder(folder: Path) -> _Found:
+    found = take_inventory(folder, NameRules(), MAX_DEPTH)
+    return _Found(_entries(file.path for file in found.files), found.ignored)
+
+
+def _from_pattern(pattern: str) -> _Found:
+    rules, mixes, ignored = NameRules(), [], {}
+    # Path.glob takes no absolute pattern
+    for name in glob.glob(pattern, recursive=True):  # noqa: PTH207
+        path = Path(name)
+        if path.is_dir():
+            continue
+        if reason := rules.why_ignored(path.name):
+            ignored[path] = reason
+        else:
+            mixes.append(path)
+    return _Found(_entries(mixes), ignored)
+
+
+def _entries(paths: Iterable[Path]) -> tuple[Entry, ...]:
+    numbered = enumerate(sorted(paths), start=1)
+    return tuple(Entry(number, {"path": str(path)}) for number, path in numbered)
 
 
 # -- checking ------------------------------------------------------------------------------------
 
 
 def _checked(
-    entries: Iterable[dict[str, Any]], base: Path, default: str, presets: _Presets
+    entries: Iterable[Entry],
+    base: Path,
+    default: str,
+    presets: _Presets,
+    listed: ListText | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Catalogue:
     rows, problems = [], []
-    for number, entry in enumerate(entries, start=1):
+    for entry in entries:
         try:
-            rows.append(_row(number, entry, base, default, presets))
+            rows.append(_row(entry, base, default, presets, listed))
         except StemwrightError as error:
-            shown_path = str(entry.get("path") or "")
-            problems.append(Problem(number, shown_path, error.code, error.sentence))
+            path = str(entry.cells.get("path") or "")
+            problems.append(Problem(entry.number, path, error.code, error.sentence))
     rows, twins = _without_duplicates(rows)
     problems = sorted([*problems, *twins], key=lambda problem: problem.row)
-    return Catalogue(tuple(rows), tuple(problems))
+    return Catalogue(tuple(rows), tuple(problems), notes)
 
 
-def _row(number: int, entry: dict[str, Any], base: Path, default: str, presets: _Presets) -> Row:
-    if "problem" in entry:
-        raise StemwrightError("row-unreadable", str(entry["problem"]))
-    known = {name: str(entry[name]).strip() for name in KNOWN if entry.get(name) is not None}
-    extra = {str(name): str(value) for name, value in entry.items() if name and name not in KNOWN}
+def _row(
+    entry: Entry, base: Path, default: str, presets: _Presets, listed: ListText | None
+) -> Row:
+    if entry.problem:
+        raise StemwrightError("row-unreadable", entry.problem)
+    cells = {name: str(value) for name, value in entry.cells.items() if value is not None}
+    known = {name: cells[name].strip() for name in KNOWN if name in cells}
+    path = _existing(base, known.get("path", ""), listed)
+    _check_text({name: text for name, text in known.items() if name != "path"}, listed)
     preset = known.get("preset") or default
     presets.check(preset)
-    _check_numbers(known)
-    path = _existing(base, known.get("path", ""))
+    _check_numbers({name: shortened(text) for name, text in known.items()})
     facts = path.stat()
     return Row(
-        number=number,
+        number=entry.number,
         path=path,
         preset=preset,
         title=known.get("title", ""),
@@ -176,23 +216,43 @@ def _row(number: int, entry: dict[str, Any], base: Path, default: str, presets: 
         upc=known.get("upc", ""),
         year=known.get("year", ""),
         priority=int(known.get("priority") or 0),
-        extra=extra,
+        extra={name: text for name, text in cells.items() if name not in KNOWN},
         identity=content_identity(facts),
         size=facts.st_size,
     )
 
 
-def _existing(base: Path, given: str) -> Path:
+def _existing(base: Path, given: str, listed: ListText | None) -> Path:
+    """The file of a row: named by its text, or by the very bytes that stand in the list."""
     if not given:
         raise StemwrightError("row-no-path", "has no path")
-    path = Path(os.path.normpath((base / given).absolute()))
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        raise StemwrightError("mix-missing", f"no file {shown(path)}") from None
-    if not stat.S_ISREG(mode):
+    path = _whole(base, given)
+    raw = listed.raw(given) if listed else None
+    for way in (path, _whole(base, os.fsdecode(raw)) if raw else path):
+        try:
+            mode = way.stat().st_mode
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(mode):
+            return way
         raise StemwrightError("mix-not-a-file", "is no regular file")
-    return path
+    raise StemwrightError("mix-missing", f"no file {shortened(str(path), 200)}")
+
+
+def _whole(base: Path, given: str) -> Path:
+    return Path(os.path.normpath((base / given).absolute()))
+
+
+def _check_text(known: dict[str, str], listed: ListText | None) -> None:
+    """Letters that the encoding does not have would be lost from a title without a word."""
+    for name, text in known.items():
+        if "\ufffd" in text or not is_text(text):
+            encoding = listed.encoding if listed else "utf-8"
+            raise StemwrightError(
+                "row-not-text",
+                f"{name} '{shortened(text)}' is no text in {encoding}. Save the list in one "
+                "encoding, or give --encoding.",
+            )
 
 
 class _Presets:
