@@ -17,8 +17,8 @@ from pathlib import Path
 
 from presets import StemwrightError, complain
 
-from .. import ENGINE_VERSION
 from ..stems.publish import TRANSIENT, published_here
+from ..version import ENGINE_VERSION
 
 MENDABLE, BUG, INTERRUPTED = 1, 3, 130
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from presets import StemwrightError, printable
+from presets import say
 
 from .arguments import FILE
+from .endings import one_of_many
 
 if TYPE_CHECKING:
     from ..daw.writing import SessionFormat
@@ -45,13 +46,9 @@ def session(
         raise click.UsageError("--output and --mix belong to one set, not to several.")
     if live and kind != "dawproject":
         raise click.UsageError("--live needs --format dawproject: REAPER's own is undocumented.")
-    good = True
+    worst = 0
     for folder in sets:
-        try:
-            path = write_session(folder, kind, output, mix=mix, dry=dry, live=live)
-            click.echo(printable(str(path)))
-        except StemwrightError as error:
-            click.echo(f"stemwright: {error}", err=True)
-            good = False
-    if not good:
-        sys.exit(1)
+        with one_of_many() as codes:
+            say(str(write_session(folder, kind, output, mix=mix, dry=dry, live=live)))
+        worst = max([worst, *codes])
+    sys.exit(worst)
