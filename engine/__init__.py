@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .version import ENGINE_VERSION
 
 if TYPE_CHECKING:
+    from .audio.containers import why_not_whole
     from .audio.layout import channel_groups
     from .audio.loudness import Loudness, LoudnessMeter
     from .audio.metadata import metadata_for, naming_fields
@@ -106,6 +107,7 @@ __all__ = [
     "try_plugin",
     "usable_cores",
     "verify_mix",
+    "why_not_whole",
     "write_bundle_file",
     "write_sample",
 ]
@@ -130,6 +132,7 @@ _MODULES = {
     "model.card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
     "separation.estimate": ("encoder_path",),
     "evaluation.cross_likelihood": ("cut_excerpts", "held_out", "judge_priors", "judgement_png"),
+    "audio.containers": ("why_not_whole",),
     "audio.layout": ("channel_groups",),
     "audio.loudness": ("Loudness", "LoudnessMeter"),
     "stems.manifest": ("MANIFEST_NAME", "Manifest", "load_manifest"),

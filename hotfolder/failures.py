@@ -28,7 +28,9 @@ _BLAMELESS = (
     "preset-", "prior", "encoder", "impulse-", "naming-", "device-", "program-", "settings-",
     "disk-", "output-", "folder-", "plugin-not-", "plugin-quarantined",
 )  # fmt: skip
-_INCOMPLETE = ("mix-truncated", "mix-unfinished", "mix-empty", "still-growing")
+_INCOMPLETE = (
+    "mix-truncated", "mix-unfinished", "mix-left-over", "mix-empty", "still-growing",
+)  # fmt: skip
 
 
 class Decision(Enum):

@@ -1,22 +1,26 @@
 """Is a quiet file also complete? Asked just before it is handed to a worker, without decoding it.
 
 A copy may pause for longer than any settling time, and a share may report the full size from
-the first second. So two more questions are asked: does another program hold the file open for
-writing (Linux can tell), and does the header promise more than is there?
+the first second, and a recorder may count less than it has written. So more questions are asked:
+does another program hold the file open for writing (Linux can tell), is anything missing of what
+its container counts, and is anything left over that it does not count?
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import struct
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-_UNKNOWN_SIZE = (0, 0xFFFFFFFF)  # what a recorder writes before it knows better
-_SLACK_BYTES = 9  # some writers count their own header, or a padding byte that is not there
+from engine import why_not_whole
+
+# What was found incomplete is not walked again at every look while it stays the same.
+_MOST_REMEMBERED = 1000
+_seen_incomplete: dict[tuple[object, ...], str] = {}
 
 
 @dataclass(frozen=True)
@@ -35,41 +39,27 @@ def why_unready(path: Path) -> Unready | None:
         with os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
             if _is_being_written(file):
                 return Unready("busy", "another program has it open for writing", False)
-            return _why_incomplete(file)
+            return _why_incomplete(path, os.fstat(file.fileno()))
     except FileNotFoundError:
         return Unready("gone", "it was taken away", False)
     except OSError as error:
         return Unready("unreadable", f"it cannot be read: {error.strerror}", False)
 
 
-def _why_incomplete(file: BinaryIO) -> Unready | None:
-    size = os.fstat(file.fileno()).st_size
-    if size == 0:
+def _why_incomplete(path: Path, status: os.stat_result) -> Unready | None:
+    if not stat.S_ISREG(status.st_mode):
+        return None  # no file at all, which the worker will say
+    if status.st_size == 0:
         return Unready("empty", "it is empty so far", True)
-    promised = _promised_bytes(file)
-    if promised > size + _SLACK_BYTES:
-        sentence = f"its header promises {promised} bytes, {size} are there"
-        return Unready("incomplete", sentence, True)
-    return None
-
-
-def _promised_bytes(file: BinaryIO) -> int:
-    """The whole file's length according to its first bytes, 0 when they do not say."""
-    head = file.read(40)
-    kind, form = head[:4], head[8:12]
-    if kind == b"RIFF" and form == b"WAVE" and len(head) >= 8:
-        return _unless_unknown(struct.unpack_from("<I", head, 4)[0])
-    if kind == b"FORM" and form in (b"AIFF", b"AIFC"):
-        return _unless_unknown(struct.unpack_from(">I", head, 4)[0])
-    if kind in (b"RF64", b"BW64") and head[12:16] == b"ds64" and len(head) >= 28:
-        return _unless_unknown(struct.unpack_from("<Q", head, 20)[0])
-    if kind == b"riff" and len(head) >= 24:  # W64: a 16-byte identifier, then the whole length
-        return int(struct.unpack_from("<Q", head, 16)[0])
-    return 0
-
-
-def _unless_unknown(chunk: int) -> int:
-    return 0 if chunk in _UNKNOWN_SIZE else chunk + 8
+    key = (path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if key not in _seen_incomplete:
+        reason = why_not_whole(path)
+        if reason is None:
+            return None
+        if len(_seen_incomplete) >= _MOST_REMEMBERED:
+            _seen_incomplete.clear()
+        _seen_incomplete[key] = reason
+    return Unready("incomplete", _seen_incomplete[key], True)
 
 
 def _is_being_written(file: BinaryIO) -> bool:

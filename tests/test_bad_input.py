@@ -46,7 +46,7 @@ BAD_BYTES = {
     "RIFF size -1": (patched(PLAIN, 4, "<I", 0xFFFFFFFF), "mix-unfinished"),
     "data size 0": (patched(PLAIN, 40, "<I", 0), "mix-unfinished"),
     "data size -1": (patched(PLAIN, 40, "<I", 0xFFFFFFFF), "mix-unfinished"),
-    "data too short": (patched(PLAIN, 40, "<I", 4000), "mix-damaged"),
+    "data too short": (patched(PLAIN, 40, "<I", 4000), "mix-left-over"),
     "data too long": (patched(PLAIN, 40, "<I", 9000), "mix-truncated"),
     "cut": (PLAIN[:-1000], "mix-truncated"),
     "zero channels": (patched(PLAIN, 22, "<H", 0), "mix-damaged"),
@@ -114,10 +114,10 @@ def test_mp3_cut_between_two_frames_is_seen_by_its_header(tmp_path):
     assert caught.value.code == "mix-truncated"
 
 
-def test_two_ogg_streams_in_one_file_are_not_half_read(tmp_path):
-    one = encoded(tmp_path, "OGG", "VORBIS")
-    other = one.replace(one[14:18], bytes(4))  # another serial number
-    (tmp_path / "song.ogg").write_bytes(one + other)
+def test_two_ogg_streams_side_by_side_are_not_half_read(tmp_path):
+    one, other = encoded(tmp_path, "OGG", "VORBIS"), encoded(tmp_path, "OGG", "VORBIS")
+    first_page = one.index(b"OggS", 4)
+    (tmp_path / "song.ogg").write_bytes(one[:first_page] + other + one[first_page:])
     with pytest.raises(StemwrightError) as caught:
         verify_mix(tmp_path / "song.ogg")
     assert caught.value.code == "mix-format-unsupported"
@@ -150,7 +150,7 @@ def test_aiff_whose_counts_disagree_is_refused(tmp_path):
     path.write_bytes(patched(data, at, ">I", 100))
     with pytest.raises(StemwrightError) as caught:
         verify_mix(path)
-    assert caught.value.code == "mix-damaged"
+    assert caught.value.code == "mix-left-over"
 
 
 def test_audio_behind_an_unknown_chunk_is_read(tmp_path):

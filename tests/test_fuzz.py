@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from engine.audio.metadata import metadata_for, naming_fields
-from engine.audio.mpeg import check_mp3
+from engine.audio.mpeg import walk_mp3
 from engine.audio.reading import verify_mix
 from engine.audio.wave_header import FileFormat
 from fidelity_fixtures import integers, riff_chunk, riff_wav, write_pcm
@@ -69,7 +69,8 @@ def try_case(path, container, data, seed):
         info = verify_mix(path).info
         frames = info.frames
         if container == "MP3":  # a mutated LAME tag may state more encoder delay to trim
-            assert check_mp3(path).frames * 1152 >= FRAMES, (container, seed)
+            counted = sum(stream.frames for stream in walk_mp3(path))
+            assert counted * 1152 >= FRAMES, (container, seed)
         elif container == "OGG":
             assert frames >= FRAMES, (container, seed)
         else:  # other numbers of channels or bits may be stated, but no byte goes missing

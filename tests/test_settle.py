@@ -252,10 +252,13 @@ def test_header_that_promises_more_than_is_there_is_noticed(tmp_path, kind):
     assert why_unready(path) is None
 
 
-def test_streamed_header_without_a_length_is_taken_as_it_is(tmp_path):
+def test_streamed_header_without_a_length_waits_like_what_is_incomplete(tmp_path):
     path = tmp_path / "song.wav"
-    path.write_bytes(b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(100))
-    assert why_unready(path) is None
+    whole = mix_bytes()
+    path.write_bytes(whole[:4] + b"\xff\xff\xff\xff" + whole[8:])
+    trouble = why_unready(path)
+    assert (trouble.code, trouble.lasting) == ("incomplete", True)
+    assert "RIFF size was left at 0xFFFFFFFF" in trouble.reason
 
 
 def test_asking_whether_a_file_is_open_does_not_disturb_its_next_writer(tmp_path):
@@ -263,7 +266,7 @@ def test_asking_whether_a_file_is_open_does_not_disturb_its_next_writer(tmp_path
     for turn in range(50):
         assert why_unready(path) is None
         with path.open("ab") as file:
-            file.write(b"x")
+            file.write(b"\0")
             file.flush()
             assert why_unready(path).code == "busy", turn
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import numpy.typing as npt
 from presets import StemwrightError
 
 from .closing import Closing
+from .inspection import Link
 
 STALL_S = 60.0  # a decoder that sends nothing for so long hangs
 BLOCK_FRAMES = 65536
@@ -39,28 +42,32 @@ class DecoderHeader:
 class Decoder(Closing):
     """One run of the child process, from frame `start` to the end of the file.
 
-    `start=None` reads the header only; `prefix` and `skip` as in `Inspection`.
+    `start=None` reads the header only; `links` as in `Inspection`.
     """
 
     def __init__(
         self,
         path: Path,
         start: int | None = 0,
-        prefix: bytes = b"",
-        skip: int = 0,
+        links: Sequence[Link] = (),
         stall_s: float = STALL_S,
     ) -> None:
         self._path, self._stall_s, self._stalled = path, stall_s, False
-        place = str(-1 if start is None else start)
-        what = [str(path.absolute()), place, str(BLOCK_FRAMES), prefix.hex(), str(skip)]
+        task = {
+            "path": os.fsencode(path.absolute()).hex(),  # a name need not be text
+            "start": -1 if start is None else start,
+            "block": BLOCK_FRAMES,
+            "links": [{"prefix": link.prefix.hex(), "ranges": link.ranges} for link in links],
+        }
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD), *what],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         try:
+            self._send(json.dumps(task).encode() + b"\n")
             self.header = self._read_header()
         except BaseException:
             self.close()
@@ -83,9 +90,16 @@ class Decoder(Closing):
         """End the child, whatever it is doing."""
         self._process.kill()
         self._process.wait()
-        for pipe in (self._process.stdout, self._process.stderr):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             if pipe is not None:
-                pipe.close()
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _send(self, task: bytes) -> None:
+        assert self._process.stdin is not None
+        with self._watchdog(), contextlib.suppress(BrokenPipeError):  # its end tells why
+            self._process.stdin.write(task)
+            self._process.stdin.close()
 
     def _read_header(self) -> DecoderHeader:
         assert self._process.stdout is not None

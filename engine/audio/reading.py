@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,9 @@ import numpy.typing as npt
 from presets import StemwrightError
 
 from .closing import Closing
-from .containers import Inspection, inspect
+from .containers import inspect
 from .decoding import BLOCK_FRAMES, Decoder, DecoderHeader
+from .inspection import Inspection
 from .loudness import Loudness, LoudnessMeter
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 384_000
@@ -171,7 +173,8 @@ def _inspect_readable(path: Path) -> Inspection:
             raise StemwrightError(
                 "mix-missing", f"{path.name}: expected an audio file, found {what}."
             )
-        return inspect(path)
+        seen = path.stat()
+        return _inspected(path, (seen.st_ino, seen.st_size, seen.st_mtime_ns))
     except PermissionError as error:
         raise StemwrightError(
             "mix-unreadable", f"{path.name}: no permission to read it. Change its mode or owner."
@@ -184,8 +187,14 @@ def _inspect_readable(path: Path) -> Inspection:
         ) from error
 
 
+@lru_cache(maxsize=64)
+def _inspected(path: Path, _identity: tuple[int, ...]) -> Inspection:
+    """One walk for all passes over a file that stays the same."""
+    return inspect(path)
+
+
 def _decoder(path: Path, inspection: Inspection, start: int | None) -> Decoder:
-    return Decoder(path, start, inspection.prefix, inspection.skip)
+    return Decoder(path, start, inspection.links)
 
 
 def _source_info(path: Path, inspection: Inspection, header: DecoderHeader) -> SourceInfo:

@@ -1,19 +1,24 @@
-"""Walks the chunks of RIFF, RF64, W64 and AIFF files and trusts no size in them."""
+"""Walks the chunks of RIFF, RF64, W64, AIFF and CAF files and trusts no size in them.
+
+A walk tells what it found and judges nothing: which chunk reaches beyond the end, which size was
+never filled in, and where bytes begin that no chunk counts. `chunked.py` judges.
+"""
 
 from __future__ import annotations
 
-import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from presets import StemwrightError
+from .faults import FaultyFileError, damaged
+from .file_bytes import FileBytes, left_over_at, trailing_tags_start
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # what a recorder or a pipe leaves in a header that it cannot go back to
 WRAPPED_BYTES = 4_000_000_000  # so much behind the end of a RIFF: its 32-bit size has wrapped
 MOST_CHUNKS = 10_000
+AUDIO_CHUNKS = (b"data", b"SSND")
+# Another file, or its audio: never metadata that a writer forgot to count.
+_FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff", b"fLaC", b"OggS")
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,18 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkFile:
-    """A walked container; `container` is wav, rf64, w64 or aiff."""
+    """A walked container; `container` is wav, rf64, w64, aiff or caf.
+
+    `length` is the file's without tags behind it. `loose_at` is where bytes begin that belong to
+    no chunk and are no padding; `open_size` says which size was never filled in.
+    """
 
     path: Path
     container: str
     chunks: tuple[Chunk, ...]
+    length: int
+    loose_at: int | None = None
+    open_size: str | None = None
 
     def find(self, name: bytes) -> Chunk | None:
         """The first chunk of that id."""
@@ -41,157 +53,183 @@ class ChunkFile:
         """The payload of a chunk."""
         with self.path.open("rb") as file:
             file.seek(chunk.offset)
-            return file.read(chunk.size)
+            return file.read(min(chunk.size, self.length))
 
 
 def walk_chunks(path: Path) -> ChunkFile:
-    """All chunks of a file that `sniff` found to be chunked.
-
-    Refuses unfinished, truncated and tangled ones.
-    """
+    """All chunks of a file that `sniff` found to be chunked."""
     with path.open("rb") as file:
-        head = file.read(16)
-        length = os.fstat(file.fileno()).st_size
+        data = FileBytes(file)
+        head = data[0:16]
         if head[:4] in (b"RIFF", b"RF64", b"BW64"):
-            container = "wav" if head[:4] == b"RIFF" else "rf64"
-            chunks = tuple(_riff_chunks(path, file, length, container))
+            walk = _riff(path, data, "wav" if head[:4] == b"RIFF" else "rf64")
         elif head[:4] == b"FORM":
-            container, chunks = "aiff", tuple(_aiff_chunks(path, file, length))
+            walk = _aiff(path, data)
+        elif head[:4] == b"caff":
+            walk = _caf(path, data)
         else:
-            container, chunks = "w64", tuple(_w64_chunks(path, file, length))
-    return ChunkFile(path, container, chunks)
+            walk = _w64(path, data)
+        walk.run()
+    found = (tuple(walk.chunks), walk.length, walk.loose_at, walk.open_size)
+    return ChunkFile(path, walk.container, *found)
 
 
-def damaged(path: Path, what: str) -> StemwrightError:
-    """The error for a file whose structure contradicts itself."""
-    return StemwrightError(
-        "mix-damaged", f"{path.name}: {what}. Copy the file again or export it anew."
-    )
+@dataclass
+class _Walk:
+    """One walk from `position` to `end`; `layout` packs an id and a size."""
 
-
-def truncated(
-    path: Path, promised: int, there: int, unit: str = "bytes of audio"
-) -> StemwrightError:
-    """The error for a file that ends before its header said it would."""
-    return StemwrightError(
-        "mix-truncated",
-        f"{path.name}: the header promises {promised} {unit}, {max(there, 0)} are there. "
-        "Copy the file again.",
-    )
-
-
-def unfinished(path: Path, what: str) -> StemwrightError:
-    """The error for a header that its writer never completed."""
-    return StemwrightError(
-        "mix-unfinished",
-        f"{path.name}: {what}, so nothing says whether all audio is there (a recorder or a pipe "
-        "was still writing). Let it finish, or rewrite the file: ffmpeg -i IN -c copy OUT.",
-    )
-
-
-def _riff_chunks(path: Path, file: BinaryIO, length: int, container: str) -> Iterator[Chunk]:
-    file.seek(4)
-    size = struct.unpack("<I", file.read(4))[0]
+    path: Path
+    data: FileBytes
+    container: str
+    position: int
+    end: int
+    layout: str = "<4sI"
+    size_counts_head: bool = False
+    align: int = 2
     long_data: int | None = None
+    chunks: list[Chunk] = field(default_factory=list)
+    loose_at: int | None = None
+    open_size: str | None = None
+
+    def __post_init__(self) -> None:
+        self.length = self.data.stop
+
+    def run(self) -> None:
+        """Walk to the end that the header counts, then look at what lies behind it."""
+        self.end = min(self.end, self.data.stop)
+        odd = False
+        while self.position + self.head_bytes <= self.end:
+            if len(self.chunks) > MOST_CHUNKS:
+                raise damaged(self.path, f"more than {MOST_CHUNKS} chunks")
+            chunk = self._chunk(self.position)
+            if chunk is None and odd:  # its writer forgot the pad byte
+                self.position, odd = self.position - 1, False
+                continue
+            if chunk is None:
+                break
+            self.chunks.append(chunk)
+            if chunk.id in AUDIO_CHUNKS and self._is_open(chunk):
+                return
+            self.position = self._behind(chunk)
+            odd = bool(chunk.size % self.align) and self.align == 2
+        unpadded = self.chunks[-1].offset + self.chunks[-1].size if self.chunks else 0
+        if left_over_at(self.data, unpadded) == self.data.stop and self.position > unpadded:
+            self.position = unpadded  # its writer forgot the padding here as well
+        if self.position < self.data.stop:
+            self._look_behind()
+
+    @property
+    def head_bytes(self) -> int:
+        return struct.calcsize(self.layout)
+
+    def _chunk(self, position: int) -> Chunk | None:
+        head = self.data[position : position + self.head_bytes]
+        if len(head) < self.head_bytes:
+            return None
+        name, size = struct.unpack(self.layout, head)
+        if self.long_data is not None and name == b"data" and size == UNKNOWN_SIZE:
+            size = self.long_data
+        if self.size_counts_head and size != (1 << 64) - 1:
+            size -= self.head_bytes
+        known = (
+            _is_name(name[:4])
+            and name[:4] not in _FILES
+            and (size >= 0 or name[:4] in AUDIO_CHUNKS)
+        )
+        return Chunk(name[:4], position + self.head_bytes, size) if known else None
+
+    def _behind(self, chunk: Chunk) -> int:
+        return chunk.offset + -(-chunk.size // self.align) * self.align
+
+    def _is_open(self, chunk: Chunk) -> bool:
+        """True for the size of audio that a recorder leaves until it ends."""
+        least = 8 if chunk.id == b"SSND" else 4 if self.container == "caf" else 0
+        there = self.data.stop - chunk.offset
+        unknown = chunk.size < 0 or chunk.size >= 1 << 62
+        if self.container in ("wav", "aiff"):
+            unknown = unknown or chunk.size == UNKNOWN_SIZE
+        if unknown or (chunk.size <= least and there >= least + 8 and self._is_last(chunk)):
+            name = chunk.id.decode("latin-1")
+            shown = "-1" if unknown else str(chunk.size)
+            self.open_size = self.open_size or f"the size of the {name} chunk was left at {shown}"
+        return self.open_size is not None
+
+    def _is_last(self, chunk: Chunk) -> bool:
+        """No chunk begins behind a chunk that is said to be empty."""
+        return self._chunk(self._behind(chunk)) is None
+
+    def _look_behind(self) -> None:
+        """Metadata that the header forgot to count is welcome; other bytes are loose."""
+        behind = left_over_at(self.data, self.position)
+        if behind == self.data.stop:
+            self.length = trailing_tags_start(self.data, min(self.position, self.data.stop))
+            return
+        stop = trailing_tags_start(self.data, self.position)
+        position = self.position
+        forgotten: list[Chunk] = []
+        while position + self.head_bytes <= stop and len(forgotten) < MOST_CHUNKS:
+            chunk = self._chunk(position)
+            if chunk is None or chunk.id in AUDIO_CHUNKS:
+                break
+            forgotten.append(chunk)
+            position = self._behind(chunk)
+        self.length = stop
+        if forgotten and stop - 1 <= position <= stop + self.align:
+            self.chunks += forgotten
+        else:
+            self.loose_at = behind
+
+
+def _riff(path: Path, data: FileBytes, container: str) -> _Walk:
+    size = struct.unpack("<I", data[4:8].ljust(4, b"\0"))[0]
+    walk = _Walk(path, data, container, 12, 8 + size)
     if container == "rf64":
-        size, long_data = _ds64(path, file)
+        size, walk.long_data = _ds64(path, data)
+        walk.end = 8 + size
+        if size == 0 or size >= 1 << 62:
+            walk.open_size = "the ds64 sizes were never filled in"
     elif size in (0, UNKNOWN_SIZE):
-        raise unfinished(path, f"the RIFF size was left at 0x{size:X}")
-    if length - 8 - size >= WRAPPED_BYTES:
-        raise StemwrightError(
+        walk.open_size = f"the RIFF size was left at 0x{size:X}"
+    elif data.stop - 8 - size >= WRAPPED_BYTES:
+        raise FaultyFileError(
+            path,
             "mix-wrapped",
-            f"{path.name}: the file has {length} bytes but its 32-bit header counts {size}. "
+            f"the file has {data.stop} bytes but its 32-bit header counts {size}",
             "Export it as RF64 or W64.",
         )
-    end = min(length, 8 + size)
-    for chunk in _walk(path, file, 12, end, "<", long_data):
-        if chunk.id == b"data" and container == "wav":
-            _refuse_open_data(path, chunk, length)
-        _refuse_beyond(path, chunk, length)
-        yield chunk
+    if walk.open_size:
+        walk.end = data.stop
+    return walk
 
 
-def _ds64(path: Path, file: BinaryIO) -> tuple[int, int]:
+def _ds64(path: Path, data: FileBytes) -> tuple[int, int]:
     """RIFF and data size of an RF64 file from its ds64 chunk, which must come first."""
-    file.seek(12)
-    head = file.read(8)
-    body = file.read(24)
-    if head[:4] != b"ds64" or len(body) < 24:
+    head = data[12:44]
+    if head[:4] != b"ds64" or len(head) < 32:
         raise damaged(path, "an RF64 file without a ds64 chunk at its start")
-    size, data, _frames = struct.unpack("<QQQ", body)
-    if size == 0 or size >= 1 << 63:
-        raise unfinished(path, "the ds64 sizes were never filled in")
-    return size, data
+    size, audio, _frames = struct.unpack("<QQQ", head[8:32])
+    return size, audio
 
 
-def _refuse_open_data(path: Path, chunk: Chunk, length: int) -> None:
-    if chunk.size == UNKNOWN_SIZE or (chunk.size == 0 and length - chunk.offset >= 8):
-        raise unfinished(path, f"the data size was left at 0x{chunk.size:X}")
+def _aiff(path: Path, data: FileBytes) -> _Walk:
+    size = struct.unpack(">I", data[4:8].ljust(4, b"\0"))[0]
+    walk = _Walk(path, data, "aiff", 12, 8 + size, ">4sI")
+    if size in (0, UNKNOWN_SIZE):
+        walk.open_size, walk.end = f"the FORM size was left at 0x{size:X}", data.stop
+    return walk
 
 
-def _refuse_beyond(path: Path, chunk: Chunk, length: int) -> None:
-    there = length - chunk.offset
-    if chunk.size <= there:
-        return
-    if chunk.id in (b"data", b"SSND"):
-        raise truncated(path, chunk.size, there)
-    name = chunk.id.decode("latin-1")
-    raise truncated(path, chunk.size, there, f"bytes in its {name!r} chunk")
+def _w64(path: Path, data: FileBytes) -> _Walk:
+    size = struct.unpack("<Q", data[16:24].ljust(8, b"\0"))[0]
+    walk = _Walk(path, data, "w64", 40, size, "<16sQ", size_counts_head=True, align=8)
+    if size == 0 or size >= 1 << 62:
+        walk.open_size, walk.end = "the W64 size was never filled in", data.stop
+    return walk
 
 
-def _walk(
-    path: Path, file: BinaryIO, start: int, end: int, order: str, long_data: int | None = None
-) -> Iterator[Chunk]:
-    position, odd = start, False
-    for _ in range(MOST_CHUNKS):
-        if position + 8 > end:
-            return
-        file.seek(position)
-        name, size = struct.unpack(f"{order}4sI", file.read(8))
-        if not _is_name(name):
-            if not odd:
-                raise damaged(path, f"no chunk begins at byte {position} where one must")
-            position, odd = position - 1, False  # its writer forgot the pad byte
-            continue
-        if name == b"data" and long_data is not None and size == UNKNOWN_SIZE:
-            size = long_data
-        yield Chunk(name, position + 8, size)
-        odd = bool(size % 2)
-        position += 8 + size + size % 2
-    raise damaged(path, f"more than {MOST_CHUNKS} chunks")
+def _caf(path: Path, data: FileBytes) -> _Walk:
+    return _Walk(path, data, "caf", 8, trailing_tags_start(data, 8), ">4sq", align=1)
 
 
 def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(32 <= letter < 127 or letter == 0xA9 for letter in name)
-
-
-def _aiff_chunks(path: Path, file: BinaryIO, length: int) -> Iterator[Chunk]:
-    file.seek(4)
-    size = struct.unpack(">I", file.read(4))[0]
-    if size in (0, UNKNOWN_SIZE):
-        raise unfinished(path, f"the FORM size was left at 0x{size:X}")
-    for chunk in _walk(path, file, 12, min(length, 8 + size), ">"):
-        if chunk.id == b"SSND" and chunk.size <= 8 and length - chunk.offset >= 16:
-            raise unfinished(path, "the SSND chunk has no size")
-        _refuse_beyond(path, chunk, length)
-        yield chunk
-
-
-def _w64_chunks(path: Path, file: BinaryIO, length: int) -> Iterator[Chunk]:
-    file.seek(16)
-    size = struct.unpack("<Q", file.read(8))[0]
-    if size == 0 or size >= 1 << 63:
-        raise unfinished(path, "the W64 size was never filled in")
-    position = 40
-    for _ in range(MOST_CHUNKS):
-        if position + 24 > min(length, size):
-            return
-        file.seek(position)
-        name, size_here = struct.unpack("<16sQ", file.read(24))
-        if size_here < 24 or not _is_name(name[:4]):
-            raise damaged(path, f"no chunk begins at byte {position} where one must")
-        chunk = Chunk(name[:4], position + 24, size_here - 24)
-        _refuse_beyond(path, chunk, length)
-        yield chunk
-        position += (size_here + 7) // 8 * 8
-    raise damaged(path, f"more than {MOST_CHUNKS} chunks")

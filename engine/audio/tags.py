@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .containers import sniff
-from .mpeg import id3v2_bytes
+from .file_bytes import id3v2_bytes
 from .riff import ChunkFile, walk_chunks
 from .wave_header import FileFormat, RawChunk, chunk
 
