@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 
 from engine import ENGINE_VERSION
+from engine.audio.scratch import StemScratch
 from engine.stems.naming import NameTemplate
-from engine.stems.scratch import StemScratch
 from engine.stems.stem_set import write_set
 from fidelity_peers import shares
 

@@ -40,9 +40,10 @@ from engine import (
     probe,
     read_bundle,
 )
+from engine.model.hooks import SearchHooks
 from engine.model.sessions import Device
 from engine.separation.estimate import Estimate, encoder_path
-from engine.separation.separator import SearchHooks, SeparationPlan, Separator
+from engine.separation.separator import SeparationPlan, Separator
 from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
 from presets import Preset, SearchSettings, load_preset
 from quality_page import Score, page

@@ -24,8 +24,10 @@ from presets import StemwrightError
 from .audio.layout import channel_groups
 from .audio.metadata import naming_fields
 from .audio.reading import MixFacts, probe, verify_mix
+from .audio.scratch import StemScratch
 from .evaluation.quality_report import QualityMeter
 from .model.bundle import read_bundle
+from .model.hooks import Interrupted, SearchHooks
 from .model.prior import find_prior, open_priors
 from .model.sessions import Device, usable_cores
 from .options import Progress, RenderOptions
@@ -35,11 +37,10 @@ from .plugins.rack import PluginRack
 from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
 from .separation.search_plan import SearchPlan
-from .separation.separator import Interrupted, SearchHooks, SearchReport, SeparationPlan, Separator
+from .separation.separator import SearchReport, SeparationPlan, Separator
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
 from .stems.naming import NameTemplate, render_name
 from .stems.publish import publishing
-from .stems.scratch import StemScratch
 from .stems.stem_set import OutputFormat, SetReport, write_set
 from .stems.wet import WetReport, process_set
 from .version import ENGINE_VERSION

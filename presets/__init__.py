@@ -11,7 +11,7 @@ from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
 if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
     from .loader import find_preset, load_preset, placed, preset_names
-    from .messages import describe_errors, suggestion
+    from .messages import describe_errors, dotted, suggestion
     from .schema import (
         NAME_FIELDS,
         RESIDUAL,
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
         StemSpec,
     )
     from .search import SearchSettings
-    from .strict_yaml import read_strict
+    from .strict_yaml import Document, read_strict
     from .views import explain, json_schema, show
 
 _HOMES = {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
-    "messages": ("describe_errors", "suggestion"),
+    "messages": ("describe_errors", "dotted", "suggestion"),
     "schema": (
         "NAME_FIELDS", "RESIDUAL", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
         "ResidualSpec", "StemSpec",
     ),
     "search": ("SearchSettings",),
-    "strict_yaml": ("read_strict",),
+    "strict_yaml": ("Document", "read_strict"),
     "views": ("explain", "json_schema", "show"),
 }  # fmt: skip
 
@@ -54,6 +54,7 @@ __all__ = [
     "BUILT_IN",
     "NAME_FIELDS",
     "RESIDUAL",
+    "Document",
     "Effect",
     "LoudnessSettings",
     "Naming",
@@ -68,6 +69,7 @@ __all__ = [
     "StemwrightError",
     "complain",
     "describe_errors",
+    "dotted",
     "explain",
     "find_preset",
     "is_loss",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args, get_origin
 
@@ -15,7 +16,7 @@ from .strict_yaml import Document, Mark, Path
 MAX_MESSAGES = 20
 
 _PLAIN = {
-    "missing": "is missing; every parameter is named in a preset",
+    "missing": "is missing; it has no default",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
@@ -70,10 +71,23 @@ def _described(
     detail: ErrorDetails, document: Document, model: type[BaseModel]
 ) -> tuple[Mark, str]:
     path = _path_in_document(detail, document.data)
+    if detail["type"] == "value_error":
+        inner, text = _key_in_sentence(path, str(detail["ctx"]["error"]), document)
+        mark = document.value_mark(path) if inner == path else document.key_mark(inner)
+        return mark, (f"{dotted(inner)}: " if inner else "") + text
     wrong_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
     mark = document.key_mark(path) if wrong_key else document.value_mark(path)
     where = f"{dotted(path)}: " if path else ""
     return mark, where + _sentence(detail, path, document.data, model)
+
+
+def _key_in_sentence(path: Path, text: str, document: Document) -> tuple[Path, str]:
+    """A section's own sentence may begin with the key at fault: `residual.into: no stem ...`."""
+    while match := re.match(r"([a-z_]+)(?:\.|: )", text):
+        if (*path, match[1]) not in document.values:
+            break
+        path, text = (*path, match[1]), text[match.end() :]
+    return path, text
 
 
 def _path_in_document(detail: ErrorDetails, data: Any) -> Path:  # noqa: ANN401
@@ -117,8 +131,6 @@ def _sentence(detail: ErrorDetails, path: Path, data: Any, model: type[BaseModel
         return "must be a plain name of letters, digits, - and _, beginning with a letter" + got
     if kind in ("too_long", "too_short"):
         return "must " + detail["msg"].split(" should ")[-1].replace(" after validation", "")
-    if kind == "value_error":
-        return str(context["error"])
     return _PLAIN.get(kind, detail["msg"]) + got
 
 
@@ -140,9 +152,13 @@ def _keys_at(path: Path, data: Any, model: type[BaseModel]) -> list[str]:  # noq
         data = data[part]
         if get_origin(current) is dict:
             current = get_args(current)[-1]
+        elif get_origin(current) is tuple:
+            current = get_args(current)[0]
         else:
             field = getattr(current, "model_fields", {}).get(part)
             current = field.annotation if field else None
+        if type(None) in get_args(current):  # a section that may be left out
+            current = next(one for one in get_args(current) if one is not type(None))
         if isinstance(data, Mapping) and "effect" in data:
             current = BUILT_IN.get(str(data["effect"]))
         elif isinstance(data, Mapping) and "plugin" in data:

@@ -7,6 +7,7 @@ ten, and unfolds aliases without end. Here each of these is an error with its li
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +66,11 @@ class Document:
         return self.keys.get(path) or self.value_mark(path)
 
 
-def read_strict(raw: bytes, file: str) -> Document:
-    """One YAML document as plain data; everything unclear is a `StemwrightError`."""
+def read_strict(raw: bytes, file: str, words: Collection[str] = ()) -> Document:
+    """One YAML document as plain data; everything unclear is a `StemwrightError`.
+
+    `words` are read as text where they stand without quotes, although YAML 1.1 knows better.
+    """
     if len(raw) > MAX_BYTES:
         raise _error(file, f"is {len(raw)} bytes long, a preset has at most {MAX_BYTES}")
     try:
@@ -78,7 +82,7 @@ def read_strict(raw: bytes, file: str) -> Document:
         _refuse_indirection(text, file)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = Document(data=None)
-        document.data = _Reader(file, document).read(node, ()) if node else None
+        document.data = _Reader(file, document, words).read(node, ()) if node else None
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, file) from None
     except yaml.YAMLError as error:  # a character that YAML does not allow
@@ -118,9 +122,8 @@ def _error(place: str, message: str) -> StemwrightError:
 class _Reader:
     """Turns nodes into data and writes down where they stood."""
 
-    def __init__(self, file: str, document: Document) -> None:
-        self.file = file
-        self.document = document
+    def __init__(self, file: str, document: Document, words: Collection[str]) -> None:
+        self.file, self.document, self.words = file, document, words
 
     def mark(self, node: Node) -> Mark:
         return Mark(self.file, node.start_mark.line + 1, node.start_mark.column + 1)
@@ -151,7 +154,7 @@ class _Reader:
 
     def scalar(self, node: ScalarNode) -> str | int | float | bool | None:
         text: str = node.value
-        if node.style is not None:  # quoted, or a block of text
+        if node.style is not None or text in self.words:  # quoted, or a block of text
             return text
         if text in ("", "~", "null", "Null", "NULL"):
             return None

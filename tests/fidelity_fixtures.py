@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.stems.scratch import StemScratch
+from engine.audio.scratch import StemScratch
 
 BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from engine import Renderer, RenderOptions, measure_null
-from engine.separation.separator import SearchHooks
+from engine.model.hooks import SearchHooks
 from presets import load_preset
 
 RATE = 44100

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.audio.scratch import StemScratch
 from engine.stems.naming import NameTemplate
-from engine.stems.scratch import StemScratch
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import integers, quiet_integers, separate, write_pcm
 from presets import StemwrightError
@@ -219,7 +219,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from engine.stems.naming import NameTemplate
-from engine.stems.scratch import StemScratch
+from engine.audio.scratch import StemScratch
 from engine.stems.stem_set import write_set
 from engine.audio.wave_header import FileFormat
 from engine.audio.writing import StemWriter

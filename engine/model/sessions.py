@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +98,15 @@ def usable_cores() -> int:
     )
 
 
-def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSession, str]:
+def make_session(
+    model: bytes | Path, device: Device, threads: int = 1
+) -> tuple[onnxruntime.InferenceSession, str]:
     """Make a session and return it with the short name of the device it runs on.
 
-    One thread each: sessions of several priors run side by side, and a result that does not
-    depend on the number of threads is worth more than the last per cent of one session.
+    One thread each for priors: their sessions run side by side, and a result that does not
+    depend on the number of threads is worth more than the last per cent of one session. A
+    foreign model runs alone and takes `threads`. A graph given by its path may keep weights
+    beside it.
     Raises StemwrightError for a device that fails, ONNX Runtime's own errors for a graph that it
     cannot read.
     """
@@ -114,16 +119,17 @@ def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSes
             "stemwright[gpu].",
         ) from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     providers = device.providers()
     if len(providers) > 1 and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds CUDA inside the nvidia wheels
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        given = str(model) if isinstance(model, Path) else model
+        session = onnxruntime.InferenceSession(given, options, providers=providers)
     except Exception as error:
-        if _no_memory(error) or _cpu_reads(model, options):
+        if _no_memory(error) or _cpu_reads(given, options):
             raise _device_failed(device.name, error) from error
         raise
     got = _NAMES.get(session.get_providers()[0], session.get_providers()[0])
@@ -131,7 +137,7 @@ def make_session(model: bytes, device: Device) -> tuple[onnxruntime.InferenceSes
     return session, got
 
 
-def _cpu_reads(model: bytes, options: onnxruntime.SessionOptions) -> bool:
+def _cpu_reads(model: bytes | str, options: onnxruntime.SessionOptions) -> bool:
     """Whether a graph is sound, so that the device is to blame for a session that failed."""
     import onnxruntime
 

@@ -8,7 +8,6 @@ complex spectrogram and overlap-adds.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from presets import StemwrightError
 from ..audio.layout import ChannelGroups
 from ..audio.reading import MixReader, SourceInfo
 from ..model.frames import Synthesis, stream_frames, with_next
+from ..model.hooks import Interrupted, SearchHooks
 from ..model.prior import Prior
 from ..model.spectrogram import FrontEnd, Stft
 from .masks import Estimator, MaskPlan, combine, level
@@ -42,10 +42,6 @@ BATCH = 4  # segments searched together
 _SILENCE = 1e-7  # level up to which a segment needs no search: there is nothing to share out
 
 
-class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
-    """The caller asked to stop; everything searched so far is in the workspace."""
-
-
 @dataclass(frozen=True)
 class SeparationPlan:
     """Everything that a result depends on besides mix and priors."""
@@ -60,28 +56,6 @@ class SeparationPlan:
         """Whether the first estimate has a say anywhere."""
         guided = self.search.guided_steps > 0
         return guided or self.start == "estimate" or self.mask.flow_weight < 1
-
-
-@dataclass
-class SearchHooks:
-    """How the caller looks in: (segments done, all) after each batch, and whether to stop.
-
-    `deadline` on `clock` ends the search early, every segment with its share of the time.
-    """
-
-    progress: Callable[[int, int], None] = lambda done, total: None
-    should_stop: Callable[[], bool] = lambda: False
-    deadline: float | None = None
-    clock: Callable[[], float] = time.monotonic
-
-    def patience(self, segments: int, left: int) -> Callable[[], bool]:
-        """Whether there is time for one more step of a batch: it has the share of its
-        `segments` in the `left` ones."""
-        if self.deadline is None:
-            return lambda: True
-        now = self.clock()
-        end = now + (self.deadline - now) * segments / left
-        return lambda: self.clock() < end
 
 
 @dataclass

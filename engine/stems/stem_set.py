@@ -23,10 +23,10 @@ from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.null import NullMeter
 from ..audio.quantise import full_scale, quantise
 from ..audio.reading import MixBlock, MixReader, SourceInfo, probe
+from ..audio.scratch import StemScratch
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
 from ..audio.writing import StemWriter, refuse_impossible
 from .naming import NameTemplate
-from .scratch import StemScratch
 
 RESIDUAL = "residual"
 FLOAT32_INTEGER = 1 << 24  # up to here float32 holds every integer

@@ -24,6 +24,7 @@ from ..audio.blocks import BLOCK_FRAMES, Audio
 from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.reading import MixReader, SourceInfo, probe
+from ..audio.scratch import StemScratch
 from ..audio.true_peak import CEILING_MARGIN_DB, TruePeakMeter
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
@@ -31,7 +32,6 @@ from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_b
 from ..plugins.effects import above_the_band
 from ..plugins.rack import PluginRack, PluginStepError
 from .naming import NameTemplate
-from .scratch import StemScratch
 from .stem_set import OutputFormat, StemFile, resolve_format
 
 SUM = "sum"

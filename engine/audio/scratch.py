@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from presets import StemwrightError
 
-from ..audio.closing import Closing
-from ..audio.writing import telling_disk_errors
+from .closing import Closing
+from .writing import telling_disk_errors
 
 SAMPLE_BYTES = 4
 

@@ -1,0 +1,1 @@
+"""Foreign separators: an ONNX file and a card that says what its tensors are."""
