@@ -103,7 +103,7 @@ def load_card(path: Path) -> LoadedCard:
     try:
         document = read_strict(raw, str(path), words=("yes", "no", "y", "n"))
     except StemwrightError as error:
-        raise StemwrightError("card-invalid", str(error)) from None
+        raise StemwrightError("card-invalid", *error.lines) from None
     if not isinstance(document.data, dict):
         raise StemwrightError(
             "card-invalid", f"{path}:1:1: must be a mapping of `key: value` lines"
@@ -113,8 +113,9 @@ def load_card(path: Path) -> LoadedCard:
     try:
         card = SeparatorCard.model_validate(document.data, strict=True)
     except ValidationError as error:
-        sentence = describe_errors(error, document, SeparatorCard)
-        raise StemwrightError("card-invalid", sentence) from None
+        raise StemwrightError(
+            "card-invalid", *describe_errors(error, document, SeparatorCard)
+        ) from None
     return LoadedCard(path, card, document)
 
 
