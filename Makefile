@@ -11,7 +11,7 @@ KITS ?= /usr/share/hydrogen/data/drumkits
 .PHONY: demo test test-all lint types format soak priors recordings-named clean
 
 demo: $(VENV)/run.stamp
-	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO)
+	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO) --report light
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -m "not slow" --durations=10

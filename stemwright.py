@@ -22,6 +22,7 @@ from engine.cli.endings import MENDABLE, tell_ending
 from engine.cli.mix_commands import doctor, null, separate
 from engine.cli.preset_commands import plugin, preset, process
 from engine.cli.prior_commands import prior
+from engine.cli.report_command import report
 from engine.cli.session_command import session
 from hotfolder.commands import (
     batch,
@@ -107,7 +108,7 @@ def main(verbose: bool) -> None:
 
 
 for command in (
-    *(separate, null, doctor, process, session, preset, plugin, prior),
+    *(separate, null, doctor, process, report, session, preset, plugin, prior),
     *(watch, status, explain, retry, forget, pause, resume, batch, verify),
 ):
     main.add_command(command)

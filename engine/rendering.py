@@ -127,6 +127,7 @@ class Renderer:
             title = naming.fields["title"]
             manifest = self._manifest(title, source, separated, report, quality, wet, pace.laps)
             (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+            self._hand_over(mix, folder)
             self._tell("publishing")
         return manifest
 
@@ -220,6 +221,20 @@ class Renderer:
                 workspace=workspace,
                 seed=self.options.seed,
                 tick=self._stop_if_asked,
+            )
+
+    def _hand_over(self, mix: Path, folder: Path) -> None:
+        """The page and the session, where the preset asks for them; they only read the set."""
+        wanted = self.preset.output
+        if wanted.report != "none":
+            from .listening.page import write_report
+
+            write_report(folder, wanted.report, mix)
+        if wanted.session != "none":
+            from .daw.writing import write_session
+
+            write_session(
+                folder, wanted.session, mix=mix if wanted.session == "dawproject" else None
             )
 
     def _writing(self, done: int, total: int) -> None:

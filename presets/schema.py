@@ -101,6 +101,12 @@ class OutputSettings(_Section):
     dither: Literal["tpdf", "none"] = Field(
         default="none", description="for wet files with fewer bits than the processing has"
     )
+    report: Literal["none", "light", "standard", "full"] = Field(
+        default="none", description="a page to listen to the set, with previews of that quality"
+    )
+    session: Literal["none", "dawproject", "reaper"] = Field(
+        default="none", description="a DAW session of the set"
+    )
 
     @model_validator(mode="after")
     def _container_holds_depth(self) -> OutputSettings:
@@ -183,9 +189,13 @@ class Preset(_Section):
         """sha256 of everything that can change a sample or a name of the result.
 
         Files that the preset names count by their contents, so that the digest is the same
-        on every machine; title and description do not count.
+        on every machine; title and description do not count, nor do a page and a session,
+        which change no sample.
         """
-        canonical = self.model_dump(mode="json", exclude={"title", "description"})
+        canonical = self.model_dump(
+            mode="json",
+            exclude={"title": True, "description": True, "output": {"report", "session"}},
+        )
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         for file in sorted({file for _, step in self.steps() for file in files_of(step)}):
             content = hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -26,6 +26,7 @@ LAYERS = {
         {"separation", "plugins", "separators", "voices"},
         {"stems"},
         {"evaluation", "daw"},
+        {"listening"},
         {"*"},
         {"cli"},
         {"."},

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 @THREADS
 @PRIORS
 @DEADLINE
+@click.option(
+    "--report",
+    type=click.Choice(["none", "light", "standard", "full"]),
+    help="A page to listen to each set.  [as the preset says]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print manifests as JSON lines.")
 def separate(
     mixes: tuple[Path, ...],
@@ -44,6 +49,7 @@ def separate(
     threads: int,
     priors: tuple[Path, ...],
     deadline: float | None,
+    report: str | None,
     as_json: bool,
 ) -> None:
     """Separate MIXES into OUTPUT/<title>/dry/*.wav with a manifest."""
@@ -60,7 +66,11 @@ def separate(
         prior_folders=priors,
         deadline_s=deadline,
     )
-    renderer = Renderer(load_preset(preset), options)
+    chosen = load_preset(preset)
+    if report:
+        output_settings = chosen.output.model_copy(update={"report": report})
+        chosen = chosen.model_copy(update={"output": output_settings})
+    renderer = Renderer(chosen, options)
     sys.exit(_separate_each(mixes, output, renderer, as_json))
 
 

@@ -87,6 +87,13 @@ class Screen:
             self._say(f"degraded: {word}")
         self._say(f"stems   {folder / 'dry'}")
         self._say(f"report  {folder / 'manifest.json'}")
+        for name, kind in (
+            ("listen", "report.html"),
+            ("session", "*.dawproject"),
+            ("session", "*.RPP"),
+        ):
+            for path in sorted(folder.glob(kind)):
+                self._say(f"{name:<7} {path}")
 
     def show_facts(self, facts: dict[str, Any]) -> None:
         """Print nested facts, one a line; problems last and in red."""

@@ -17,24 +17,13 @@ from ..audio.reading import MixReader, verify_mix
 from ..audio.riff import walk_chunks
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
+from ..stems.colours import GREY, stem_colours
 from ..stems.manifest import Manifest, Passage, Written, load_manifest
 from ..stems.naming import render_name
 
 BEXT_TIME_REFERENCE_AT = 338  # EBU Tech 3285: two 32-bit words, low one first, in samples
 BLOCK_FRAMES = 1 << 16
 WAVE_CONTAINERS = ("wav", "rf64")
-
-# Colours that stay apart for most colour-blind eyes (Okabe and Ito 2008), by stem.
-COLOURS = {
-    "vocals": "#E69F00",
-    "bass": "#0072B2",
-    "drums": "#D55E00",
-    "guitar": "#009E73",
-    "piano": "#56B4E9",
-    "other": "#CC79A7",
-}
-MORE_COLOURS = ("#F0E442", "#8DD3C7", "#BEBADA", "#FB8072", "#80B1D3", "#FDB462")
-GREY = "#808080"
 
 
 @dataclass(frozen=True)
@@ -109,19 +98,11 @@ def session_of(
         raise StemwrightError(
             "session-empty", f"{folder}: the set has no stems to make a session of."
         )
-    colours = _colours([file.stem for file in wanted])
+    colours = stem_colours([file.stem for file in wanted])
     tracks = [_stem_track(folder, manifest, file, colours[file.stem], live) for file in wanted]
     reference = _reference(folder, manifest, workspace, mix)
     worst = manifest.quality.worst if manifest.quality else None
     return Session(manifest.title, manifest.input.sample_rate, (reference, *tracks), worst)
-
-
-def _colours(stems: Sequence[str]) -> dict[str, str]:
-    spare = iter(MORE_COLOURS * len(stems))
-    return {
-        stem: GREY if stem in (RESIDUAL, "sum") else COLOURS.get(stem) or next(spare)
-        for stem in stems
-    }
 
 
 def _stem_track(

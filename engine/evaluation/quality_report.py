@@ -29,6 +29,8 @@ Double = NDArray[np.float64]
 
 EXCERPTS = 20  # of a stem at most, each 3 s: what one step of the search costs in a minute
 PASSAGE_S = 10
+MOST_PASSAGES = 6
+LEAST_BOTHER = 0.5  # of the worst passage's: what is half as bad is worth no visit
 LOUDNESS_EXPONENT = 0.3  # sones grow with this power of the intensity (Stevens 1955)
 CLEANEST_DB = -100.0  # what no other stem shares at all
 _LEAST = np.float32(1e-30)
@@ -78,6 +80,7 @@ class QualityMeter:
         `level_db` of the written files is relative to the mix; absent stems, all leakage, are
         not shown to their priors.
         """
+        passages = self._passages()
         return Quality(
             leakage_db=_decibels(self._leaked.sum(), self._claimed.sum()),
             residual_db=_level(level_db, RESIDUAL),
@@ -91,28 +94,37 @@ class QualityMeter:
                 )
                 for index, (stem, prior) in enumerate(self._priors.items())
             },
-            worst=self._worst(),
+            worst=passages[0] if passages else None,
+            passages=tuple(sorted(passages, key=lambda passage: passage.start_s)),
         )
 
-    def _worst(self) -> Passage | None:
-        """The passage whose leakage bothers most, and the stem that suffers most there.
+    def _passages(self) -> list[Passage]:
+        """The passages whose leakage bothers most, worst first; none overlaps another.
 
         Loudness times leakage: neither the loudest passage nor an unclear fade wins by itself.
         """
         claimed, leaked = _sliding_sums(self._claimed), _sliding_sums(self._leaked)
         whole = _bother(leaked.sum(axis=0), claimed.sum(axis=0))
-        start = int(whole.argmax())
-        if whole[start] == 0:
-            return None
-        stem = int(_bother(leaked[:, start], claimed[:, start]).argmax())
-        length_s = self._samples / self._rate
-        end_s = min(float(start + PASSAGE_S), length_s)
+        least = whole.max() * LEAST_BOTHER
+        found: list[Passage] = []
+        while len(found) < MOST_PASSAGES:
+            start = int(whole.argmax())
+            if whole[start] <= 0 or whole[start] < least:
+                break
+            found.append(self._passage(start, claimed[:, start], leaked[:, start]))
+            whole[max(0, start - PASSAGE_S + 1) : start + PASSAGE_S] = 0
+        return found
+
+    def _passage(self, start: int, claimed: Double, leaked: Double) -> Passage:
+        """The one that begins with second `start`, and the stem that suffers most there."""
+        stem = int(_bother(leaked, claimed).argmax())
+        end_s = min(float(start + PASSAGE_S), self._samples / self._rate)
         return Passage(
             start_s=float(start),
             end_s=round(end_s, 3),
             listen=f"listen to {_clock(start)}-{_clock(math.ceil(end_s))}",
             stem=list(self._priors)[stem],
-            leakage_db=_decibels(leaked[:, start].sum(), claimed[:, start].sum()),
+            leakage_db=_decibels(leaked.sum(), claimed.sum()),
         )
 
 

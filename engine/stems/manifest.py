@@ -132,12 +132,15 @@ class Passage(_Section):
 
 class Quality(_Section):
     """What can be told without the true stems. Leakage is what the masks do not know: the
-    share of others in the energy that a stem claims, lower is cleaner (docs/separate.md)."""
+    share of others in the energy that a stem claims, lower is cleaner (docs/separate.md).
+    `passages` are the worst ones in the order of time, `worst` among them; sets from before there
+    was a listening page have only that one."""
 
     leakage_db: float | None
     residual_db: float | None
     stems: dict[str, StemQuality]
     worst: Passage | None
+    passages: tuple[Passage, ...] = ()
 
 
 class Manifest(_Section):

@@ -1,0 +1,63 @@
+"""Which lanes a listening page has: the mix, every dry and wet stem, in the order of the set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..stems.colours import GREY, stem_colours
+from ..stems.manifest import Manifest, Written
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One lane. `key` names its preview files; `file` is None for a mix that is not at hand."""
+
+    key: str
+    stem: str
+    kind: str
+    colour: str
+    file: Path | None
+    gain: float
+    facts: dict[str, Any]
+
+
+def lanes_of(folder: Path, manifest: Manifest, mix: Path | None) -> list[Lane]:
+    """The mix first, then each dry stem followed by its wet one."""
+    shades = stem_colours([file.stem for file in manifest.files])
+    undo = 10 ** (manifest.undo_db / 20)
+    source = {"sha256": manifest.input.sha256, "loudness": manifest.input.loudness.model_dump()}
+    lanes = [Lane("mix", "mix", "mix", GREY, mix, 1.0, source)]
+    places = {stem: number for number, stem in enumerate(shades)}
+    ordered = sorted(manifest.files, key=lambda file: (places[file.stem], file.kind != "dry"))
+    for file in ordered:
+        gain = undo if file.kind == "dry" else 1.0
+        lanes.append(
+            Lane(
+                f"{file.kind}-{places[file.stem]}",
+                file.stem,
+                file.kind,
+                shades[file.stem],
+                folder / file.path,
+                gain,
+                _facts(manifest, file),
+            )
+        )
+    return lanes
+
+
+def _facts(manifest: Manifest, file: Written) -> dict[str, Any]:
+    """What the table says of a stem."""
+    prior = manifest.priors.get(file.stem, {})
+    quality = manifest.quality.stems.get(file.stem) if manifest.quality else None
+    return {
+        "path": file.path,
+        "sha256": file.sha256,
+        "loudness": file.loudness.model_dump(),
+        "level_db": quality.level_db if quality else None,
+        "leakage_db": quality.leakage_db if quality else None,
+        "rank": quality.likelihood.rank if quality and quality.likelihood else None,
+        "source": prior.get("file", ""),
+        "licence": prior.get("licence", ""),
+    }
