@@ -288,15 +288,28 @@ def _is_verbose() -> bool:
 @click.command()
 @click.argument("output", type=FOLDER)
 @click.option("--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls.")
-def verify(output: Path, mixes: tuple[Path, ...]) -> None:
+@STATE
+def verify(output: Path, mixes: tuple[Path, ...], state: Path | None) -> None:
     """Prove that all sets in OUTPUT are unchanged and that their stems still null."""
     from .catalogue.audit import mixes_below, verify_sets
+    from .catalogue.expected import expected_sets
+    from .root import state_folder
 
+    for folder in (output, *mixes):
+        if not folder.is_dir():
+            raise StemwrightError("folder-missing", f"{folder}: no such folder.")
+    expected = expected_sets(output, state_folder(output.absolute(), state))
     wrong = sets = 0
-    for audit in verify_sets(output, mixes_below(list(mixes))):
+    for audit in verify_sets(output, mixes_below(list(mixes)), expected):
         sets += 1
         wrong += not audit.is_sound
         verdict = "sound" if audit.is_sound else "; ".join(audit.problems)
         say(f"{audit.folder}: {verdict} (files: {audit.files}, null: {audit.null})")
+    for trouble in expected.troubles:
+        complain(f"stemwright: {output}: {trouble}")
+    if not sets:
+        raise StemwrightError("archive-empty", f"{output}: there is no set below this folder.")
+    if expected.note:
+        complain(f"stemwright: note: {expected.note}")
     say(f"{sets} sets, {wrong} not sound")
-    sys.exit(1 if wrong else 0)
+    sys.exit(1 if wrong or expected.troubles else 0)

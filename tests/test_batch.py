@@ -4,9 +4,11 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from engine import Manifest
 from hotfolder.catalogue import batch as batch_module
 from hotfolder.catalogue.audit import mixes_below, verify_sets
 from hotfolder.catalogue.batch import Batch, output_names
+from hotfolder.catalogue.expected import expected_sets
 from hotfolder.catalogue.forecast import audio_seconds
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.catalogue.report import QUIET_LUFS, flags_of, write_reports
@@ -34,6 +37,7 @@ from hotfolder_fixtures import (
 )
 from presets import StemwrightError
 
+ROOT = Path(__file__).parent.parent
 CSV = """\
 path,title,artist,isrc,upc,year,preset,priority,label code
 one.wav,One,The Band,DE-A12-34-56789,036000291452,1994,dry,,LC1
@@ -399,6 +403,37 @@ def test_report_has_every_row_in_order_and_keeps_unknown_columns(tmp_path, mixes
     assert [row["label code"] for row in rows[:2]] == ["LC1", "LC2"]
 
 
+def test_a_report_can_be_the_next_list(tmp_path, mixes):
+    """Its columns, those that a list calls the same among them, stand beside the new ones."""
+    text = "path,duration_s,state,x_stem_lufs,row\none.wav,long,old,loud,77\n"
+    work_off(tmp_path, catalogue_of(mixes, text))
+    row = status_of(tmp_path)["one.wav"]
+    assert (row["state"], row["state (list)"]) == ("done", "old")
+    assert (row["row"], row["row (list)"]) == ("1", "77")
+    assert (row["duration_s (list)"], row["x_stem_lufs (list)"]) == ("long", "loud")
+    again = read_catalogue(tmp_path / "out" / "status.csv")
+    assert [found.path.name for found in again.rows] == ["one.wav"]
+
+
+@pytest.mark.parametrize(
+    "cell", ["=1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1", " =1", "＝1", "plain", "'=1"]
+)
+def test_no_cell_and_no_heading_is_a_formula(tmp_path, mixes, cell):
+    catalogue = read_catalogue(mixes / "one.wav*")
+    extra = {cell: cell, "twice": f"{cell}\x1b[2J\u202e"}
+    rows = tuple(replace(row, title=cell, extra=extra) for row in catalogue.rows)
+    catalogue = replace(catalogue, rows=rows)
+    with Run(tmp_path, catalogue) as batch:
+        batch.enter()
+        write_reports(catalogue, batch.journal, batch.out, Instant.now())
+    text = (tmp_path / "out" / "status.csv").read_text("utf-8", errors="strict")
+    with (tmp_path / "out" / "status.csv").open(newline="", encoding="utf-8") as file:
+        cells = [each for row in csv.reader(file) for each in row]
+    assert "\x1b" not in text and "\u202e" not in text
+    assert not [each for each in cells if each.lstrip(" ")[:1] in tuple("=+-@＝\t\r\n") and each]
+    assert cells.count(cell if cell in ("plain", "'=1") else f"'{cell}") == 3
+
+
 def test_names_cannot_break_the_page_or_the_spreadsheet(tmp_path, mixes):
     text = 'path,title\none.wav,"<script>alert(1)</script>"\ntwo.wav,"=HYPERLINK(""x"")"\n'
     work_off(tmp_path, catalogue_of(mixes, text))
@@ -465,7 +500,10 @@ def sha256(path):
 
 
 def audit(archive):
-    return list(verify_sets(archive / "out", mixes_below([archive / "mixes"])))
+    out = archive / "out"
+    expected = expected_sets(out, archive / "state")
+    audit.expected = expected
+    return list(verify_sets(out, mixes_below([archive / "mixes"]), expected))
 
 
 def test_untouched_set_is_sound_and_nulls(archive):
@@ -503,7 +541,88 @@ def test_rewritten_manifest_and_lost_set_are_found_by_the_report(archive):
     (out / "status.csv").write_text(text)
     song, lost = audit(archive)
     assert song.problems == ("manifest.json is not the one that status.csv lists",)
-    assert lost.problems == ("the whole set is missing",)
+    assert (lost.folder.name, lost.problems) == ("lost", ("the whole set is missing",))
+
+
+def list_of(archive, *rows):
+    lines = "".join(f"{place},{sha}\r\n" for place, sha in rows)
+    (archive / "out" / "status.csv").write_text(f"destination,manifest_sha256\r\n{lines}")
+
+
+@pytest.mark.parametrize("place", ["song", "/old/place/out/song", "D:\\old\\out\\song"])
+def test_a_moved_archive_is_compared_with_its_list(archive, place):
+    manifest = archive / "out" / "song" / "manifest.json"
+    list_of(archive, (place, sha256(manifest)))
+    assert [result.problems for result in audit(archive)] == [()]
+    manifest.write_text(manifest.read_text() + "\n")
+    [result] = audit(archive)
+    assert result.problems == ("manifest.json is not the one that status.csv lists",)
+    assert audit.expected.troubles == []
+
+
+@pytest.mark.parametrize("place", ["../elsewhere", "/x/../../y", "a\0b"])
+def test_a_list_leads_nowhere_else(archive, place):
+    list_of(archive, (place, "0" * 64))
+    [result] = audit(archive)
+    assert result.is_sound
+    assert "lies elsewhere" in audit.expected.troubles[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"destination,manifest_sha256\r\nsong,\xff\r\n", "its byte 34 is not UTF-8"),
+        (b"destination;manifest_sha256\r\n", "no columns"),
+        (b"", "no columns"),
+        (b"\x00\x01", "no columns"),
+    ],
+)
+def test_a_list_that_was_changed_is_told(archive, content, told):
+    (archive / "out" / "status.csv").write_bytes(content)
+    audit(archive)
+    assert told in audit.expected.troubles[0]
+
+
+def test_a_manifest_that_is_no_text_is_told(archive):
+    manifest = archive / "out" / "song" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"song.wav", b"s\xffng.wav"))
+    [result] = audit(archive)
+    assert "not a manifest" in result.problems[0]
+
+
+def test_a_lost_list_and_set_are_known_to_the_journal(tmp_path, mixes):
+    work_off(tmp_path, catalogue_of(mixes, "path\none.wav\ntwo.wav\n"))
+    out = tmp_path / "out"
+    (out / "status.csv").unlink()
+    shutil.rmtree(out / "one")
+    expected = expected_sets(out, tmp_path / "state")
+    assert set(map(str, expected.sets)) == {"one", "two"}
+    assert expected.troubles == ["status.csv is missing, although the journal knows of one"]
+    # on another machine the page is still a witness; without it, what cannot be told is told
+    assert "summary.html is here" in expected_sets(out, None).troubles[0]
+    (out / "summary.html").unlink()
+    assert "would not be noticed" in expected_sets(out, None).note
+
+
+def test_verify_finds_nothing_only_where_something_is(tmp_path, archive):
+    def verify(*words):
+        command = [sys.executable, "-m", "stemwright", "verify", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    for words in ([tmp_path / "none"], [tmp_path / "mixes"], [tmp_path, "--mixes", "none"]):
+        done = verify(*words)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+    done = verify(archive / "out", "--mixes", archive / "mixes")
+    assert done.returncode == 0 and "1 sets, 0 not sound" in done.stdout
+    assert "would not be noticed" in done.stderr
+
+
+def test_a_session_in_a_set_is_no_stranger(archive):
+    (archive / "out" / "song" / "song.dawproject").touch()
+    (archive / "out" / "song" / "song.RPP").touch()
+    assert [result.is_sound for result in audit(archive)] == [True]
+    (archive / "out" / "song" / "dry" / "song.RPP").touch()
+    assert [result.is_sound for result in audit(archive)] == [False]
 
 
 def test_stems_that_do_not_null_are_found_even_if_the_manifest_agrees_with_them(archive):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine import Manifest, load_manifest, measure_null
-from presets import StemwrightError
+from presets import StemwrightError, printable
 
-from ..filenames import NameRules, shown
+from ..filenames import NameRules
 from ..inventory import content_sha256, take_inventory
+from .expected import MANIFEST, Expected
 from .report import STATUS_CSV
+
+SESSIONS = (".dawproject", ".rpp")
 
 _LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
 
@@ -33,17 +35,28 @@ class SetAudit:
         return not self.problems
 
 
-def verify_sets(out: Path, find_mix: Callable[[str], Path | None]) -> Iterator[SetAudit]:
-    """Checks every set below a folder. `find_mix` gives the mix with a hash, if it is at hand."""
-    listed = _listed_manifests(out)
-    for parent, names, files in os.walk(out):
+def verify_sets(
+    out: Path, find_mix: Callable[[str], Path | None], expected: Expected
+) -> Iterator[SetAudit]:
+    """Checks every set below a folder. `find_mix` gives the mix with a hash, if it is at hand.
+
+    Sets that are expected and not there come last. Folders that cannot be looked into are added to
+    the troubles.
+    """
+    unseen = dict(expected.sets)
+
+    def unreadable(error: OSError) -> None:
+        expected.troubles.append(f"{error.filename} cannot be read: {error.strerror}")
+
+    for parent, names, files in os.walk(out, onerror=unreadable):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        if "manifest.json" in files:
+        if MANIFEST in files:
             names.clear()
             folder = Path(parent)
-            yield _verify_set(folder, listed.pop(str(folder.resolve()), None), find_mix)
-    for missing in sorted(listed):
-        yield SetAudit(Path(missing), ("the whole set is missing",), 0, "not measured")
+            listed = unseen.pop(PurePosixPath(folder.relative_to(out).as_posix()), None)
+            yield _verify_set(folder, listed, find_mix)
+    for missing in sorted(unseen):
+        yield SetAudit(out / missing, ("the whole set is missing",), 0, "not measured")
 
 
 def mixes_below(folders: list[Path]) -> Callable[[str], Path | None]:
@@ -63,14 +76,14 @@ def _verify_set(
         manifest = load_manifest(folder)
     except StemwrightError as error:
         return SetAudit(folder, error.lines, 0, "not measured")
-    if listed_sha256 and content_sha256(folder / "manifest.json") != listed_sha256:
+    if listed_sha256 and content_sha256(folder / MANIFEST) != listed_sha256:
         problems.append(f"manifest.json is not the one that {STATUS_CSV} lists")
     for file in manifest.files:
         problems += _verify_file(folder, file.path, file.sha256)
     known = {folder / file.path for file in manifest.files}
     for path in folder.rglob("*"):
-        if path.is_file() and path not in known and path.name != "manifest.json":
-            problems.append(f"{shown(path.relative_to(folder))} is not in the manifest")
+        if path.is_file() and path not in known and not _may_be_added(path, folder):
+            problems.append(f"{printable(path.relative_to(folder))} is not in the manifest")
     null = "not measured: files are missing or changed" if problems else ""
     if not problems:
         null, trouble = _verify_null(folder, manifest, find_mix)
@@ -78,13 +91,22 @@ def _verify_set(
     return SetAudit(folder, tuple(problems), len(manifest.files), null)
 
 
+def _may_be_added(path: Path, folder: Path) -> bool:
+    """The manifest itself, and sessions that were made of the set."""
+    return path.parent == folder and (path.name == MANIFEST or path.suffix.lower() in SESSIONS)
+
+
 def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        return [f"{shown(name)} points outside the set"]
-    if not path.is_file():
-        return [f"{shown(name)} is missing"]
-    return [] if content_sha256(path) == sha256 else [f"{shown(name)} has changed"]
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return [f"{printable(name)} points outside the set"]
+        if not path.is_file():
+            return [f"{printable(name)} is missing"]
+        return [] if content_sha256(path) == sha256 else [f"{printable(name)} has changed"]
+    except (OSError, ValueError) as error:  # the latter for a name with a zero in it
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        return [f"{printable(name)} cannot be read: {why}"]
 
 
 def _verify_null(
@@ -94,7 +116,10 @@ def _verify_null(
     if mix is None:
         return "not measured: the mix is not at hand", []
     dry = [folder / file.path for file in manifest.files if file.kind == "dry"]
-    report = measure_null(mix, dry, manifest.undo_db)
+    try:
+        report = measure_null(mix, dry, manifest.undo_db)
+    except StemwrightError as error:
+        return "not measured", [f"the null cannot be measured: {error.sentence}"]
     if report.exact or report.exact_at_bits is not None:
         return "exact", []
     told = f"{report.null_dbfs:.1f} dBFS"
@@ -103,16 +128,3 @@ def _verify_null(
         wanted = "exact" if promised is None else f"{promised:.1f} dBFS"
         return told, [f"the stems null to {told}, the manifest says {wanted}"]
     return told, []
-
-
-def _listed_manifests(out: Path) -> dict[str, str]:
-    """Folder: hash of its manifest, as the catalogue's report wrote them down."""
-    try:
-        with (out / STATUS_CSV).open(encoding="utf-8", newline="") as file:
-            return {
-                str(Path(row["destination"]).resolve()): row["manifest_sha256"]
-                for row in csv.DictReader(file)
-                if row.get("manifest_sha256") and row.get("destination")
-            }
-    except (OSError, KeyError, csv.Error):
-        return {}

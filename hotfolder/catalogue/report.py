@@ -6,21 +6,25 @@ import csv
 import html
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from presets import printable
+
 from ..atomic import write_whole
 from ..clock import Instant, iso_time
-from ..filenames import shown
 from ..inventory import content_sha256
 from ..job import Job
 from ..journal import Journal
+from .list_file import shortened
 from .listing import Catalogue, Row
 
 STATUS_CSV = "status.csv"
 SUMMARY_HTML = "summary.html"
+STEM_COLUMN = "_stem_lufs"
 QUIET_LUFS = -50.0
 HOT_DBTP = 0.0
 SHORT_S = 1.0
@@ -30,36 +34,51 @@ FIXED = (
     "reason", "attempts", "elapsed_s", "sha256", "manifest_sha256",
 )  # fmt: skip
 
+_UNBROKEN = re.compile(r"[^\t\r\n]+")
+# What begins a formula, in wide letters too; spreadsheets may skip the blanks before it, and take
+# a tab or a line break at the beginning for the end of a cell.
+_FORMULA = re.compile(r"[\t\r\n]|[ \u3000\xa0]*[=+\-@＝＋－＠]")
+
 
 def write_reports(catalogue: Catalogue, journal: Journal, out: Path, now: Instant) -> list[Path]:
     """Writes `status.csv` and `summary.html` into OUT; returns both paths."""
-    rows = list(report_rows(catalogue, journal))
+    rows = list(report_rows(catalogue, journal, out))
     columns = report_columns(rows, catalogue)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(map(_plain, columns))
+    writer.writerows([_plain(row.get(name)) for name in columns] for row in rows)
     write_whole(out / STATUS_CSV, text.getvalue())
     write_whole(out / SUMMARY_HTML, summary_page(rows, columns, now))
     return [out / STATUS_CSV, out / SUMMARY_HTML]
 
 
-def report_rows(catalogue: Catalogue, journal: Journal) -> Iterator[dict[str, Any]]:
-    """One dictionary for every row, also for those that could not be worked on."""
+def report_rows(catalogue: Catalogue, journal: Journal, out: Path) -> Iterator[dict[str, Any]]:
+    """One dictionary for every row, also for those that could not be worked on.
+
+    Sets are told relative to `out`, so that the report stays true when the archive is moved.
+    """
     jobs = {job.source: job for job in journal.all_jobs()}
     by_number: dict[int, dict[str, Any]] = {}
     for row in catalogue.rows:
-        by_number[row.number] = _told(row) | _outcome(jobs.get(row.path))
+        by_number[row.number] = _told(row) | _outcome(jobs.get(row.path), out)
     for problem in catalogue.problems:
-        told = {"row": problem.row, "path": shown(problem.path), "state": "refused"}
+        path = printable(shortened(problem.path, 200))
+        told = {"row": problem.row, "path": path, "state": "refused"}
         by_number[problem.row] = told | {"reason": f"{problem.code}: {problem.reason}"}
     yield from (by_number[number] for number in sorted(by_number))
 
 
 def report_columns(rows: list[dict[str, Any]], catalogue: Catalogue) -> list[str]:
     """The fixed columns, then one per stem, then the catalogue's own."""
-    stems = dict.fromkeys(name for row in rows for name in row if name.endswith("_stem_lufs"))
-    return [*FIXED, *stems, *(name for name in catalogue.columns() if name not in FIXED)]
+    stems = dict.fromkeys(name for row in rows for name in row if name.endswith(STEM_COLUMN))
+    return [*FIXED, *stems, *map(own_column, catalogue.columns())]
+
+
+def own_column(name: str) -> str:
+    """The heading of a list's own column; one that is like ours (a report read again) is kept
+    apart from it."""
+    return f"{name} (list)" if name in FIXED or name.endswith(STEM_COLUMN) else name
 
 
 def flags_of(facts: dict[str, Any]) -> list[str]:
@@ -93,7 +112,7 @@ def summary_page(rows: list[dict[str, Any]], columns: list[str], now: Instant) -
     counts = Counter(str(row.get("state")) for row in rows)
     hours = sum(row.get("duration_s") or 0.0 for row in rows) / 3600
     counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    heading = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    heading = "".join(f"<th>{html.escape(_plain(name))}</th>" for name in columns)
     body = "\n".join(
         f'<tr class="{html.escape(str(row.get("state")))}">'
         + "".join(f"<td>{html.escape(_plain(row.get(name)))}</td>" for name in columns)
@@ -107,17 +126,18 @@ def summary_page(rows: list[dict[str, Any]], columns: list[str], now: Instant) -
 def _told(row: Row) -> dict[str, Any]:
     names = ("title", "artist", "isrc", "upc", "year", "preset")
     told = {name: getattr(row, name) for name in names}
-    return {"row": row.number, "path": shown(row.path), **told, **row.extra}
+    own = {own_column(name): text for name, text in row.extra.items()}
+    return own | {"row": row.number, "path": printable(row.path), **told}
 
 
-def _outcome(job: Job | None) -> dict[str, Any]:
+def _outcome(job: Job | None, out: Path) -> dict[str, Any]:
     if job is None:
         return {"state": "new"}
     facts = json.loads(job.facts) if job.facts else {}
     loudness = (facts.get("input") or {}).get("loudness", {})
     outcome: dict[str, Any] = {
         "state": str(job.state),
-        "destination": "" if job.destination is None else shown(job.destination),
+        "destination": "" if job.destination is None else _relative(job.destination, out),
         "reason": "" if job.reason is None else f"{job.code}: {job.reason}",
         "attempts": job.attempts,
         "sha256": job.sha256,
@@ -137,7 +157,7 @@ def _outcome(job: Job | None) -> dict[str, Any]:
         "elapsed_s": facts.get("elapsed_s"),
         "manifest_sha256": _manifest_sha256(job.destination),
         **{
-            f"{stem}_stem_lufs": "silent" if lufs is None else lufs
+            f"{stem}{STEM_COLUMN}": "silent" if lufs is None else lufs
             for stem, lufs in levels.items()
         },
     }
@@ -152,14 +172,27 @@ def _manifest_sha256(destination: Path | None) -> str:
         return "missing"
 
 
+def _relative(destination: Path, out: Path) -> str:
+    inside = destination.is_relative_to(out)
+    return printable(destination.relative_to(out).as_posix() if inside else destination)
+
+
 def _plain(value: Any) -> str:  # noqa: ANN401
-    """A cell. A leading = + - @ from a foreign name would be a formula to a spreadsheet."""
+    """A cell, made printable but for its line breaks and tabs.
+
+    Foreign text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
-    text = str(value).encode("utf-8", "backslashreplace").decode("utf-8")
-    return f"'{text}" if isinstance(value, str) and text[:1] in ("=", "+", "-", "@") else text
+    text = _UNBROKEN.sub(lambda part: printable(part[0]), str(value))
+    return f"'{text}" if isinstance(value, str) and _FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """What was in a cell before it was kept from being a formula."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell
 
 
 _PAGE = """<!doctype html>
