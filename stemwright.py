@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import click
 
-from engine import ENGINE_VERSION, FILE, FOLDER, SEED, THREADS
+from engine import ENGINE_VERSION
+from engine.cli import FILE, FOLDER, SEED, THREADS
 from engine.cli.endings import MENDABLE, tell_ending
 from engine.cli.mix_commands import doctor, null, separate
 from engine.cli.preset_commands import plugin, preset, process

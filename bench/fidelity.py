@@ -24,7 +24,9 @@ import numpy as np
 import soundfile
 
 from engine import ENGINE_VERSION
+from engine.audio.reading import probe
 from engine.audio.scratch import StemScratch
+from engine.audio.signal import MixFile
 from engine.stems.naming import NameTemplate
 from engine.stems.stem_set import write_set
 from fidelity_peers import shares
@@ -126,7 +128,7 @@ def stemwright(mix: Path, folder: Path) -> None:
         StemScratch(Path(aside), tuple(stems), audio.shape[1]) as scratch,
     ):
         scratch.append(stems)
-        write_set(mix, scratch, folder, NameTemplate("{stem}"))
+        write_set(MixFile(mix, probe(mix)), scratch, folder, NameTemplate("{stem}"))
 
 
 def peer_runs(peers: Path | None) -> Iterator[tuple[str, list[str] | None]]:

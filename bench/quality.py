@@ -40,6 +40,7 @@ from engine import (
     probe,
     read_bundle,
 )
+from engine.audio.signal import MixFile
 from engine.model.hooks import SearchHooks
 from engine.model.sessions import Device
 from engine.separation.estimate import Estimate, encoder_path
@@ -173,10 +174,11 @@ class Engine:
             first = Estimate(list(priors.values()), self.folders, Device("cpu"))
         separator = Separator(priors, plan, self.threads, first)
         info, blocks = probe(mix.path), []
+        signal = MixFile(mix.path, info)
         groups = channel_groups(info.channels, info.channel_mask)
         with tempfile.TemporaryDirectory() as folder:
-            separator.search(mix.path, info, groups, Path(folder), SearchHooks())
-            separator.write(mix.path, info, groups, Path(folder), blocks.append)
+            separator.search(signal, groups, Path(folder), SearchHooks())
+            separator.write(signal, groups, Path(folder), blocks.append)
         return {stem: np.concatenate([b[stem] for b in blocks], axis=1) for stem in priors}
 
     @property

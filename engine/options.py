@@ -41,3 +41,6 @@ class RenderOptions:
     deadline_s: float | None = None
     progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
+
+
+DEFAULT_OPTIONS = RenderOptions()

@@ -20,16 +20,16 @@ class Pace:
         self.started = self._last = clock()
         self.laps: dict[str, float] = {}
 
-    def lap(self, stage: str) -> None:
-        """End a stage."""
+    def lap(self, stage: str, took_s: float | None = None) -> None:
+        """End a stage, which took as long as it ran here unless `took_s` says otherwise."""
         now = self._clock()
-        self.laps[stage] = now - self._last
+        self.laps[stage] = now - self._last if took_s is None else took_s
         self._last = now
 
     def after_search_s(self) -> float:
-        """What writing and processing will take, guessed from decoding."""
+        """What writing and processing will take, guessed from decoding, which arrays need not."""
         share = WRITING_BY_DECODING + (WET_BY_DECODING if self._wet else 0.0)
-        return share * self.laps["decoding"]
+        return share * self.laps.get("decoding", 0.0)
 
     def left_s(self, stage: str, done: int, total: int) -> float | None:
         """Seconds until the set is there; None while there is nothing to guess from.
@@ -42,6 +42,6 @@ class Pace:
         if stage == "searching":
             return None if rest is None else rest + self.after_search_s()
         if stage == "writing":
-            wet = WET_BY_DECODING * self.laps["decoding"] if self._wet else 0.0
+            wet = WET_BY_DECODING * self.laps.get("decoding", 0.0) if self._wet else 0.0
             return self.after_search_s() if rest is None else rest + wet
         return None

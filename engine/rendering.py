@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,16 +21,18 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
+from .audio.decoded import DecodedMix, decode_mix
 from .audio.layout import channel_groups
 from .audio.metadata import naming_fields
-from .audio.reading import MixFacts, probe, verify_mix
+from .audio.reading import probe
 from .audio.scratch import StemScratch
+from .audio.signal import Signal
 from .evaluation.quality_report import QualityMeter
 from .model.bundle import read_bundle
 from .model.hooks import Interrupted, SearchHooks
 from .model.prior import find_prior, open_priors
 from .model.sessions import Device, usable_cores
-from .options import Progress, RenderOptions
+from .options import DEFAULT_OPTIONS, Progress, RenderOptions
 from .pace import Pace
 from .plugins.chain import check_chains
 from .plugins.rack import PluginRack
@@ -63,10 +65,17 @@ def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
     }
 
 
-def render(mix: Path, destination: Path, preset: Preset, options: RenderOptions) -> Manifest:
+def render(
+    mix: Path | DecodedMix,
+    destination: Path,
+    preset: Preset | str | Path = "default",
+    options: RenderOptions = DEFAULT_OPTIONS,
+) -> Manifest:
     """Separate one mix; `destination` is the folder that appears when all is done.
 
-    Raises StemwrightError for what the user can mend, Interrupted when `should_stop` said so.
+    `preset` is one that was loaded, the name of one, or a file. `options` say how far it is
+    told and when it is to stop. Raises StemwrightError for what the user can mend, Interrupted
+    when `should_stop` said so.
     """
     return Renderer(preset, options).render(mix, destination)
 
@@ -74,7 +83,11 @@ def render(mix: Path, destination: Path, preset: Preset, options: RenderOptions)
 class Renderer:
     """Holds a preset's open priors, so that many mixes pay for the sessions once."""
 
-    def __init__(self, preset: Preset, options: RenderOptions) -> None:
+    def __init__(self, preset: Preset | str | Path, options: RenderOptions) -> None:
+        if isinstance(preset, str | Path):
+            from presets import load_preset
+
+            preset = load_preset(preset)
         self.preset, self.options = preset, options
         self.settings = preset.search.resolved(options.tier)
         device = Device.parse(options.device, strict=options.strict_device)
@@ -92,7 +105,7 @@ class Renderer:
         )
 
     def render_into(
-        self, mix: Path, output: Path, progress: Callable[[Progress], None]
+        self, mix: Path, output: Path, progress: Callable[[Progress], None] | None = None
     ) -> tuple[Path, Manifest]:
         """Separate one mix into `output/<title>`, or `<title>-2` where that exists already."""
         probe(mix)
@@ -101,33 +114,55 @@ class Renderer:
         while destination.exists():
             number += 1
             destination = output / f"{title}-{number}"
-        self.options = replace(self.options, progress=progress)
-        return destination, self.render(mix, destination)
+        return destination, self.render(mix, destination, progress)
 
-    def render(self, mix: Path, destination: Path) -> Manifest:
-        """Separate one mix (see `render`)."""
-        self._pace = pace = Pace(wet=self.preset.has_wet)
+    def render(
+        self,
+        mix: Path | DecodedMix,
+        destination: Path,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Manifest:
+        """Separate one mix (see `render`); `progress` goes before that of the options."""
+        if progress is not None:
+            return MixRender(self, replace(self.options, progress=progress)).run(mix, destination)
+        return MixRender(self, self.options).run(mix, destination)
+
+
+class MixRender:
+    """One mix on its way through a renderer's priors, and what is known of it so far."""
+
+    def __init__(self, renderer: Renderer, options: RenderOptions) -> None:
+        self.options, self.preset, self.priors = options, renderer.preset, renderer.priors
+        self.settings, self.plan, self.threads = renderer.settings, renderer.plan, renderer.threads
+        self.estimate = renderer.estimate
+        self._pace = Pace(wet=self.preset.has_wet)
+
+    def run(self, mix: Path | DecodedMix, destination: Path) -> Manifest:
+        """From the mix to the published set. The mix is decoded once, here, unless it is
+        already; everything behind reads its samples from the workspace."""
+        pace = self._pace
         self._tell("decoding")
-        facts = verify_mix(mix)
-        pace.lap("decoding")
         kept = self.options.workspace
         with (
+            removed_unless_used(destination.parent),
             publishing(destination, kept.parent.name if kept else None) as folder,
             _workspace(kept, destination.parent) as workspace,
         ):
-            separated = self._separate(mix, facts, workspace, pace)
-            naming = self._naming(mix)
-            stems = self._delivered(separated)
-            report = self._write(mix, stems, facts.info.channels, workspace, folder, naming)
+            decoded = mix if isinstance(mix, DecodedMix) else decode_mix(mix, workspace)
+            pace.lap("decoding", decoded.seconds)
+            separated = self.separate(decoded, workspace)
+            naming = self._naming(decoded.info.path)
+            stems = self.delivered(separated)
+            report = self._write(decoded, stems, workspace, folder, naming)
             quality = separated.meter.report(report.level_db, separated.absent)
             pace.lap("writing")
             wet = self._process(report, folder, naming, workspace)
             pace.lap("processing")
-            source = Input.of(mix.name, facts)
+            source = Input.of(decoded.info.path.name, decoded.facts)
             title = naming.fields["title"]
             manifest = self._manifest(title, source, separated, report, quality, wet, pace.laps)
             (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-            self._hand_over(mix, folder)
+            self._hand_over(decoded.info.path, folder)
             self._tell("publishing")
         return manifest
 
@@ -136,14 +171,14 @@ class Renderer:
             left_s = self._pace.left_s(stage, segment, segments)
             self.options.progress(Progress(stage, segment, segments, left_s))
 
-    def _separate(self, mix: Path, facts: MixFacts, workspace: Path, pace: Pace) -> _Separated:
-        """Search, then leave every stem's samples in the workspace."""
-        info = facts.info
+    def separate(self, mix: Signal, workspace: Path) -> Separated:
+        """Search, then leave every stem's samples in the workspace (see `scratch`)."""
+        info, pace = mix.info, self._pace
         groups = channel_groups(info.channels, info.channel_mask)
         if not groups.groups:
             raise StemwrightError(
                 "mix-layout",
-                f"{mix.name}: {info.channels} channels without a known loudspeaker layout; "
+                f"{info.path.name}: {info.channels} channels without a known loudspeaker layout; "
                 "expected mono, stereo, 3.0 to 7.1, or a file with a channel mask.",
             )
         if self.preset.has_wet:
@@ -155,21 +190,26 @@ class Renderer:
             self.options.should_stop or (lambda: False),
             self._search_deadline(pace),
         )
-        report = separator.search(mix, info, groups, workspace, hooks)
+        report = separator.search(mix, groups, workspace, hooks)
         pace.lap("searching")
         self._tell("writing")
         levels = _Levels()
         stft = separator.front_end.stft(info.sample_rate)
         meter = QualityMeter(self.priors, stft, info.sample_rate, info.frames)
-        with StemScratch(workspace / "stems", separator.stems, info.channels) as scratch:
+        with self.scratch(workspace, separator.stems, info.channels) as scratch:
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
             def take(stems: dict[str, Float]) -> None:
+                self._stop_if_asked()
                 scratch.append(stems)
                 levels.add(stems)
 
-            separator.write(mix, info, groups, workspace, take, meter.add)
-        return _Separated(report, levels.absent(), meter)
+            separator.write(mix, groups, workspace, take, meter.add)
+        return Separated(report, levels.absent(), meter)
+
+    def scratch(self, workspace: Path, stems: list[str], channels: int) -> StemScratch:
+        """Where `separate` leaves the samples of the stems."""
+        return StemScratch(workspace / "stems", stems, channels)
 
     def _search_deadline(self, pace: Pace) -> float | None:
         """When the search must end, so that writing ends with the deadline."""
@@ -179,16 +219,15 @@ class Renderer:
 
     def _write(
         self,
-        mix: Path,
+        mix: DecodedMix,
         stems: list[str],
-        channels: int,
         workspace: Path,
         folder: Path,
         naming: NameTemplate,
     ) -> SetReport:
         """The dry stems and the remainder, whose sum is the mix."""
         preset = self.preset
-        with StemScratch(workspace / "stems", stems, channels) as scratch:
+        with self.scratch(workspace, stems, mix.info.channels) as scratch:
             return write_set(
                 mix,
                 scratch,
@@ -241,7 +280,7 @@ class Renderer:
         self._stop_if_asked()
         self._tell("writing", done, total)
 
-    def _delivered(self, separated: _Separated) -> list[str]:
+    def delivered(self, separated: Separated) -> list[str]:
         """Stems that get a file; absent ones may be left to the residual (`omit`)."""
         specs = self.preset.stems
         return [
@@ -266,7 +305,7 @@ class Renderer:
         self,
         title: str,
         source: Input,
-        separated: _Separated,
+        separated: Separated,
         report: SetReport,
         quality: Quality,
         wet: WetReport | None,
@@ -325,7 +364,7 @@ class Renderer:
 
 
 @dataclass(frozen=True)
-class _Separated:
+class Separated:
     """What is known when the stems lie in the workspace."""
 
     search: SearchReport
@@ -352,11 +391,24 @@ class _Levels:
 
 
 @contextmanager
-def _workspace(given: Path | None, beside: Path) -> Iterator[Path]:
-    """The given checkpoint folder, or a temporary one on the destination's file system."""
-    if given is not None:
-        given.mkdir(parents=True, exist_ok=True)
-        yield given
+def removed_unless_used(folder: Path) -> Iterator[None]:
+    """Take away again, when something fails, what was made of a folder and its parents."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # one is not empty: others have put something there
+            for place in missing:
+                place.rmdir()
+        raise
+
+
+@contextmanager
+def _workspace(kept: Path | None, beside: Path) -> Iterator[Path]:
+    """The checkpoint folder to keep, or a temporary one on the destination's file system."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept
         return
     with tempfile.TemporaryDirectory(prefix=".stemwright-", dir=beside) as folder:
         yield Path(folder)

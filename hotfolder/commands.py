@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
+from engine.cli import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
 from presets import StemwrightError, complain, say, say_json
 
 if TYPE_CHECKING:

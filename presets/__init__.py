@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .errors import StemwrightError
+from .lazy_door import lazy_door
 from .printable import printable
 from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .strict_yaml import Document, read_strict
     from .views import explain, json_schema, show
 
-_HOMES = {
+__getattr__ = lazy_door(__name__, {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
     "messages": ("describe_errors", "dotted", "suggestion"),
@@ -37,18 +38,7 @@ _HOMES = {
     "search": ("SearchSettings",),
     "strict_yaml": ("Document", "read_strict"),
     "views": ("explain", "json_schema", "show"),
-}  # fmt: skip
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Loads pydantic and PyYAML only when a preset is asked for: `--help` needs neither."""
-    from importlib import import_module
-
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module 'presets' has no attribute {name!r}")
-
+})  # fmt: skip
 
 __all__ = [
     "BUILT_IN",
@@ -74,6 +64,7 @@ __all__ = [
     "find_preset",
     "is_loss",
     "json_schema",
+    "lazy_door",
     "load_preset",
     "placed",
     "preset_names",

@@ -54,7 +54,7 @@ def test_imports_follow_the_arrows(path):
         assert head != "stemwright", "nothing imports the command line"
         if head in ROOMS - {room}:
             assert head in MAY_IMPORT[room], f"{room} may not import {head}"
-            assert module == head, f"{module}: other rooms are entered by the front door"
+            assert module in (head, "engine.cli"), f"{module}: other rooms are entered by a door"
         if head in ("torch", "onnx"):
             assert room == "export", f"{head} outside export"
 

@@ -12,8 +12,9 @@ import soundfile
 from engine.audio import wave_header
 from engine.audio.loudness import Loudness
 from engine.audio.metadata import bext_loudness, naming_fields, with_history
-from engine.audio.reading import MixReader
+from engine.audio.reading import MixReader, probe
 from engine.audio.riff import walk_chunks
+from engine.audio.signal import MixFile
 from engine.stems.naming import NameTemplate
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import (
@@ -71,7 +72,7 @@ def stems_of(tmp_path, mix, output=None):
     naming = NameTemplate("{title}_{stem}", naming_fields(mix))
     with separate(tmp_path / "scratch", audio) as scratch:
         report = write_set(
-            mix,
+            MixFile(mix, probe(mix)),
             scratch,
             tmp_path / "dry",
             naming,

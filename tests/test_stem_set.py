@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from engine.audio.reading import probe
 from engine.audio.scratch import StemScratch
+from engine.audio.signal import MixFile
 from engine.stems.naming import NameTemplate
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import integers, quiet_integers, separate, write_pcm
@@ -21,8 +23,14 @@ def make_set(tmp_path, mix, output=None, overflow="float32", stretch=1.0, stems=
     names = ("vocals", "drums", "bass", "piano")[:stems]
     with separate(tmp_path / "scratch", audio.T, names, stretch=stretch) as scratch:
         report = write_set(
-            mix, scratch, tmp_path / "dry", NAMING, output or OutputFormat(), overflow, **options
-        )
+            MixFile(mix, probe(mix)),
+            scratch,
+            tmp_path / "dry",
+            NAMING,
+            output or OutputFormat(),
+            overflow,
+            **options,
+        )  # fmt: skip
     return report, [tmp_path / "dry" / file.name for file in report.files]
 
 
@@ -221,6 +229,8 @@ import numpy as np
 from engine.stems.naming import NameTemplate
 from engine.audio.scratch import StemScratch
 from engine.stems.stem_set import write_set
+from engine.audio.reading import probe
+from engine.audio.signal import MixFile
 from engine.audio.wave_header import FileFormat
 from engine.audio.writing import StemWriter
 folder, seconds = Path(sys.argv[1]), int(sys.argv[2])
@@ -231,7 +241,8 @@ with StemWriter(folder / "mix.wav", FileFormat("wav", "pcm", 24, 2, 48000)) as m
 with StemScratch(folder / "scratch", ("vocals", "drums"), 2) as scratch:
     for _ in range(seconds):
         scratch.append(dict.fromkeys(scratch.stems, (second / 3).astype(np.float32)))
-    report = write_set(folder / "mix.wav", scratch, folder / "dry", NameTemplate("{stem}"))
+    path = folder / "mix.wav"
+    report = write_set(MixFile(path, probe(path)), scratch, folder / "dry", NameTemplate("{stem}"))
 assert report.null_dbfs == -np.inf
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -144,14 +145,16 @@ class MixReader(Closing):
             )
 
 
-def verify_mix(path: Path) -> MixFacts:
-    """Decode all of it once: complete, finite, its digest and its loudness."""
+def verify_mix(path: Path, keep: Callable[[MixBlock], None] = lambda block: None) -> MixFacts:
+    """Decode all of it once: complete, finite, its digest and its loudness; `keep` is given
+    every block."""
     inspection = _inspect_readable(path)
     with MixReader(path) as mix:
         info = mix.info
         meter = LoudnessMeter(info.channels, info.sample_rate, info.channel_mask)
         digest = hashlib.md5(usedforsecurity=False)
         while (block := mix.read(BLOCK_FRAMES)).frames:
+            keep(block)
             meter.add(block.double)
             if inspection.md5:
                 digest.update(_flac_bytes(block))

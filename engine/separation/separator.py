@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 from presets import StemwrightError
 
 from ..audio.layout import ChannelGroups
-from ..audio.reading import MixReader, SourceInfo
+from ..audio.reading import SourceInfo
+from ..audio.signal import Signal, SignalReader
 from ..model.frames import Synthesis, stream_frames, with_next
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.prior import Prior
@@ -98,8 +99,7 @@ class Separator:
 
     def search(
         self,
-        mix: Path,
-        info: SourceInfo,
+        mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
         hooks: SearchHooks,
@@ -108,10 +108,11 @@ class Separator:
 
         Raises Interrupted when `hooks.should_stop` says so between two batches.
         """
+        info = mix.info
         stft = self.front_end.stft(info.sample_rate)
         segments, total = _segments(stft, info), stft.frames(info.frames)
         report = SearchReport()
-        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+        with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
             windows = self._windows(reader, info, groups, stft)
             for first in range(0, segments, BATCH):
                 count = min(BATCH, segments - first)
@@ -127,7 +128,7 @@ class Separator:
         return report
 
     def _windows(
-        self, reader: MixReader, info: SourceInfo, groups: ChannelGroups, stft: Stft
+        self, reader: SignalReader, info: SourceInfo, groups: ChannelGroups, stft: Stft
     ) -> Iterator[Float]:
         """Yield the magnitudes of every segment with its context, (groups, WINDOW, bands);
         zeros stand before the start and behind the end."""
@@ -238,8 +239,7 @@ class Separator:
 
     def write(
         self,
-        mix: Path,
-        info: SourceInfo,
+        mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
         sink: Callable[[dict[str, Float]], None],
@@ -252,6 +252,7 @@ class Separator:
         (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a group's
         channels added.
         """
+        info = mix.info
         stft = self.front_end.stft(info.sample_rate)
         band = self.front_end.band_of_bin(info.sample_rate)
         syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
@@ -260,7 +261,7 @@ class Separator:
         def audible(index: int, shared: Shared, last: bool) -> Float:
             return syntheses[index].add(shared.stem(index), last=last)
 
-        with ThreadPoolExecutor(self.threads) as pool, MixReader(mix) as reader:
+        with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
             blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
             cores = self._masks(workspace, _segments(stft, info))
             masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))

@@ -22,8 +22,9 @@ from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.null import NullMeter
 from ..audio.quantise import full_scale, quantise
-from ..audio.reading import MixBlock, MixReader, SourceInfo, probe
+from ..audio.reading import MixBlock, SourceInfo
 from ..audio.scratch import StemScratch
+from ..audio.signal import Signal
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
 from ..audio.writing import StemWriter, refuse_impossible
 from .naming import NameTemplate
@@ -89,7 +90,7 @@ class _Plan:
 
 
 def write_set(
-    mix: Path,
+    mix: Signal,
     scratch: StemScratch,
     folder: Path,
     naming: NameTemplate,
@@ -109,7 +110,7 @@ def write_set(
     cannot hold the fine bits of a quiet sample beside a loud remainder. Stems are independent
     of each other, so `threads` changes nothing but the time.
     """
-    info = probe(mix)
+    info = mix.info
     if scratch.frames != info.frames or scratch.channels != info.channels:
         raise ValueError(f"{scratch.frames} frames of stems for {info.frames} of the mix")
     with ThreadPoolExecutor(threads) as pool:
@@ -200,7 +201,7 @@ class _Writing:
     """The passes over one mix and its scratch."""
 
     def __init__(
-        self, mix: Path, scratch: StemScratch, remainder: str, tick: Tick, pool: Executor
+        self, mix: Signal, scratch: StemScratch, remainder: str, tick: Tick, pool: Executor
     ) -> None:
         self._mix, self._scratch, self._remainder, self._tick = mix, scratch, remainder, tick
         self._pool = pool
@@ -250,7 +251,7 @@ class _Writing:
             for stem, path in paths.items():
                 fmt = self._stem_format(plan, stem)
                 line = history_line(fmt, f"{program} {stem}")
-                metadata = metadata_for(self._mix, fmt, line)
+                metadata = metadata_for(self._mix.info.path, fmt, line)
                 dropped |= set(metadata.dropped)
                 writer = StemWriter(path, fmt, metadata.before, metadata.after)
                 writers[stem] = stack.enter_context(writer)
@@ -322,7 +323,7 @@ class _Writing:
     def _targets(self, plan: _Plan) -> Iterator[tuple[MixBlock, Samples]]:
         """The mix, and what the stems must add up to."""
         noise = _noise(plan, 0)
-        with MixReader(self._mix) as reader:
+        with self._mix.open() as reader:
             while (block := reader.read(BLOCK_FRAMES)).frames:
                 yield block, _target(block, plan, noise)
 

@@ -1,0 +1,76 @@
+"""A mix decoded once: verified on the way, and kept as raw samples for every pass that follows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .closing import Closing
+from .reading import MixBlock, MixFacts, SourceInfo, verify_mix
+from .writing import telling_disk_errors
+
+SAMPLES_NAME = "mix.raw"
+
+
+@dataclass(frozen=True)
+class DecodedMix:
+    """A verified mix whose samples lie in a raw file: `int32` for PCM, `float64` for the rest,
+    interleaved, exactly as the decoder gave them. `facts.info.path` is the mix itself; `seconds`
+    is how long the decoding took."""
+
+    facts: MixFacts
+    samples: Path
+    seconds: float
+
+    @property
+    def info(self) -> SourceInfo:
+        """What the mix is."""
+        return self.facts.info
+
+    def open(self) -> DecodedReader:
+        """A reader at the beginning."""
+        return DecodedReader(self)
+
+
+class DecodedReader(Closing):
+    """Reads a decoded mix from its beginning to its end; needs no decoder."""
+
+    def __init__(self, mix: DecodedMix) -> None:
+        self.info = mix.info
+        self._dtype = np.dtype(np.int32 if mix.info.encoding == "pcm" else np.float64)
+        self._file = mix.samples.open("rb")
+
+    def read(self, frames: int) -> MixBlock:
+        """The next frames, fewer only at the end, 0 behind it."""
+        channels = self.info.channels
+        data = self._file.read(frames * channels * self._dtype.itemsize)
+        exact = np.frombuffer(data, self._dtype).reshape(-1, channels).T
+        return MixBlock(exact, self.info.bits)
+
+    def close(self) -> None:
+        """Close the file and leave it where it is."""
+        self._file.close()
+
+
+def decode_mix(path: Path, folder: Path) -> DecodedMix:
+    """Decode and verify a mix once; its samples stay in `folder` for whoever needs them again.
+
+    Raises StemwrightError for what `verify_mix` refuses, and when the disk is full.
+    """
+    samples, began_s = folder / SAMPLES_NAME, time.monotonic()
+    with telling_disk_errors(samples):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = samples.open("wb")
+    with file:
+
+        def keep(block: MixBlock) -> None:
+            with telling_disk_errors(samples):
+                file.write(np.ascontiguousarray(block.exact.T).tobytes())
+
+        facts = verify_mix(path, keep)
+        with telling_disk_errors(samples):
+            file.flush()
+    return DecodedMix(facts, samples, time.monotonic() - began_s)
