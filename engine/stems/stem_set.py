@@ -27,6 +27,7 @@ from ..audio.scratch import StemScratch
 from ..audio.signal import Signal
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
 from ..audio.writing import StemWriter, refuse_impossible
+from .float_grid import FloatGrid, Survey
 from .naming import NameTemplate
 
 RESIDUAL = "residual"
@@ -81,12 +82,16 @@ class SetReport:
 
 @dataclass(frozen=True)
 class _Plan:
-    """How the set is written: `grid_bits` is the integer grid, None for plain floats."""
+    """How the set is written: on the integers of `grid_bits`, on a `grid` of 32-bit floats, or
+
+    with neither as 64-bit floats.
+    """
 
     format: FileFormat
     grid_bits: int | None
     dither_seed: int | None = None
     gain: float = 1.0
+    grid: FloatGrid | None = None
 
 
 def write_set(
@@ -106,9 +111,9 @@ def write_set(
     """Write every stem and the remainder of the mix into a folder.
 
     The remainder (the residual, or the stem named by `residual_into`) is mix - sum(others), in
-    integers at the written depth. For float output it is a 64-bit float file: a 32-bit float
-    cannot hold the fine bits of a quiet sample beside a loud remainder. Stems are independent
-    of each other, so `threads` changes nothing but the time.
+    integers at the written depth. 32-bit floats stand on a grid, see `float_grid`; what lies
+    below it goes to the residual, or to a file of its own where the residual is a signal.
+    Stems are independent of each other, so `threads` changes nothing but the time.
     """
     info = mix.info
     if scratch.frames != info.frames or scratch.channels != info.channels:
@@ -121,6 +126,8 @@ def write_set(
         if over:
             plan = _without_overflow(plan, peaks, over, overflow)
             plan = replace(plan, format=_long_enough(plan.format, info.frames))
+        if plan.grid_bits is None and plan.format.bits == 32:
+            plan = replace(plan, grid=writing.float_grid(plan))
         return writing.write(plan, folder, naming, over, program)
 
 
@@ -218,6 +225,19 @@ class _Writing:
                 found[stem] = (min(least, int(samples.min())), max(most, int(samples.max())))
         return found
 
+    def float_grid(self, plan: _Plan) -> FloatGrid:
+        """The grid that a set of 32-bit floats needs, from a look at all of it."""
+        found = Survey({})
+        separated = self._scratch.blocks(BLOCK_FRAMES)
+        for (block, target), given in zip(self._targets(plan), separated, strict=True):
+            free = {stem: audio for stem, audio in given.items() if stem != self._remainder}
+            found.add(_full_scale_one(target, plan), free)
+            self._advance(block.frames, passes=3)
+        grid = FloatGrid.of(found, self._remainder, RESIDUAL)
+        if grid.below:
+            self.stems = (*self.stems, grid.below)
+        return grid
+
     def write(
         self, plan: _Plan, folder: Path, naming: NameTemplate, over: dict[str, float], program: str
     ) -> SetReport:
@@ -249,11 +269,10 @@ class _Writing:
         with contextlib.ExitStack() as stack:
             writers = {}
             for stem, path in paths.items():
-                fmt = self._stem_format(plan, stem)
-                line = history_line(fmt, f"{program} {stem}")
-                metadata = metadata_for(self._mix.info.path, fmt, line)
+                line = history_line(plan.format, f"{program} {stem}")
+                metadata = metadata_for(self._mix.info.path, plan.format, line)
                 dropped |= set(metadata.dropped)
-                writer = StemWriter(path, fmt, metadata.before, metadata.after)
+                writer = StemWriter(path, plan.format, metadata.before, metadata.after)
                 writers[stem] = stack.enter_context(writer)
             for stems in self._blocks(plan, passes=2):
                 list(
@@ -313,11 +332,13 @@ class _Writing:
                 map(noise.__getitem__, free),
             )
             stems = dict(zip(free, rounded, strict=True))
-            total = np.zeros_like(target)
-            for samples in stems.values():
-                total += samples
-            stems[self._remainder] = target - total
-            yield stems
+            if plan.grid:
+                yield {**plan.grid.share(target, stems, self._remainder)}
+            else:
+                total = np.zeros_like(target)
+                for samples in stems.values():
+                    total += samples
+                yield {**stems, self._remainder: target - total}
             self._advance(block.frames, passes)
 
     def _targets(self, plan: _Plan) -> Iterator[tuple[MixBlock, Samples]]:
@@ -327,16 +348,10 @@ class _Writing:
             while (block := reader.read(BLOCK_FRAMES)).frames:
                 yield block, _target(block, plan, noise)
 
-    def _stem_format(self, plan: _Plan, stem: str) -> FileFormat:
-        if plan.grid_bits is None and stem == self._remainder:
-            return replace(plan.format, bits=64)
-        return plan.format
-
     def _file(self, plan: _Plan, stem: str, path: Path, loudness: Loudness) -> StemFile:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        fmt = self._stem_format(plan, stem)
-        return StemFile(stem, path.name, fmt, self._scratch.frames, sha256, loudness)
+        return StemFile(stem, path.name, plan.format, self._scratch.frames, sha256, loudness)
 
     def _advance(self, frames: int, passes: int) -> None:
         """Tell how far the work is; `passes` are left, this one included."""
@@ -353,6 +368,8 @@ def _noise(plan: _Plan, number: int) -> np.random.Generator | None:
 
 
 def _target(block: MixBlock, plan: _Plan, noise: np.random.Generator | None) -> Samples:
+    if plan.grid_bits is None and plan.format.bits == 32:
+        return np.asarray(block.double.astype(np.float32), np.float64)
     if plan.grid_bits is None:
         return block.double
     if block.is_integer and plan.gain == 1.0 and noise is None:
@@ -363,6 +380,8 @@ def _target(block: MixBlock, plan: _Plan, noise: np.random.Generator | None) -> 
 def _on_grid(
     audio: npt.NDArray[np.float32], plan: _Plan, noise: np.random.Generator | None
 ) -> Samples:
+    if plan.grid:
+        return plan.grid.rounded(audio)
     if plan.grid_bits is None:
         return audio.astype(np.float64)
     return quantise(audio * np.float64(plan.gain), plan.grid_bits, noise)
