@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .evaluation.cross_likelihood import cut_excerpts as cut_excerpts
     from .evaluation.cross_likelihood import judge_priors as judge_priors
     from .evaluation.stored_judgement import store_row as store_row
+    from .listening.page import script_json as script_json
+    from .listening.page import write_report as write_report
     from .model.bands import log_band_plan as log_band_plan
     from .model.bundle import put_file as put_file
     from .model.bundle import read_bundle as read_bundle
@@ -76,6 +78,7 @@ __getattr__ = lazy_door(
         "audio.reading": ("MixFacts", "probe", "verify_mix"),
         "evaluation.cross_likelihood": ("cut_excerpts", "judge_priors"),
         "evaluation.stored_judgement": ("store_row",),
+        "listening.page": ("script_json", "write_report"),
         "model.bands": ("log_band_plan",),
         "model.bundle": ("put_file", "read_bundle", "write_bundle_file"),
         "model.card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),

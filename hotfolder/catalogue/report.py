@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,13 @@ from typing import Any
 from presets import printable
 
 from ..atomic import write_whole
-from ..clock import Instant, iso_time
+from ..clock import Instant
 from ..inventory import content_sha256
 from ..job import Job
 from ..journal import Journal
 from .list_file import shortened
 from .listing import Catalogue, Row
+from .summary import summary_page
 
 STATUS_CSV = "status.csv"
 SUMMARY_HTML = "summary.html"
@@ -49,7 +48,7 @@ def write_reports(catalogue: Catalogue, journal: Journal, out: Path, now: Instan
     writer.writerow(map(_plain, columns))
     writer.writerows([_plain(row.get(name)) for name in columns] for row in rows)
     write_whole(out / STATUS_CSV, text.getvalue())
-    write_whole(out / SUMMARY_HTML, summary_page(rows, columns, now))
+    write_whole(out / SUMMARY_HTML, summary_page(rows, columns, now, out, _plain))
     return [out / STATUS_CSV, out / SUMMARY_HTML]
 
 
@@ -105,22 +104,6 @@ def stem_levels(facts: dict[str, Any]) -> dict[str, float | None]:
         for file in facts.get("files", ())
         if file.get("kind") == "dry"
     }
-
-
-def summary_page(rows: list[dict[str, Any]], columns: list[str], now: Instant) -> str:
-    """One HTML file without anything outside it; a click on a heading sorts."""
-    counts = Counter(str(row.get("state")) for row in rows)
-    hours = sum(row.get("duration_s") or 0.0 for row in rows) / 3600
-    counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-    heading = "".join(f"<th>{html.escape(_plain(name))}</th>" for name in columns)
-    body = "\n".join(
-        f'<tr class="{html.escape(str(row.get("state")))}">'
-        + "".join(f"<td>{html.escape(_plain(row.get(name)))}</td>" for name in columns)
-        + "</tr>"
-        for row in rows
-    )
-    told = f"{len(rows)} rows: {counted}. {hours:.2f} hours of audio. {iso_time(now.wall_s)}"
-    return _PAGE.format(told=html.escape(told), heading=heading, body=body)
 
 
 def _told(row: Row) -> dict[str, Any]:
@@ -193,39 +176,3 @@ def _plain(value: Any) -> str:  # noqa: ANN401
 def unguarded(cell: str) -> str:
     """What was in a cell before it was kept from being a formula."""
     return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell[1:]) else cell
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Stemwright: catalogue</title><style>
-body {{ font: 14px system-ui, sans-serif; margin: 2em }}
-table {{ border-collapse: collapse }}
-th {{ cursor: pointer; position: sticky; top: 0; background: #eee }}
-th, td {{ padding: .2em .6em; border-bottom: 1px solid #ccc; text-align: left }}
-td {{ max-width: 24em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }}
-.done td:nth-child(2) {{ color: #060 }}
-.quarantined td:nth-child(2), .refused td:nth-child(2) {{ color: #a00 }}
-</style></head><body><h1>Catalogue</h1><p>{told}</p>
-<input placeholder="filter" aria-label="filter">
-<table><thead><tr>{heading}</tr></thead><tbody>
-{body}
-</tbody></table><script>
-const rows = document.querySelector("tbody");
-document.querySelectorAll("th").forEach((heading, column) => {{
-  let turn = -1;
-  heading.onclick = () => {{
-    turn = -turn;
-    const cell = row => row.cells[column].textContent;
-    const number = text => text === "" || isNaN(text) ? null : Number(text);
-    [...rows.rows].sort((a, b) => {{
-      const x = number(cell(a)), y = number(cell(b));
-      const order = x !== null && y !== null ? x - y : cell(a).localeCompare(cell(b));
-      return turn * order;
-    }}).forEach(row => rows.append(row));
-  }};
-}});
-document.querySelector("input").oninput = event => {{
-  const wanted = event.target.value.toLowerCase();
-  for (const row of rows.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-}};
-</script></body></html>
-"""
