@@ -45,11 +45,11 @@ COMPS = (
 
 def guitar_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
     """One or two guitars: strummed, picked, driven power chords, a riff or a lead line."""
-    players = [_strummed, _picked, _driven, _riff]
+    players = [strummed, picked, driven, riff]
     first = rng.choices(players, (4, 3, 3, 3))[0]
     tracks = [first(song, rng)]
     if rng.random() < 0.3:
-        tracks.append(_riff(song, rng))
+        tracks.append(riff(song, rng))
     return tuple(tracks)
 
 
@@ -83,7 +83,7 @@ def fretted(chord: Chord, position: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _strummed(song: Song, rng: Random) -> Track:
+def strummed(song: Song, rng: Random) -> Track:
     pattern = rng.choice(STRUMS)
     position = rng.choice((0, 0, 0, 3, 5, 7))
     spread_s = rng.uniform(0.006, 0.022)
@@ -106,7 +106,7 @@ def _strummed(song: Song, rng: Random) -> Track:
     return Track(rng.choice(CLEAN_GUITARS), tuple(played))
 
 
-def _picked(song: Song, rng: Random) -> Track:
+def picked(song: Song, rng: Random) -> Track:
     figure = rng.choice(FIGURES)
     stride = rng.choice((1, 2, 2))
     position = rng.choice((0, 0, 2, 5, 7))
@@ -122,7 +122,7 @@ def _picked(song: Song, rng: Random) -> Track:
     return Track(rng.choice(CLEAN_GUITARS), tuple(humanised(rng, notes, song.tempo_bpm, 0.004)))
 
 
-def _driven(song: Song, rng: Random) -> Track:
+def driven(song: Song, rng: Random) -> Track:
     """Power chords, root, fifth and octave, chugged or held."""
     pattern = rng.choice(CHUGS)
     held = rng.uniform(0.5, 1.0)
@@ -143,7 +143,7 @@ def _driven(song: Song, rng: Random) -> Track:
     return Track(program, tuple(humanised(rng, notes, song.tempo_bpm, 0.003)))
 
 
-def _riff(song: Song, rng: Random) -> Track:
+def riff(song: Song, rng: Random) -> Track:
     """A two-bar pentatonic figure that returns, with bends on some long notes."""
     steps = PENTATONIC_STEPS[song.scale]
     octave = rng.choice((2, 3, 3, 4))

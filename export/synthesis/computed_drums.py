@@ -17,11 +17,14 @@ import numpy as np
 from .computed_instruments import (
     SAMPLE_RATE_HZ,
     Audio,
+    add_at,
     high_pass,
     low_pass,
     peak_normalised,
+    silence,
     times,
 )
+from .midi import Score
 
 _SILENT_AFTER = 7.0  # times the decay's constant: -60 dB
 _LONGEST_S = 4.0
@@ -202,6 +205,19 @@ def random_strike(rng: Random, drum: str, pitch: int) -> Strike:
     if drum == "tom":
         return Skin.tom(rng, pitch).hit
     return _BUILDERS[drum](rng)
+
+
+def computed_kit(score: Score, drum_of_pitch: Callable[[int], str], rng: Random) -> Audio:
+    """A drum score on computed drums alone, (samples,)."""
+    kit: dict[int, Audio] = {}
+    out = silence(score)
+    for note in (note for track in score.tracks for note in track.notes):
+        if note.pitch not in kit:
+            strike = random_strike(rng, drum_of_pitch(note.pitch), note.pitch)
+            kit[note.pitch] = peak_normalised(strike(rng))
+        velocity = min(max(note.velocity / 127, 0.05), 1.0) ** 1.3
+        add_at(out, note.start * 60 / score.tempo_bpm, velocity * kit[note.pitch])
+    return out
 
 
 def _times(decay_s: float) -> Audio:

@@ -28,6 +28,7 @@ from .computed_instruments import (
     edges,
     low_pass,
     play,
+    ring,
     times,
 )
 from .midi import Note, Score, Track
@@ -102,9 +103,9 @@ class Hammered:
                 if strength < _FAINT:
                     continue
                 falls = slower * fall * (1 + self.damping * partial_hz**2 / fall)
-                heard = time[: round(6.9 / falls * SAMPLE_RATE_HZ) + 1]
-                phase = 2 * np.pi * partial_hz * heard + own.uniform(0, 2 * np.pi)
-                out[: heard.size] += strength * np.exp(-falls * heard) * np.sin(phase)
+                heard = min(time.size, round(6.9 / falls * SAMPLE_RATE_HZ) + 1)
+                start = own.uniform(0, 2 * np.pi)
+                out[:heard] += strength * ring(partial_hz, falls, start, heard)
         return out + self._knocked(own, out.size)
 
     def _knocked(self, own: Random, samples: int) -> Audio:
@@ -163,8 +164,8 @@ def piano(score: Score, rng: Random) -> Audio:
         voice = FrequencyModulated.random(rng)
     else:
         voice = replace(String.random(rng, low=False), vibrato=0.0)
-    pedalled = replace(score, tracks=tuple(_pedalled(track) for track in score.tracks))
-    played = play(pedalled, lambda: voice, rng)
+    held = replace(score, tracks=tuple(pedalled(track) for track in score.tracks))
+    played = play(held, lambda: voice, rng)
     if kind != "hammered" and rng.random() < 0.4:
         played = amplified(played, rng, rng.uniform(0.0, 12.0))
     if kind == "picked" and rng.random() < 0.4:
@@ -174,7 +175,7 @@ def piano(score: Score, rng: Random) -> Audio:
     return coloured(played, rng, most_db=6.0)
 
 
-def _pedalled(track: Track) -> Track:
+def pedalled(track: Track) -> Track:
     """The track with every note as long as the sustain pedal holds it."""
     moves = [(c.beat, c.value >= 64) for c in track.controls if c.number == _PEDAL]
 

@@ -109,7 +109,7 @@ class DrumKits:
         kit: dict[tuple[str, int], tuple[Hit, float]] = {}
         buses: dict[str, Audio] = {}
         for note in (note for track in score.tracks for note in track.notes):
-            name = _DRUM_OF_PITCH.get(note.pitch, _ANY)
+            name = drum_of_pitch(note.pitch)
             place = name, note.pitch if name == "tom" else 0  # toms differ by pitch
             if place not in kit:
                 kit[place] = self._drum(*place, computed, rng), _level(name, rng)
@@ -135,6 +135,11 @@ class DrumKits:
         tuned = 2 ** (rng.uniform(-4, 4) / 12) * (2 ** ((pitch - 45) / 24) if pitch else 1.0)
         layers = rng.choice(self._drums[name] or self._drums[_ANY])
         return Sampled(layers, tuned, rng.choice((9.0, 9.0, 0.08, 0.2, 0.4))).hit
+
+
+def drum_of_pitch(pitch: int) -> str:
+    """Which drum a General MIDI pitch is ("kick", "tom"...)."""
+    return _DRUM_OF_PITCH.get(pitch, _ANY)
 
 
 def in_a_room(audio: Audio, rng: Random) -> Audio:

@@ -41,7 +41,7 @@ def _distinct_families(rng: Random, count: int) -> list[Family]:
     return chosen
 
 
-def _sustained(song: Song, rng: Random, program: int) -> Track:
+def sustained(song: Song, rng: Random, program: int) -> Track:
     """Held chords with close voice leading, swelling by expression."""
     low = rng.choice((48, 52, 55, 60, 64))
     loudness = rng.randint(60, 100)
@@ -58,7 +58,7 @@ def _sustained(song: Song, rng: Random, program: int) -> Track:
     return Track(program, tuple(notes), controls=_swells(song, rng))
 
 
-def _melody(song: Song, rng: Random, program: int) -> Track:
+def melody(song: Song, rng: Random, program: int) -> Track:
     """Phrases of two bars with breaths, small steps, chord tones on the strong beats."""
     octave = rng.choice((3, 4, 4, 5))
     place = rng.randrange(0, 7)
@@ -85,7 +85,7 @@ def _melody(song: Song, rng: Random, program: int) -> Track:
     return Track(program, tuple(notes), controls=_swells(song, rng), bends=tuple(bends))
 
 
-def _stabs(song: Song, rng: Random, program: int) -> Track:
+def stabs(song: Song, rng: Random, program: int) -> Track:
     """Short chords on a syncopated pattern, as horn sections and comping organs play."""
     pattern = rng.choice(
         ("x.....x.........", "..x...x...x...x.", "x..x..x.........", "......x.......x.",
@@ -105,7 +105,7 @@ def _stabs(song: Song, rng: Random, program: int) -> Track:
     return Track(program, tuple(humanised(rng, notes, song.tempo_bpm, 0.005)))
 
 
-def _arpeggio(song: Song, rng: Random, program: int) -> Track:
+def arpeggio(song: Song, rng: Random, program: int) -> Track:
     """Chord tones up, down or both, in eighths or sixteenths over one to two octaves."""
     stride = rng.choice((1, 2, 2, 3))
     low = rng.choice((48, 55, 60, 67))
@@ -146,14 +146,14 @@ def _quiver(rng: Random, start: float, length: float) -> list[Bend]:
 
 # Voices (52-54, 85, 91) are left out: they belong to the vocals' prior.
 FAMILIES = (
-    Family((40, 41, 42, 44, 48, 48, 49, 50, 51), 4.0, (_sustained, _sustained, _melody)),
-    Family((45, 46, 46), 1.0, (_arpeggio, _melody)),
-    Family((16, 16, 17, 18, 18, 19, 20), 3.0, (_sustained, _stabs, _melody)),
-    Family((21, 22, 23), 0.8, (_melody, _sustained)),
-    Family((56, 57, 59, 60, 61, 61, 62, 63), 2.5, (_stabs, _stabs, _melody, _sustained)),
-    Family((64, 65, 66, 67, 68, 69, 70, 71), 2.0, (_melody, _melody, _stabs)),
-    Family((72, 73, 73, 74, 75, 76, 78, 79), 1.2, (_melody,)),
-    Family((80, 81, 81, 82, 83, 84, 86, 87), 2.5, (_melody, _arpeggio, _stabs)),
-    Family((88, 89, 89, 90, 92, 93, 94, 95), 2.5, (_sustained,)),
-    Family((8, 9, 10, 11, 11, 12, 13, 14, 15), 1.5, (_arpeggio, _melody)),
+    Family((40, 41, 42, 44, 48, 48, 49, 50, 51), 4.0, (sustained, sustained, melody)),
+    Family((45, 46, 46), 1.0, (arpeggio, melody)),
+    Family((16, 16, 17, 18, 18, 19, 20), 3.0, (sustained, stabs, melody)),
+    Family((21, 22, 23), 0.8, (melody, sustained)),
+    Family((56, 57, 59, 60, 61, 61, 62, 63), 2.5, (stabs, stabs, melody, sustained)),
+    Family((64, 65, 66, 67, 68, 69, 70, 71), 2.0, (melody, melody, stabs)),
+    Family((72, 73, 73, 74, 75, 76, 78, 79), 1.2, (melody,)),
+    Family((80, 81, 81, 82, 83, 84, 86, 87), 2.5, (melody, arpeggio, stabs)),
+    Family((88, 89, 89, 90, 92, 93, 94, 95), 2.5, (sustained,)),
+    Family((8, 9, 10, 11, 11, 12, 13, 14, 15), 1.5, (arpeggio, melody)),
 )

@@ -89,13 +89,11 @@ def random_song(rng: Random, seconds: float) -> Song:
     degrees: list[int] = []
     while len(degrees) < bars:
         degrees += turns[0] if rng.random() < 0.6 else turns[1]
-    chords = tuple(_diatonic(rng, key, scale, degree, richness) for degree in degrees[:bars])
+    chords = tuple(diatonic(rng, key, scale, degree, richness) for degree in degrees[:bars])
     return Song(key, scale, tempo_bpm, steps, swing, chords)
 
 
-def _diatonic(
-    rng: Random, key: int, scale: tuple[int, ...], degree: int, richness: float
-) -> Chord:
+def diatonic(rng: Random, key: int, scale: tuple[int, ...], degree: int, richness: float) -> Chord:
     """Stack thirds of the scale on a degree; `richness` is the chance of a colour tone."""
     steps = [0, 2, 4]
     if rng.random() < richness * 0.6:

@@ -135,7 +135,7 @@ def compose(stem: str, rng: Random, seconds: float) -> Score:
             "unknown-recipe", f"No recipe composes {stem!r}. Choose one of: {known}."
         )
     song = random_song(rng, seconds)
-    tracks = tuple(_placed(track, rng) for track in COMPOSERS[stem](song, rng))
+    tracks = tuple(_seated(track, rng) for track in COMPOSERS[stem](song, rng))
     return Score(song.tempo_bpm, song.beats, tracks)
 
 
@@ -171,7 +171,7 @@ def synthesise(
     return np.ascontiguousarray(audio[:wanted].T)
 
 
-def _placed(track: Track, rng: Random) -> Track:
+def _seated(track: Track, rng: Random) -> Track:
     """Give a track its own volume, pan and depth in the room."""
     setup = (
         Control(0.0, 7, rng.randint(75, 110)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 from .harmony import Chord, Song, humanised, nearest
@@ -34,11 +35,14 @@ BASS_PATTERNS = (
 )
 
 KICK, SNARE, RIM, CLAP, HAT, PEDAL, OPEN = 36, 38, 37, 39, 42, 44, 46
+BACKBEATS = (SNARE, RIM, CLAP)
 RIDE, BELL, CRASHES, TOMS = 51, 53, (49, 57), (50, 48, 47, 45, 43, 41)
 TAMBOURINE, COWBELL, SHAKER, CONGAS = 54, 56, 70, (62, 63, 64)
 
-# X accent, x plain, g ghost: kick, snare, timekeeper.
-GROOVES_16 = (
+Groove = tuple[str, str, str]  # kick, snare, timekeeper
+
+# X accent, x plain, g ghost.
+GROOVES_16: tuple[Groove, ...] = (
     ("x.......x.......", "....X.......X...", "x.x.x.x.x.x.x.x."),
     ("x.....x.x.......", "....X.......X...", "X.x.X.x.X.x.X.x."),
     ("x..x..x...x.....", "....X..g.g..X..g", "xxxxxxxxxxxxxxxx"),
@@ -52,7 +56,7 @@ GROOVES_16 = (
     ("X.X.X.X.X.X.X.X.", "....X.......X...", "X...X...X...X..."),
     ("x...............", "........x.......", "x...x...x...x..."),
 )
-GROOVES_12 = (
+GROOVES_12: tuple[Groove, ...] = (
     ("x...........", "....x...x...", "x.x.x.x.x.x."),
     ("x.......x...", "......X.....", "x.x.x.x.x.x."),
     ("x....x......", "......X..g..", "XxxxxxXxxxxx"),
@@ -60,9 +64,12 @@ GROOVES_12 = (
 )
 
 
-def bass_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
-    """One bass that keeps a pattern, varies it, and runs into every fourth or eighth bar."""
-    patterns = [rng.choice(BASS_PATTERNS) for _ in range(2)]
+def bass_tracks(song: Song, rng: Random, patterns: Sequence[str] = ()) -> tuple[Track, ...]:
+    """One bass that keeps a pattern, varies it, and runs into every fourth or eighth bar.
+
+    Without `patterns`, the usual one and the rarer, they are drawn.
+    """
+    patterns = patterns or [rng.choice(BASS_PATTERNS) for _ in range(2)]
     held = rng.uniform(0.45, 1.0)
     connected = rng.random() < 0.6
     loudness = rng.randint(72, 112)
@@ -80,18 +87,23 @@ def bass_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
             Note(n.start, n.length * held, n.pitch, n.velocity + loudness) for n in bar_notes
         ]
     if connected:
-        notes = _legato(rng, notes)
+        notes = legato(rng, notes)
     notes = humanised(rng, notes, song.tempo_bpm, 0.004)
     bends = _slides(rng, notes) if rng.random() < 0.3 else ()
     return (Track(rng.choice(BASS_PROGRAMS), tuple(notes), bends=bends),)
 
 
-def drum_tracks(song: Song, rng: Random) -> tuple[Track, ...]:
-    """A kit that keeps a groove, fills at the ends of phrases and crashes after them."""
+def drum_tracks(
+    song: Song, rng: Random, pair: tuple[Groove, Groove] | None = None
+) -> tuple[Track, ...]:
+    """A kit that keeps a groove, fills at the ends of phrases and crashes after them.
+
+    The two grooves that take turns are drawn where they are not given.
+    """
     grooves = GROOVES_16 if song.steps == 16 else GROOVES_12
-    groove, other = rng.choice(grooves), rng.choice(grooves)
+    groove, other = pair or (rng.choice(grooves), rng.choice(grooves))
     timekeeper = rng.choice((HAT, HAT, HAT, RIDE, PEDAL))
-    backbeat = rng.choices((SNARE, RIM, CLAP), (8, 1, 1))[0]
+    backbeat = rng.choices(BACKBEATS, (8, 1, 1))[0]
     colour = rng.choice((None, None, TAMBOURINE, SHAKER, COWBELL))
     phrase = rng.choice((4, 8))
     loudness = rng.randint(-15, 10)
@@ -136,7 +148,7 @@ def _bass_bar(
     return notes
 
 
-def _legato(rng: Random, notes: list[Note]) -> list[Note]:
+def legato(rng: Random, notes: list[Note]) -> list[Note]:
     """Every note held until the next one, or nearly so: most bass lines leave no gaps."""
     ends = [note.start for note in notes[1:]] + [notes[-1].start + notes[-1].length]
     return [
