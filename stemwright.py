@@ -41,6 +41,9 @@ from presets import PrintableLines, is_loss, printable, say, speaking
 KITS = click.option(
     "--kits", type=FOLDER, help="Of Hydrogen drum kits, for computed songs of drums."
 )
+INSTRUMENTS = click.option(
+    "--instruments", type=FOLDER, help="SFZ files in a folder for each stem, for whole songs."
+)
 
 
 # Their work is on the disk, and their exit code says how it went: a report that nobody could read
@@ -205,6 +208,7 @@ def prior_heads(
 @click.option("--recordings", multiple=True, required=True, type=FOLDER, help="May repeat.")
 @click.option("--soundfont", "soundfonts", multiple=True, type=FILE, help="To render through.")
 @KITS
+@INSTRUMENTS
 @click.option("--out", required=True, type=FOLDER, help="Folder of all runs; resumes there.")
 @click.option("--priors", required=True, type=FOLDER, help="Where the bundles go.")
 @THREADS
@@ -213,6 +217,7 @@ def prior_make(
     recordings: tuple[Path, ...],
     soundfonts: tuple[Path, ...],
     kits: Path | None,
+    instruments: Path | None,
     out: Path,
     priors: Path,
     threads: int,
@@ -220,36 +225,56 @@ def prior_make(
     """Make the whole set of priors of RECIPE: render, train, export, judge."""
     from export import make_priors
 
-    for line in make_priors(recipe, recordings, soundfonts, kits, out, priors, threads):
+    for line in make_priors(
+        recipe, recordings, soundfonts, kits, instruments, out, priors, threads
+    ):
         say(line)
 
 
 @prior.command("render")
 @click.argument("out", type=FOLDER)
-@click.option("--stem", required=True, help="bass, drums, guitar, piano or other.")
-@click.option("--minutes", type=click.FloatRange(min=0.1), required=True)
+@click.option("--stem", help="bass, drums, guitar, piano or other; with --minutes.")
+@click.option("--minutes", type=click.FloatRange(min=0.1))
+@click.option(
+    "--songs", type=click.IntRange(min=1), help="Whole songs instead, every stem from one score."
+)
 @SEED
 @click.option("--soundfont", "soundfonts", type=FILE, multiple=True, help="May repeat.")
 @click.option("--procedural", is_flag=True, help="Play on computed instruments instead.")
 @KITS
+@INSTRUMENTS
 def prior_render(
     out: Path,
-    stem: str,
-    minutes: float,
+    stem: str | None,
+    minutes: float | None,
+    songs: int | None,
     seed: int,
     soundfonts: tuple[Path, ...],
     procedural: bool,
     kits: Path | None,
+    instruments: Path | None,
 ) -> None:
-    """Compose parts at random and play them, through SoundFonts or on computed instruments:
-    training recordings in OUT."""
+    """Compose at random and play it, through SoundFonts or on computed instruments: training
+    recordings in OUT, of one stem (--stem, --minutes) or whole songs in step (--songs)."""
     from export.synthesis.rendering import procedural_corpus, render_corpus
+    from export.synthesis.song_rendering import open_studio, render_songs
 
+    if songs is not None and stem is None and minutes is None and not procedural:
+        studio = open_studio(soundfonts, kits, instruments)
+        for done, files in enumerate(render_songs(out, songs, seed, studio), 1):
+            stems = ", ".join(path.parent.name for path in files)
+            click.echo(f"{done} of {songs}: {files[0].stem} ({stems})")
+        return
+    if songs is not None or stem is None or minutes is None:
+        raise click.UsageError(
+            "Name what to render: --stem and --minutes for parts of one instrument, or --songs "
+            "alone for whole songs (which choose their instruments themselves)."
+        )
     if procedural:
         written = procedural_corpus(out, stem, minutes, seed, kits)
     else:
         written = render_corpus(out, stem, minutes, seed, soundfonts)
-    say(f"{len(written)} recordings in {out}")
+    click.echo(f"{len(written)} recordings in {out}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from .data.corpus import Corpus, Interference, load_corpus
 from .data.recordings import SUFFIXES, Origins
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
+from .synthesis.song_rendering import open_studio, render_songs
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
 from .training.runs import SizeName, corpus_summary, sized
 
@@ -34,7 +35,8 @@ class Recipe(BaseModel):
 
     `parts` are patterns of files below the folders of recordings; `render` is minutes of a part
     to compose and play through SoundFonts on top, `procedural` the same on computed instruments
-    and on drum kits taken apart; `priors` are the parts of each prior.
+    and on drum kits taken apart; `songs` is how many whole songs to compose, all stems in step;
+    `priors` are the parts of each prior.
     `catalogue`, beside the recipe, names the sources and what of them is held out for judging.
     Without `contrast` the flows learn by likelihood alone, as the paper's; with 0 `head_steps`
     the priors have no first estimate. `size` is that of the flows and their view; the encoder
@@ -48,6 +50,7 @@ class Recipe(BaseModel):
     parts: dict[str, Patterns]
     render: dict[str, Annotated[float, Field(gt=0)]] = {}
     procedural: dict[str, Annotated[float, Field(gt=0)]] = {}
+    songs: int = Field(default=0, ge=0)
     render_seed: int = 0
     priors: dict[str, Patterns]
     flow_steps: int = Field(default=4000, gt=0)
@@ -99,6 +102,7 @@ class RecipeRun:
         recordings: Sequence[Path],
         soundfonts: Sequence[Path],
         kits: Path | None,
+        instruments: Path | None,
         out: Path,
     ) -> None:
         self.recipe, self.out = read_recipe(path), out
@@ -109,6 +113,7 @@ class RecipeRun:
             settings = replace(self.size.settings, contrast_weight=0.0)
             self.size = self.size._replace(settings=settings)
         self._recordings, self._soundfonts, self._kits = recordings, soundfonts, kits
+        self._instruments = instruments
         self._corpora: dict[tuple[str, ...], Corpus] = {}
 
     @property
@@ -129,6 +134,13 @@ class RecipeRun:
             recipe.procedural,
             lambda out, part, minutes: procedural_corpus(out, part, minutes, seed, self._kits),
         )
+        folder = self.out / "songs"
+        if recipe.songs and not folder.exists():
+            aside = folder.with_name("songs.part")
+            studio = open_studio(self._soundfonts, self._kits, self._instruments)
+            files = sum(len(f) for f in render_songs(aside, recipe.songs, seed, studio))
+            aside.rename(folder)
+            yield f"{recipe.songs} whole songs: {files} stems"
 
     def _play(
         self,
@@ -153,7 +165,7 @@ class RecipeRun:
             for path in root.glob(pattern)
             if path.suffix.lower() in SUFFIXES
         }
-        for kind in ("rendered", "procedural"):
+        for kind in ("rendered", "procedural", "songs"):
             found.update((self.out / kind / part).glob("*"))
         if not found:
             raise StemwrightError(
@@ -196,6 +208,7 @@ def make_priors(
     recordings: Sequence[Path],
     soundfonts: Sequence[Path],
     kits: Path | None,
+    instruments: Path | None,
     out: Path,
     priors: Path,
     threads: int,
@@ -207,7 +220,7 @@ def make_priors(
     """
     if threads:
         torch.set_num_threads(threads)
-    run = RecipeRun(recipe, recordings, soundfonts, kits, out)
+    run = RecipeRun(recipe, recordings, soundfonts, kits, instruments, out)
     yield from run.render()
     run.check_held_out()
     for name in run.runs:

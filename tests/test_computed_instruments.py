@@ -259,9 +259,26 @@ def test_a_recipe_has_its_songs_played_once(tmp_path):
         "parts: {bass: ['*.wav']}\nprocedural: {bass: 0.1}\npriors: {bass: [bass]}\n"
     )
     (tmp_path / "sources.yaml").write_text("'*': {name: takes}\n")
-    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, tmp_path / "runs")
+    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, None, tmp_path / "runs")
     assert list(run.render()) == ["bass: 1 songs procedural"]
     (file,) = run.files("bass")
     made = file.read_bytes()
     assert list(run.render()) == []
     assert file.read_bytes() == made
+
+
+def test_a_recipe_has_its_whole_songs_played_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("export.synthesis.song_form.SONG_S", (4.0, 5.0))
+    (tmp_path / "recipe.yaml").write_text(
+        "catalogue: sources.yaml\n"
+        "parts: {bass: ['bass/*'], drums: ['drums/*']}\n"
+        "priors: {bass: [bass], drums: [drums]}\n"
+        "songs: 2\n"
+    )
+    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, None, tmp_path / "runs")
+    (told,) = run.render()
+    assert told.startswith("2 whole songs: ")
+    names = {file.name for part in ("bass", "drums") for file in run.files(part)}
+    assert names <= {"song_0_0000.flac", "song_0_0001.flac"}
+    assert names
+    assert list(run.render()) == []

@@ -58,6 +58,7 @@ def make(folder, priors="priors"):
             [folder / "audio"],
             [],
             None,
+            None,
             folder / "runs",
             folder / priors,
             1,
