@@ -94,6 +94,13 @@ def test_imports_go_down_the_layers(path):
         )
 
 
+def test_the_page_of_the_architecture_names_every_room():
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    folders = {path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py"}
+    rooms = [f"{folder}/" for folder in sorted(folders) if f"`{folder}/`" not in page]
+    assert rooms == ["engine/", "export/"], "these two are told by the rooms inside them"
+
+
 def test_no_modules_import_each_other_in_a_circle():
     uses = {path: set(relative_imports(path)) for path in SOURCES}
     while leaves := [path for path, used in uses.items() if not used & uses.keys()]:
