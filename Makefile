@@ -4,11 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo-out
+# The installed program from end to end: verbs, presets, priors, one render, the door for Python
+WHEEL_TESTS := test_wheel.py test_cli.py test_preset_loader.py test_python_door.py
 
 SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
 KITS ?= /usr/share/hydrogen/data/drumkits
 
-.PHONY: demo test test-all lint types format soak priors recordings-named clean
+.PHONY: demo test test-all coverage wheel-test lint types format soak priors recordings-named clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO) --report light
@@ -18,6 +20,20 @@ test: $(VENV)/dev.stamp
 
 test-all: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --durations=20
+
+# The same tests as `make test`, and how much of the code they reach, branches included.
+coverage: $(VENV)/dev.stamp
+	$(BIN)/python -m coverage run -m pytest -m "not slow" --durations=10
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
+
+# What is installed is what is tested: the wheel, in a folder where no sources lie beside it.
+wheel-test: $(VENV)/dev.stamp
+	rm -rf build/wheel && mkdir -p build/wheel/away
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	$(BIN)/python -m pip install --quiet --no-deps --target build/wheel/installed build/wheel/*.whl
+	cp -r tests examples docs README.md build/wheel/away
+	cd build/wheel/away && PYTHONPATH=../installed PYTHONSAFEPATH=1 ../../../$(BIN)/python -m pytest \
+		-p no:cacheprovider -m "not slow" $(addprefix tests/,$(WHEEL_TESTS))
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

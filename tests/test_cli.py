@@ -145,7 +145,7 @@ def test_places_that_are_not_there_are_the_users_to_mend(tmp_path, short, words,
     (tmp_path / "file").write_text("I am no folder")
     (tmp_path / "mixes").mkdir()
     short.rename(tmp_path / "mixes" / short.name)
-    command = [sys.executable, ROOT / "stemwright.py", *map(str, words)]
+    command = [sys.executable, "-m", "stemwright", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert place in one_sentence(done)
 
