@@ -179,7 +179,8 @@ class MixRender:
             raise StemwrightError(
                 "mix-layout",
                 f"{info.path.name}: {info.channels} channels without a known loudspeaker layout; "
-                "expected mono, stereo, 3.0 to 7.1, or a file with a channel mask.",
+                "expected mono, stereo, 3.0 to 5.1 or 7.1, or a file whose channel mask names "
+                f"{info.channels} loudspeakers.",
             )
         if self.preset.has_wet:
             with PluginRack(timeout_s=self.preset.plugin_timeout_s) as rack:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine.audio.layout import channel_groups, loudness_weights
+from engine.audio.layout import channel_groups, layout_notes, loudness_weights
 from engine.audio.reading import MixReader, probe, verify_mix
+from engine.audio.wave_header import FileFormat, wav_header
 from fidelity_fixtures import BITS, ffmpeg, integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
 
@@ -167,6 +168,51 @@ def test_channels_are_separated_in_pairs_and_the_lfe_is_not():
     assert channel_groups(2, 0x3).groups == ((0, 1),)
     assert channel_groups(7).residual_only == tuple(range(7))  # no usage names seven
     assert channel_groups(4, 0x600 | 0x3).groups == ((0, 1), (2, 3))
+
+
+ALL_SPEAKERS = 0x80000000
+
+
+@pytest.mark.parametrize(
+    ("channels", "mask", "used", "groups"),
+    [
+        (1, 0x4, 0x4, ((0,),)),
+        (1, 0x1, 0x1, ((0,),)),  # the left one of two mono files
+        (1, 0x20, 0x20, ((0,),)),
+        (1, 0x8, None, ((0,),)),  # nothing but an LFE: there would be nothing to separate
+        (1, 0x3, None, ((0,),)),
+        (2, 0x3, 0x3, ((0, 1),)),
+        (2, 0x30, 0x30, ((0, 1),)),
+        (2, 0x4, None, ((0, 1),)),
+        (2, 0x5, 0x5, ((1,), (0,))),  # left and centre, each alone
+        (2, 0xC, 0xC, ((0,),)),  # centre and LFE
+        (2, ALL_SPEAKERS, None, ((0, 1),)),
+        (2, 0xFFFFFFFF, None, ((0, 1),)),
+        (2, 0xC0000, None, ((0, 1),)),  # two bits, of no known loudspeaker
+        (6, 0x3, None, ((0, 1), (4, 5), (2,))),
+        (6, 0x60F, 0x60F, ((0, 1), (4, 5), (2,))),
+    ],
+)
+@pytest.mark.parametrize("container", ["wav", "rf64"])
+def test_a_mask_that_does_not_fit_is_told_and_not_followed(
+    tmp_path, container, channels, mask, used, groups
+):
+    fmt = FileFormat("wav", "pcm", 24, channels, 48000, mask)
+    data = wav_header(fmt, (), 30 * channels, 0) + bytes(30 * channels)
+    if container == "rf64":
+        data = as_rf64(data)
+    (tmp_path / "mix.wav").write_bytes(data)
+    info = probe(tmp_path / "mix.wav")
+    assert info.channel_mask == used
+    assert channel_groups(channels, info.channel_mask).groups == groups
+    assert [f"0x{mask:X}" in note for note in info.notes] == ([] if used else [True])
+
+
+def test_channels_without_a_name_are_told():
+    assert layout_notes(2, None) == layout_notes(6, 0x3F) == ()
+    assert "taken as FL FR" in layout_notes(2, 0x4)[0]
+    assert layout_notes(7, 0x3) == ("its channel mask 0x3 does not fit its 7 channels, taken as "
+                                    "? ? ? ? ? ? ?",)  # fmt: skip
 
 
 def test_loudspeakers_beside_the_listener_weigh_more():

@@ -18,6 +18,7 @@ from .closing import Closing
 from .containers import inspect
 from .decoding import BLOCK_FRAMES, Decoder, DecoderHeader
 from .inspection import Inspection
+from .layout import layout_notes, usable_mask
 from .loudness import Loudness, LoudnessMeter
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 384_000
@@ -29,7 +30,10 @@ Encoding = Literal["pcm", "float", "lossy"]
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What a mix is. `bits` is the depth of its samples (24 for lossy codecs)."""
+    """What a mix is. `bits` is the depth of its samples (24 for lossy codecs).
+
+    `channel_mask` is None where the file has none that fits; `notes` tell a person of it.
+    """
 
     path: Path
     container: str
@@ -39,6 +43,7 @@ class SourceInfo:
     sample_rate: int
     frames: int
     channel_mask: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,8 @@ def _source_info(path: Path, inspection: Inspection, header: DecoderHeader) -> S
         header.channels,
         header.sample_rate,
         header.frames,
-        inspection.channel_mask,
+        usable_mask(header.channels, inspection.channel_mask),
+        layout_notes(header.channels, inspection.channel_mask),
     )
     if inspection.frames is not None:
         info = replace(info, frames=inspection.frames)

@@ -85,6 +85,8 @@ class Screen:
         )
         for word in manifest.degraded:
             self._say(f"degraded: {word}")
+        for note in manifest.input.notes:
+            self._say(f"note    {note}")
         self._say(f"stems   {folder / 'dry'}")
         self._say(f"report  {folder / 'manifest.json'}")
         for name, kind in (

@@ -40,7 +40,7 @@ class Levels(_Section):
 
 
 class Input(_Section):
-    """The mix."""
+    """The mix; `notes` say where the file was not taken at its word."""
 
     name: str
     sha256: str
@@ -51,6 +51,7 @@ class Input(_Section):
     sample_rate: int
     frames: int
     loudness: Levels
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, name: str, facts: MixFacts) -> Input:
@@ -66,6 +67,7 @@ class Input(_Section):
             sample_rate=info.sample_rate,
             frames=info.frames,
             loudness=Levels.of(facts.loudness),
+            notes=info.notes,
         )
 
 
