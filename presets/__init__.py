@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from .errors import StemwrightError
 from .lazy_door import lazy_door
-from .printable import printable
+from .printable import name_text, printable
 from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ __all__ = [
     "json_schema",
     "lazy_door",
     "load_preset",
+    "name_text",
     "placed",
     "preset_names",
     "printable",

@@ -17,6 +17,19 @@ _JOINERS = "\u200c\u200d"
 _SUSPECT = re.compile(r"[^\x20-\x7e]")
 
 
+def name_text(name: str | os.PathLike[str]) -> str:
+    """A file's name as text, the same in every locale.
+
+    A name is bytes on most systems: UTF-8 nearly everywhere, else what Western programs wrote
+    (Windows-1252). No lone surrogate of `surrogateescape` is left, so that it can be written.
+    """
+    raw = os.fsencode(name) if os.name != "nt" else os.fspath(name).encode("utf-8", "replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
+
+
 def printable(text: str | os.PathLike[str]) -> str:
     r"""The text in one line that no terminal obeys.
 

@@ -1,12 +1,13 @@
 """What may reach a terminal of the names and tags that others have written."""
 
+import os
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presets import printable
+from presets import name_text, printable
 
 PASSED = {"\u200c", "\u200d"}
 
@@ -51,3 +52,12 @@ def test_letters_of_every_script_stay(letter):
 )
 def test_what_is_seen_of(text, told):
     assert printable(text) == told
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [(b"caf\xc3\xa9", "café"), (b"caf\xe9", "café"), (b"\x80\x81", "€\ufffd"), (b"", "")],
+)
+def test_a_name_is_text_whatever_wrote_it(raw, text):
+    assert name_text(os.fsdecode(raw)) == text

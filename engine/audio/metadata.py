@@ -8,6 +8,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from presets import name_text
+
 from .containers import sniff
 from .loudness import Loudness
 from .riff import ChunkFile, walk_chunks
@@ -107,7 +109,7 @@ def naming_fields(mix: Path) -> dict[str, str]:
     """Title, artist and ISRC of a mix; the title is the file's name when no tag says it."""
     tags = read_tags(mix)
     found = {key: tags.get(key, [""])[0] for key in ("title", "artist", "isrc")}
-    return {**found, "title": found["title"] or mix.stem}
+    return {**found, "title": found["title"] or name_text(mix.stem)}
 
 
 def _hundredths(value: float) -> int:

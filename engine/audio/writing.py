@@ -31,6 +31,11 @@ FLAC_BITS = (8, 16, 24)
 FLAC_CHANNELS = 8
 
 
+def sound_path(path: Path) -> str | bytes:
+    """What libsndfile opens: bytes, since a name need not be text; text on Windows."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 class StemWriter:
     """Takes blocks `(channels, n)`; the file is whole and on disk after `close`.
 
@@ -198,7 +203,7 @@ class _FlacFile:
         subtype = "PCM_S8" if fmt.bits == 8 else f"PCM_{fmt.bits}"
         path.open("wb").close()  # an OSError with its reason, which libsndfile would not give
         self._sound = soundfile.SoundFile(
-            path, "w", fmt.sample_rate, fmt.channels, subtype, format="FLAC"
+            sound_path(path), "w", fmt.sample_rate, fmt.channels, subtype, format="FLAC"
         )
 
     def write(self, block: Samples) -> None:

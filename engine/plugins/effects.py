@@ -11,6 +11,7 @@ import numpy as np
 from presets import Effect, StemwrightError
 
 from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked, take
+from ..audio.writing import sound_path
 
 if TYPE_CHECKING:
     import pedalboard
@@ -135,7 +136,7 @@ def _impulse(file: Path) -> tuple[Audio, float]:
     import soundfile
 
     try:
-        with soundfile.SoundFile(file) as sound:
+        with soundfile.SoundFile(sound_path(file)) as sound:
             if not 0 < sound.frames <= LONGEST_IMPULSE_S * sound.samplerate:
                 raise StemwrightError(
                     "impulse-invalid",

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from presets import StemwrightError
+from presets import StemwrightError, name_text
 
 from ..audio.loudness import Loudness
 from ..audio.reading import MixFacts
@@ -58,7 +58,7 @@ class Input(_Section):
         """What one pass over the mix has proved."""
         info = facts.info
         return cls(
-            name=name,
+            name=name_text(name),
             sha256=facts.sha256,
             container=info.container,
             encoding=info.encoding,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -56,6 +57,8 @@ def render_name(template: str, fields: Mapping[str, str], *, ascii_only: bool = 
     values = {name: fields.get(name, "") for _, name, _ in pieces if name}
     while True:
         name = _safe(_join(pieces, values), ascii_only)
+        if not _can_be_written(name):
+            name = _safe(name, ascii_only=True)
         if len(name.encode()) <= LONGEST_BYTES:
             return name
         longest = max(values, key=lambda key: len(values[key].encode()))
@@ -135,6 +138,15 @@ def _safe(name: str, ascii_only: bool) -> str:
     if name.split(".")[0].strip().upper() in RESERVED:
         name = "_" + name
     return name or "untitled"
+
+
+def _can_be_written(name: str) -> bool:
+    """Whether names of the file system have these letters: not all do in a locale of Latin-1."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _shorter(value: str) -> str:

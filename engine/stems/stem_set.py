@@ -26,7 +26,7 @@ from ..audio.reading import MixBlock, SourceInfo
 from ..audio.scratch import StemScratch
 from ..audio.signal import Signal
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
-from ..audio.writing import StemWriter, refuse_impossible
+from ..audio.writing import StemWriter, refuse_impossible, sound_path
 from .float_grid import FloatGrid, Survey
 from .naming import NameTemplate
 
@@ -299,7 +299,10 @@ class _Writing:
         }
         energy, whole = dict.fromkeys(paths, 0.0), 0.0
         with contextlib.ExitStack() as stack:
-            sounds = {s: stack.enter_context(soundfile.SoundFile(p)) for s, p in paths.items()}
+            sounds = {
+                s: stack.enter_context(soundfile.SoundFile(sound_path(p)))
+                for s, p in paths.items()
+            }
 
             def measured(stem: str, frames: int) -> npt.NDArray[np.float64]:
                 part: npt.NDArray[np.float64] = sounds[stem].read(frames, always_2d=True).T

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,11 +18,11 @@ RATE_HZ = 44_100
 
 # One child reads all headers: a damaged file may take a decoder down with it, but not us.
 _LENGTHS = """
-import sys
+import os, sys
 import soundfile
 for line in sys.stdin.buffer.read().split(b"\\0"):
-    try:
-        facts = soundfile.info(line.decode("utf-8", "surrogateescape"))
+    try:  # a name need not be text, but on Windows it is
+        facts = soundfile.info(os.fsdecode(line) if os.name == "nt" else line)
         print(facts.frames / facts.samplerate, flush=True)
     except Exception:
         print(0.0, flush=True)
@@ -30,9 +31,9 @@ for line in sys.stdin.buffer.read().split(b"\\0"):
 
 def audio_seconds(paths: Iterable[Path]) -> float:
     """The length of all mixes together, by their headers; unreadable ones count nothing."""
-    waiting, total = [str(path) for path in paths], 0.0
+    waiting, total = [os.fsencode(path) for path in paths], 0.0
     while waiting:
-        asked = "\0".join(waiting).encode("utf-8", "surrogateescape")
+        asked = b"\0".join(waiting)
         answer = subprocess.run(
             [sys.executable, "-c", _LENGTHS], input=asked, stdout=subprocess.PIPE, check=False
         )
