@@ -28,7 +28,11 @@ class _Section(BaseModel):
 class StemSpec(_Section):
     """One stem: which prior finds it, and what its wet file goes through."""
 
-    prior: str = Field(default="", description="prior bundle; the stem's own name if left out")
+    prior: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="prior bundle, by its name; the stem's own name if left out",
+    )
     label: str = Field(
         default="",
         description="in a bundle with labels, which is meant; the stem's own name if left out",

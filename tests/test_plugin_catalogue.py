@@ -1,12 +1,17 @@
 """Tests of the plug-in catalogue: names, cached parameters, trials and the quarantine's door."""
 
+import base64
+import json
 import os
 
 import pytest
 
+from engine.plugins.catalogue import host_request, opened
+from engine.plugins.chain import check_chains
+from engine.plugins.rack import PluginRack
 from engine.plugins.store import FAILURES_UNTIL_QUARANTINE
 from engine.plugins.trial import try_plugin
-from presets import Plugin, StemwrightError
+from presets import Plugin, StemwrightError, load_preset
 from vst3_fixtures import ZAM, build_stub, catalogue, needs_gcc, needs_zam
 
 
@@ -127,3 +132,88 @@ def test_preset_is_checked_against_the_real_parameters(tmp_path, parameters, sai
     with pytest.raises(StemwrightError, match=r"c\[0\]\.parameters") as caught:
         catalogue(tmp_path, ZAM).check(step, "c[0]")
     assert said in str(caught.value)
+
+
+class TestWhatIsNotThePluginsFault:
+    """A preset's mistake is told to the preset, and leaves the plug-in in good standing."""
+
+    def chains(self, tmp_path, text):
+        preset = tmp_path / "own.yaml"
+        preset.write_text(f"name: own\nstems:\n  drums:\n    chain:\n      - {text}\n")
+        return load_preset(preset)
+
+    @needs_zam
+    @pytest.mark.parametrize("content", [b"", b"no state", None])
+    def test_a_state_of_another_plugin(self, tmp_path, content):
+        known = catalogue(tmp_path, ZAM)
+        state = tmp_path / "other.vstpreset"
+        if content is None:
+            step = Plugin(plugin="ZamGateX2")
+            with opened(known, known.find("ZamGateX2"), 30) as child:
+                found = child.ask({"do": "state", **host_request(known.find(step.plugin), step)})
+            content = base64.b64decode(found["state"])
+        state.write_bytes(content)
+        preset = self.chains(tmp_path, "{plugin: ZamComp, state: other.vstpreset}")
+        for _ in range(FAILURES_UNTIL_QUARANTINE + 1):
+            with PluginRack(known) as rack, pytest.raises(StemwrightError) as told:
+                check_chains(preset, 44_100, 2, rack)
+            assert told.value.code == "preset-invalid"
+            assert "stems.drums.chain[0]: plug-in ZamComp: it does not take the state" in str(
+                told.value
+            )
+        assert known.store.failures(known.find("ZamComp")) == []
+
+    @needs_zam
+    def test_its_own_state_is_good(self, tmp_path):
+        known = catalogue(tmp_path, ZAM)
+        step = Plugin(plugin="ZamComp", parameters={"threshold_db": -33.0})
+        with opened(known, known.find("ZamComp"), 30) as child:
+            found = child.ask({"do": "state", **host_request(known.find("ZamComp"), step)})
+        (tmp_path / "own.vstpreset").write_bytes(base64.b64decode(found["state"]))
+        preset = self.chains(tmp_path, "{plugin: ZamComp, state: own.vstpreset}")
+        with PluginRack(known) as rack:
+            check_chains(preset, 44_100, 2, rack)
+            assert rack.notes == []
+
+    @needs_gcc
+    def test_a_system_without_its_libraries(self, tmp_path):
+        build_stub(tmp_path / "plugins", at_load="return 0")
+        known = catalogue(tmp_path, tmp_path / "plugins")
+        for _ in range(FAILURES_UNTIL_QUARANTINE + 1):
+            with pytest.raises(StemwrightError, match="refused"):
+                known.check(Plugin(plugin="Stub"), "c[0]")
+
+    @needs_gcc
+    def test_a_hang_at_load_keeps_to_the_presets_time(self, tmp_path):
+        build_stub(tmp_path / "plugins", at_load="for(;;)")
+        known = catalogue(tmp_path, tmp_path / "plugins", inspection_timeout_s=60.0)
+        preset = self.chains(tmp_path, "{plugin: Stub}")
+        with PluginRack(known, timeout_s=1.0) as rack, pytest.raises(StemwrightError) as told:
+            check_chains(preset, 44_100, 2, rack)
+        assert "hung: no answer within 1 s. If it is only slow" in str(told.value)
+        assert len(known.store.failures(known.find("Stub"))) == 1
+
+    @needs_gcc
+    @pytest.mark.parametrize(
+        "rubbish",
+        ["[]", "{}", '{"plugins": 5, "load_s": 1}', '{"plugins": [], "load_s": 1}',
+         '{"plugins": [{"name": "x", "parameters": {"level": {}}}], "load_s": 1}',
+         '{"plugins": [{"name": "x", "parameters": 3}], "load_s": "long"}'],
+    )  # fmt: skip
+    def test_what_lies_in_its_memory(self, tmp_path, rubbish):
+        bundle = build_stub(tmp_path / "plugins")
+        known = catalogue(tmp_path, tmp_path / "plugins")
+        known.store.keep_parameters(bundle, {})
+        [file] = known.store.folder.glob("*.parameters.json")
+        file.write_text(rubbish)
+        assert not known.is_known(bundle)
+        known.check(Plugin(plugin="Stub", parameters={"level": 0.5}), "c[0]")
+        assert known.is_known(bundle)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "x.prior", "..", "", "a\nb"])
+def test_a_prior_is_named_and_not_a_path(tmp_path, name):
+    preset = tmp_path / "own.yaml"
+    preset.write_text(f"name: own\nstems:\n  drums: {{prior: {json.dumps(name)}}}\n")
+    with pytest.raises(StemwrightError, match=r"yaml:3:.*stems.drums.prior: must be a plain"):
+        load_preset(preset)

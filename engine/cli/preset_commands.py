@@ -140,10 +140,16 @@ def plugin() -> None:
 @plugin.command(name="list")
 def plugin_list() -> None:
     """Every plug-in in the allowed folders; nothing is loaded."""
-    from ..plugins.catalogue import PluginCatalogue
+    from ..plugins.catalogue import FOLDERS_VARIABLE, PluginCatalogue
 
     catalogue = PluginCatalogue()
-    for file in catalogue.files():
+    if not (files := catalogue.files()):
+        folders = ", ".join(map(str, catalogue.folders)) or "no folder of plug-ins exists"
+        raise StemwrightError(
+            "plugin-not-found",
+            f"there is no plug-in; looked in {folders}. Name more folders in {FOLDERS_VARIABLE}.",
+        )
+    for file in files:
         note = "  in quarantine" if catalogue.store.is_quarantined(file) else ""
         say(f"{file.stem:<24} {file}{note}")
 
@@ -156,7 +162,10 @@ def plugin_inspect(name: str, as_json: bool) -> None:
     from ..plugins.catalogue import PluginCatalogue
 
     catalogue = PluginCatalogue()
-    found = catalogue.inspect(catalogue.find(name))
+    file = catalogue.find(name)
+    if not catalogue.is_known(file):
+        complain(f"stemwright: {file.stem} is loaded for the first time; some take minutes")
+    found = catalogue.inspect(file)
     if as_json:
         say_json(found["plugins"], indent=1)
         return

@@ -14,7 +14,7 @@ from typing import Any
 
 from presets import Plugin, StemwrightError, suggestion
 
-from .client import PluginClient, PluginFailedError
+from .client import MISDEEDS, PluginClient, PluginFailedError
 from .store import PluginStore, default_store
 
 FOLDERS_VARIABLE = "STEMWRIGHT_PLUGINS"
@@ -57,23 +57,36 @@ class PluginCatalogue:
             f"no plug-in '{name_or_path}'{suggestion(stem, by_name)}; looked in {looked}.",
         )
 
-    def inspect(self, file: Path) -> dict[str, Any]:
-        """Name, version and parameters of all plug-ins in a file; remembered until it changes."""
+    def is_known(self, file: Path) -> bool:
+        """Whether `inspect` remembers a file, and need not load it."""
+        return _is_inspection(self.store.parameters(file))
+
+    def inspect(self, file: Path, timeout_s: float | None = None) -> dict[str, Any]:
+        """Name, version and parameters of all plug-ins in a file; remembered until it changes.
+
+        It may be silent for `timeout_s`, or for `inspection_timeout_s` when it is looked at on
+        purpose.
+        """
         known = self.store.parameters(file)
-        if known is None or not {"plugins", "load_s"} <= known.keys():
+        if known is None or not _is_inspection(known):
             self.refuse_quarantined(file)
             start = time.monotonic()
-            with opened(self, file, self.inspection_timeout_s) as child:
-                known = child.ask({"do": "inspect", **host_request(file, None)})
+            with opened(self, file, timeout_s or self.inspection_timeout_s) as child:
+                try:
+                    known = child.ask({"do": "inspect", **host_request(file, None)})
+                except PluginFailedError as failure:
+                    if timeout_s is None or failure.kind != "hung":
+                        raise
+                    raise PluginFailedError("hung", f"{failure}. {_patience(file)}") from None
             known["load_s"] = time.monotonic() - start
             self.store.keep_parameters(file, known)
         return known
 
-    def check(self, step: Plugin, where: str) -> None:
+    def check(self, step: Plugin, where: str, timeout_s: float | None = None) -> None:
         """Refuse a step whose plug-in or parameters do not exist."""
         file = self.find(step.plugin)
         self.refuse_quarantined(file)
-        plugins = self.inspect(file)["plugins"]
+        plugins = self.inspect(file, timeout_s)["plugins"]
         names = [plugin["name"] for plugin in plugins]
         if step.plugin_name is None and len(plugins) > 1:
             raise _preset_error(f"{where}.plugin_name: is missing; there are {', '.join(names)}")
@@ -106,6 +119,30 @@ class PluginCatalogue:
         if not real.exists():
             raise StemwrightError("plugin-not-found", f"{path}: no such plug-in.")
         return real
+
+
+def _patience(file: Path) -> str:
+    return (
+        f"If it is only slow to load, `stemwright plugin inspect {file.stem}` waits longer, once, "
+        "and the time that it takes is known then"
+    )
+
+
+def _is_inspection(known: dict[str, Any] | None) -> bool:
+    """Whether what lies in the memory is an inspection: the file may be anybody's."""
+    try:
+        assert known is not None
+        float(known["load_s"])
+        return all(
+            isinstance(plugin["name"], str)
+            and all(
+                {"type", "range", "values"} <= parameter.keys()
+                for parameter in plugin["parameters"].values()
+            )
+            for plugin in known["plugins"]
+        ) and bool(known["plugins"])
+    except (AssertionError, KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def plugin_folders() -> tuple[Path, ...]:
@@ -152,7 +189,7 @@ def opened(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> Iterator
     try:
         yield child
     except PluginFailedError as failure:
-        if failure.kind != "parameters":
+        if failure.kind in MISDEEDS:
             catalogue.store.keep_failure(file, str(failure))
         raise plugin_error(file, failure) from None
     finally:

@@ -32,7 +32,10 @@ def check_chains(preset: Preset, sample_rate: int, channels: int, rack: PluginRa
     for where, step in preset.steps():
         if isinstance(step, Plugin):
             try:
-                rack.catalogue.check(step, where)
+                rack.check(step, channels, sample_rate, where)
+            except PluginStepError as failed:
+                if not may_be_bypassed(preset, failed.error):
+                    raise failed.error from None
             except StemwrightError as error:
                 if not may_be_bypassed(preset, error):
                     raise

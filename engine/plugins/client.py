@@ -24,6 +24,9 @@ LONGEST_REPLY = 16 << 20
 KEPT_OF_STDERR = 2000
 LAST_WORDS_S = 5.0
 REFUSALS = ("refused", "parameters")
+# What speaks against a plug-in itself. A refusal may be right: of a value, a state, a system
+# without its libraries.
+MISDEEDS = ("crashed", "hung", "ended", "garbled", "latency", "length", "not-finite")
 
 
 class PluginFailedError(Exception):

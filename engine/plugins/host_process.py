@@ -107,7 +107,7 @@ def _instance(request: dict[str, Any]) -> Any:  # noqa: ANN401
     if not plugin.is_effect:
         raise ValueError("it is an instrument, not an effect")
     if request["state"]:
-        plugin.load_preset(request["state"])
+        _load_state(plugin, request["state"])
     for name, value in request["parameters"].items():
         parameter = plugin.parameters.get(name)
         # pedalboard silently accepts any attribute, and lets meters be set
@@ -116,6 +116,17 @@ def _instance(request: dict[str, Any]) -> Any:  # noqa: ANN401
             raise KeyError(f"no parameter '{name}'; it has {known}")
         setattr(plugin, name, value)
     return plugin
+
+
+def _load_state(plugin: Any, file: str) -> None:  # noqa: ANN401
+    """The plug-in refuses what another one has saved, and that is the preset's mistake."""
+    try:
+        plugin.load_preset(file)
+    except Exception as error:
+        raise KeyError(
+            f"it does not take the state {os.path.basename(file)}. A state is a .vstpreset that "  # noqa: PTH119
+            "this very plug-in has saved; save it again there"
+        ) from error
 
 
 def _settable(plugin: Any) -> list[str]:  # noqa: ANN401

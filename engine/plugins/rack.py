@@ -14,7 +14,7 @@ from presets import Plugin, StemwrightError
 from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked
 from ..audio.closing import Closing
 from .catalogue import PluginCatalogue, host_request, plugin_error
-from .client import PluginClient, PluginFailedError
+from .client import MISDEEDS, PluginClient, PluginFailedError
 
 AT_ONCE = 2  # blocks: one with the plug-in, one that we prepare
 LOADING_TAKES_AT_MOST = 4  # times what it took when the plug-in was inspected
@@ -53,12 +53,21 @@ class PluginRack(Closing):
     ) -> Stream:
         """The stream behind a plug-in, aligned with its input; loads the plug-in at once."""
         file = self.catalogue.find(step.plugin)
-        self.catalogue.check(step, where)
+        self.catalogue.check(step, where, self.timeout_s)
         slot = self._slot(file)
         reply = self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
         self.notes.append({"where": where, "parameters": reply.pop("values"), **reply})
         latency = reply["latency"]
         return reblocked(self._processed(stream, slot, latency, sample_rate, where))
+
+    def check(self, step: Plugin, channels: int, sample_rate: int, where: str) -> None:
+        """Refuse a step that cannot be loaded: it is not there, or does not take its state."""
+        file = self.catalogue.find(step.plugin)
+        self.catalogue.check(step, where, self.timeout_s)
+        if step.state:
+            slot = self._slot(file)
+            self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
+            slot.busy = False
 
     def release(self) -> None:
         """The streams so far are done; their children are free for the next stem."""
@@ -87,7 +96,7 @@ class PluginRack(Closing):
         return self._slots[-1]
 
     def _load(self, slot: _Slot, step: Plugin, channels: int, sample_rate: int) -> dict[str, Any]:
-        usual_s = self.catalogue.inspect(slot.file)["load_s"]
+        usual_s = self.catalogue.inspect(slot.file, self.timeout_s)["load_s"]
         slot.child.timeout_s = max(self.timeout_s, LOADING_TAKES_AT_MOST * usual_s)
         request = {**host_request(slot.file, step), "sample_rate": sample_rate}
         reply = slot.child.load(request, channels, BLOCK_FRAMES)
@@ -120,7 +129,7 @@ class PluginRack(Closing):
         except PluginFailedError as failure:
             slot.child.close()
             self._slots.remove(slot)
-            if failure.kind != "parameters":
+            if failure.kind in MISDEEDS:
                 self.catalogue.store.keep_failure(slot.file, str(failure))
             place = f"{where}, {at:.1f} s into the stem" if at else where
             raise PluginStepError(where, plugin_error(slot.file, failure, place)) from None
