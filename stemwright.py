@@ -48,7 +48,7 @@ INSTRUMENTS = click.option(
 
 # Their work is on the disk, and their exit code says how it went: a report that nobody could read
 # takes nothing from it. What all others do is to print.
-WORKING = ("separate", "process", "session", "watch", "batch", "prior")
+WORKING = ("separate", "process", "report", "session", "watch", "batch", "prior")
 
 
 @contextlib.contextmanager

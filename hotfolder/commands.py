@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from engine.cli import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
-from presets import StemwrightError, complain, say, say_json
+from presets import StemwrightError, complain, placed_at, say, say_json
 
 if TYPE_CHECKING:
     from .admin import Admin
@@ -206,7 +207,8 @@ def batch(
     )
     try:
         if dry_run:
-            say(_forecast(run, preset))
+            for line in _forecast(run):
+                say(line)
             sys.exit(1 if read.problems else 0)
         run.enter(retry_failed=retry_failed)
         finished = _on_cluster(run, cluster, gpu) if cluster else _here(run, as_json)
@@ -226,18 +228,29 @@ def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
         raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
 
 
-def _forecast(run: Batch, preset: str) -> str:
-    """What a run would do, and how long measured on this machine."""
-    from .catalogue.forecast import audio_seconds, measured_rtf
+def _forecast(run: Batch) -> Iterator[str]:
+    """What a run would do, and how long by what a piece of it takes on this machine."""
+    from .catalogue.forecast import audio_seconds, duration_text, forecast_s, measured_costs
 
-    plan, jobs = run.plan(), run.settings.jobs
-    seconds = audio_seconds(row.path for row in run.catalogue.rows) if plan.to_do else 0.0
-    minutes = seconds * measured_rtf(preset, run.settings) / jobs / 60
-    return (
+    plan, rows = run.plan(), run.undone()
+    yield (
         f"{plan.new} new, {plan.changed} changed, {plan.unfinished} unfinished, "
-        f"{plan.done} done, {plan.failed} failed before, {len(run.catalogue.problems)} refused; "
-        f"{seconds / 60:.1f} min of audio, at most {minutes:.1f} min with {jobs} "
-        "worker(s), measured on this machine"
+        f"{plan.done} done, {plan.failed} failed before, {len(run.catalogue.problems)} refused"
+    )
+    lengths = audio_seconds(row.path for row in rows)
+    if not sum(lengths):
+        return
+    try:
+        costs = measured_costs(rows, lengths, run.settings)
+    except StemwrightError as error:
+        yield error.sentence
+        return
+    jobs = run.settings.jobs
+    at_once = "one after the other" if jobs == 1 else f"{jobs} at once"
+    yield (
+        f"{duration_text(sum(lengths))} of audio in {len(rows)} title(s): about "
+        f"{duration_text(forecast_s(rows, lengths, costs) / jobs)}, {at_once}, by pieces that "
+        "were separated on this machine"
     )
 
 
@@ -271,7 +284,7 @@ def _report(run: Batch, as_json: bool) -> int:
     now = Instant.now()
     failed = run.journal.in_state(State.QUARANTINED)
     for job in failed[:MOST_TOLD]:
-        complain(f"failed: {job.source}: {job.code}: {job.reason}")
+        complain(f"failed: {placed_at(job.source, job.reason or '')} ({job.code})")
     if len(failed) > MOST_TOLD:
         complain(f"failed: {len(failed) - MOST_TOLD} more, see the report")
     if not as_json:

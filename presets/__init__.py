@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import StemwrightError
+from .errors import StemwrightError, placed_at
 from .lazy_door import lazy_door
 from .printable import name_text, printable
 from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
@@ -68,6 +68,7 @@ __all__ = [
     "load_preset",
     "name_text",
     "placed",
+    "placed_at",
     "preset_names",
     "printable",
     "read_strict",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from .printable import printable
 
 
@@ -24,3 +27,9 @@ class StemwrightError(Exception):
     def sentence(self) -> str:
         """All in one line, where there is room for one only."""
         return "; ".join(self.lines)
+
+
+def placed_at(path: str | os.PathLike[str], sentence: str) -> str:
+    """A sentence that begins with a file's name, with its path instead: names come twice."""
+    name = printable(Path(path).name)
+    return f"{printable(path)}: {sentence.removeprefix(f'{name}: ')}"

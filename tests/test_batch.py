@@ -20,7 +20,13 @@ from hotfolder.catalogue import batch as batch_module
 from hotfolder.catalogue.audit import mixes_below, verify_sets
 from hotfolder.catalogue.batch import Batch, output_names
 from hotfolder.catalogue.expected import expected_sets
-from hotfolder.catalogue.forecast import audio_seconds
+from hotfolder.catalogue.forecast import (
+    Cost,
+    audio_seconds,
+    duration_text,
+    forecast_s,
+    measured_costs,
+)
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.catalogue.report import QUIET_LUFS, flags_of, write_reports
 from hotfolder.catalogue.terminal import BatchScreen, sentence
@@ -388,7 +394,37 @@ def test_progress_is_told_in_one_line(tmp_path, mixes, capsys):
 def test_length_of_a_catalogue_is_read_from_headers(tmp_path, mixes):
     (mixes / "text.wav").write_text("no music")
     paths = sorted(mixes.glob("*.wav"))
-    assert audio_seconds(paths) == pytest.approx(7 * 400 / RATE_HZ)
+    lengths = dict(zip(paths, audio_seconds(paths), strict=True))
+    assert lengths.pop(mixes / "text.wav") == 0
+    assert list(lengths.values()) == pytest.approx([400 / RATE_HZ] * 7)
+
+
+def test_a_forecast_counts_every_title_and_every_second(tmp_path, mixes):
+    rows = catalogue_of(mixes, "path,preset\none.wav,dry\ntwo.wav,dry\nbad.wav,\n").rows
+    costs = {"dry": Cost(2.0, 0.5), "default": Cost(3.0, 4.0)}
+    assert forecast_s(rows, [10, 20, 1], costs) == pytest.approx(2 + 5 + 2 + 10 + 3 + 4)
+    only = {"default": costs["default"]}
+    assert forecast_s(rows, [10, 20, 1], only) == pytest.approx(3 * 3 + 31 * 4)
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0 s"), (99, "99 s"), (720, "12 min")])
+def test_a_duration_is_told_in_the_unit_that_fits(seconds, told):
+    assert duration_text(seconds) == told
+
+
+def test_a_forecast_is_measured_on_the_catalogues_own_music(tmp_path, mixes, tiny_prior_folder):
+    tiny = tmp_path / "tiny.yaml"
+    tiny.write_text("stems: {low: {}, high: {}}\nsearch: {steps: 2}\n")
+    noise = np.random.default_rng(0).normal(0, 0.1, (66_150, 2))
+    soundfile.write(mixes / "one.wav", noise, 44_100)
+    rows = catalogue_of(mixes, f"path,preset\none.wav,{tiny}\ntext.wav,{tiny}\n").rows
+    settings = settings_of(worker={"prior_folders": [str(tiny_prior_folder)], "threads": 1})
+    [cost] = measured_costs(rows, [1.5, 0.0], settings).values()
+    assert cost.title_s + cost.rtf * 1.5 > 0.3, "at least the start of a worker"
+    assert names_in(mixes.parent) == sorted(["mixes", "tiny.yaml"])
+    (mixes / "one.wav").write_bytes(b"gone bad")
+    with pytest.raises(StemwrightError, match="no forecast"):
+        measured_costs(rows, [1.5, 0.0], settings)
 
 
 # -- reports -------------------------------------------------------------------------------------
@@ -617,7 +653,10 @@ def test_verify_finds_nothing_only_where_something_is(tmp_path, archive):
     assert "would not be noticed" in done.stderr
 
 
-def test_a_session_in_a_set_is_no_stranger(archive):
+def test_a_session_or_a_page_in_a_set_is_no_stranger(archive):
+    (archive / "out" / "song" / "report").mkdir()
+    (archive / "out" / "song" / "report" / "mix.js").touch()
+    (archive / "out" / "song" / "report.html").touch()
     (archive / "out" / "song" / "song.dawproject").touch()
     (archive / "out" / "song" / "song.RPP").touch()
     assert [result.is_sound for result in audit(archive)] == [True]

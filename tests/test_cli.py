@@ -208,7 +208,8 @@ def test_a_batch_tells_in_sentences_what_failed(tmp_path):
     done = stemwright(*words)
     lines = done.stderr.splitlines()
     assert done.returncode == 1
-    assert lines[-2].startswith(f"failed: {tmp_path}/mixes/notes.wav: mix-not-audio: notes.wav: ")
+    assert lines[-2].startswith(f"failed: {tmp_path}/mixes/notes.wav: ")
+    assert lines[-2].count("notes.wav") == 1 and lines[-2].endswith("(mix-not-audio)")
     assert lines[-1].startswith("0 of 1 done, 1 failed")
     assert "ERROR" not in done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "summary.html")

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
+import stemwright
 from engine.plugins.rack import PluginRack
 from engine.processing import assign_stems, process_stems, saved_presets
 from presets import Preset, StemwrightError
@@ -52,6 +54,17 @@ def test_files_are_named_after_title_and_told_in_the_report(stems, tmp_path):
     told = json.loads((tmp_path / "out" / "processing.json").read_text())
     assert told["preset_sha256"] == PRESET.digest()
     assert {file["path"] for file in told["files"]} == {"Song_vocals.wav", "Song_drums.wav"}
+
+
+def test_a_step_that_was_left_out_is_told(stems, tmp_path):
+    preset = tmp_path / "p.yaml"
+    preset.write_text(
+        "stems: {vocals: {}, drums: {chain: [{plugin: Nowhere}]}}\non_plugin_error: bypass\n"
+    )
+    words = ["process", *stems.values(), "--preset", preset, "--output", tmp_path / "out"]
+    done = CliRunner().invoke(stemwright.main, [str(word) for word in words])
+    assert done.exit_code == 0
+    assert "left out: stems.drums.chain[0]: no plug-in 'Nowhere'" in done.stderr
 
 
 def test_file_named_like_its_stem_has_no_title(stems, tmp_path):

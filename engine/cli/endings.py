@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from presets import StemwrightError, complain
+from presets import StemwrightError, complain, placed_at
 
 from ..stems.publish import TRANSIENT, published_here
 from ..version import ENGINE_VERSION
@@ -23,9 +23,11 @@ from ..version import ENGINE_VERSION
 MENDABLE, BUG, INTERRUPTED = 1, 3, 130
 
 
-def tell_ending(error: BaseException) -> int:
-    """Complain of what ended a verb, or the work on one of its files; the exit code for it."""
+def tell_ending(error: BaseException, about: Path | None = None) -> int:
+    """Complain of what ended a verb, or the work `about` one of its files; the exit code."""
     (first, *others), code = _ending(error)
+    if about is not None and isinstance(error, StemwrightError):
+        first = placed_at(about, first)
     complain(f"stemwright: {first}")
     for line in others:
         complain(line)
@@ -33,7 +35,7 @@ def tell_ending(error: BaseException) -> int:
 
 
 @contextlib.contextmanager
-def one_of_many() -> Iterator[list[int]]:
+def one_of_many(about: Path) -> Iterator[list[int]]:
     """Tell what is wrong with one of several files, so that it stops none of the others.
 
     Gives a list that holds the exit code afterwards, when there was something.
@@ -42,7 +44,7 @@ def one_of_many() -> Iterator[list[int]]:
     try:
         yield codes
     except Exception as error:
-        codes.append(tell_ending(error))
+        codes.append(tell_ending(error, about))
 
 
 def _ending(error: BaseException) -> tuple[tuple[str, ...], int]:

@@ -83,7 +83,7 @@ def _separate_each(
 
     screen, worst = Screen(quiet=as_json), 0
     for mix in mixes:
-        with one_of_many() as codes:
+        with one_of_many(mix) as codes:
             with screen.progress(mix) as progress:
                 folder, manifest = renderer.render_into(mix, output, progress)
             if as_json:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from presets import StemwrightError, complain, say, say_json
 
 from .arguments import FOLDER, NATURAL
+
+if TYPE_CHECKING:
+    from ..stems.wet import WetReport
 
 COUNT = click.IntRange(min=1)
 
@@ -38,7 +42,7 @@ def process(
         found = load_preset(preset)
         with PluginRack(timeout_s=found.plugin_timeout_s) as rack:
             report = process_stems(assign_stems(stems, found), found, output, rack, seed=seed)
-        say(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+        _say_processed(output, report)
         return
     wait = threading.Event()  # never set: ^C ends the watch
     with PluginRack() as rack:
@@ -49,9 +53,17 @@ def process(
                 rack.timeout_s = saved.plugin_timeout_s
                 files = assign_stems(stems, saved)
                 report = process_stems(files, saved, output, rack, replace=True, seed=seed)
-                say(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
+                _say_processed(output, report)
             except StemwrightError as error:  # the engineer mends it and saves again
                 _complain_of(error)
+
+
+def _say_processed(output: Path, report: WetReport) -> None:
+    from ..stems.wet import left_out
+
+    for sentence in left_out(report.chains):
+        complain(f"left out: {sentence}")
+    say(f"{output}: {len(report.files)} files, gain {report.gain_db:+.2f} dB")
 
 
 def _complain_of(error: StemwrightError) -> None:

@@ -35,7 +35,7 @@ def report(sets: tuple[Path, ...], quality: PreviewQuality, mix: Path | None) ->
         raise click.UsageError("--mix belongs to one set, not to several.")
     worst = 0
     for folder in sets:
-        with one_of_many() as codes:
+        with one_of_many(folder) as codes:
             say(str(write_report(folder, quality, mix)))
         worst = max([worst, *codes])
     sys.exit(worst)

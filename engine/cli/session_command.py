@@ -48,7 +48,7 @@ def session(
         raise click.UsageError("--live needs --format dawproject: REAPER's own is undocumented.")
     worst = 0
     for folder in sets:
-        with one_of_many() as codes:
+        with one_of_many(folder) as codes:
             say(str(write_session(folder, kind, output, mix=mix, dry=dry, live=live)))
         worst = max([worst, *codes])
     sys.exit(worst)

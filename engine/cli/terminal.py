@@ -15,6 +15,7 @@ from presets import printable
 
 from ..options import Progress as Stage
 from ..stems.manifest import Manifest
+from ..stems.wet import left_out
 
 
 class Screen:
@@ -87,6 +88,8 @@ class Screen:
             self._say(f"degraded: {word}")
         for note in manifest.input.notes:
             self._say(f"note    {note}")
+        for sentence in left_out(manifest.chains):
+            self._say(f"left out: {sentence}")
         self._say(f"stems   {folder / 'dry'}")
         self._say(f"report  {folder / 'manifest.json'}")
         for name, kind in (

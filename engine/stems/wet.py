@@ -103,6 +103,13 @@ def process_set(
         return work.write(folder, naming, seed)
 
 
+def left_out(chains: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about the steps that a report's chains have left out."""
+    for stem in chains.get("stems", {}).values():
+        for where, why in stem["bypassed"].items():
+            yield why if why.startswith(where) else f"{where}: {why}"
+
+
 def chain_of(preset: Preset, stem: str) -> tuple[tuple[Effect, ...], float]:
     """A stem's chain and fader."""
     if stem == RESIDUAL:

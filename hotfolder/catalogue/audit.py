@@ -15,7 +15,7 @@ from ..inventory import content_sha256, take_inventory
 from .expected import MANIFEST, Expected
 from .report import STATUS_CSV
 
-SESSIONS = (".dawproject", ".rpp")
+ADDED = (".dawproject", ".rpp")  # sessions
 
 _LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
 
@@ -92,8 +92,13 @@ def _verify_set(
 
 
 def _may_be_added(path: Path, folder: Path) -> bool:
-    """The manifest itself, and sessions that were made of the set."""
-    return path.parent == folder and (path.name == MANIFEST or path.suffix.lower() in SESSIONS)
+    """The manifest itself, and what was made of the set: sessions, a page with its previews."""
+    inside = path.relative_to(folder)
+    if inside.parts[0] == "report":
+        return True
+    return len(inside.parts) == 1 and (
+        path.name in (MANIFEST, "report.html") or path.suffix.lower() in ADDED
+    )
 
 
 def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:

@@ -115,6 +115,14 @@ class Batch:
         known = self._known()
         return _plan(self._status(row, known.get(row.path)) for row in self.catalogue.rows)
 
+    def undone(self) -> list[Row]:
+        """The rows that a run would work on."""
+        known = self._known()
+        statuses = {
+            row.path: self._status(row, known.get(row.path)) for row in self.catalogue.rows
+        }
+        return [row for row in self.catalogue.rows if statuses[row.path] not in ("done", "failed")]
+
     def enter(self, *, retry_failed: bool = False) -> BatchPlan:
         """Writes the catalogue into the journal: new rows, and those to be done again."""
         known, statuses = self._known(), []

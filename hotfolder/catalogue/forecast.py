@@ -1,75 +1,164 @@
-"""How long will a catalogue take on this machine? A short piece is rendered, and extrapolated."""
+"""How long will a catalogue take on this machine? A piece of it is separated, and extrapolated.
+
+A title costs twice: once for itself, since every worker starts, loads its sessions and measures
+what it wrote, and again for each second of its audio. Both are measured, with the real program on
+the catalogue's own music: noise is done sooner, as there is nothing in it to be searched for.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import wave
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..settings import HotFolderSettings
+from presets import StemwrightError
 
-PROBE_S = 12.0
-RATE_HZ = 44_100
+from ..settings import HotFolderSettings
+from .listing import Row
+
+SHORT_S, LONG_S = 1.0, 10.0
+MOST_MEASURED = 3  # presets; others are taken for the dearest of them
 
 # One child reads all headers: a damaged file may take a decoder down with it, but not us.
 _LENGTHS = """
 import os, sys
 import soundfile
-for line in sys.stdin.buffer.read().split(b"\\0"):
-    try:  # a name need not be text, but on Windows it is
-        facts = soundfile.info(os.fsdecode(line) if os.name == "nt" else line)
+for name in sys.stdin.buffer.read().split(b"\\0"):
+    try:
+        facts = soundfile.info(os.fsdecode(name) if os.name == "nt" else name)
         print(facts.frames / facts.samplerate, flush=True)
     except Exception:
         print(0.0, flush=True)
 """
 
+_PIECE = """
+import json, sys
+from pathlib import Path
+import soundfile
+from engine import decode_mix
+asked = json.loads(sys.argv[1])
+piece = Path(asked["piece"])
+with decode_mix(Path(asked["mix"]), piece.parent).open() as reader:
+    rate, frames = reader.info.sample_rate, reader.info.frames
+    wanted = min(frames, int(asked["seconds"] * rate))
+    reader.read((frames - wanted) // 2)
+    soundfile.write(piece, reader.read(wanted).audio.T, rate, "PCM_24")
+print(wanted / rate)
+"""
 
-def audio_seconds(paths: Iterable[Path]) -> float:
-    """The length of all mixes together, by their headers; unreadable ones count nothing."""
-    waiting, total = [os.fsencode(path) for path in paths], 0.0
+_RENDER = """
+import json, sys
+from pathlib import Path
+from engine import RenderOptions, render
+from presets import load_preset
+asked = json.loads(sys.argv[1])
+folders = tuple(map(Path, asked["options"].pop("prior_folders")))
+options = RenderOptions(**asked["options"], prior_folders=folders)
+render(Path(asked["mix"]), Path(asked["set"]), load_preset(asked["preset"]), options)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a title takes with one worker: seconds for itself, and for each second of audio."""
+
+    title_s: float
+    rtf: float
+
+
+def audio_seconds(paths: Iterable[Path]) -> list[float]:
+    """The length of every mix by its header; 0 for one that cannot be read."""
+    waiting, lengths = [os.fsencode(path) for path in paths], []
     while waiting:
-        asked = b"\0".join(waiting)
         answer = subprocess.run(
-            [sys.executable, "-c", _LENGTHS], input=asked, stdout=subprocess.PIPE, check=False
+            [sys.executable, "-c", _LENGTHS],
+            input=b"\0".join(waiting),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
         )
-        lengths = [float(line) for line in answer.stdout.split()]
-        total += sum(lengths)
-        waiting = waiting[len(lengths) + 1 :]  # one that ended the child is left out
-    return total
+        found = [float(line) for line in answer.stdout.split()][: len(waiting)]
+        lengths += found
+        waiting = waiting[len(found) :]
+        if waiting:  # the first of these ended the child
+            lengths.append(0.0)
+            waiting = waiting[1:]
+    return lengths
 
 
-def measured_rtf(preset_name: str, settings: HotFolderSettings) -> float:
-    """Seconds of work for each second of audio with one worker, measured by doing some."""
-    from engine import RenderOptions, render
-    from presets import load_preset
-
-    worker = settings.worker
-    options = RenderOptions(
-        device=worker.device,
-        tier=worker.tier,
-        threads=worker.threads,
-        prior_folders=tuple(Path(folder) for folder in worker.prior_folders),
+def forecast_s(rows: Sequence[Row], lengths: Sequence[float], costs: Mapping[str, Cost]) -> float:
+    """Seconds for all titles with one worker."""
+    dearest = max(costs.values(), key=lambda cost: cost.title_s + cost.rtf * LONG_S)
+    return sum(
+        cost.title_s + cost.rtf * length
+        for row, length in zip(rows, lengths, strict=True)
+        for cost in [costs.get(row.preset, dearest)]
     )
-    with tempfile.TemporaryDirectory() as name:
-        mix = Path(name) / "probe.wav"
-        _write_noise(mix)
-        began_s = time.monotonic()
-        render(mix, Path(name) / "set", load_preset(preset_name), options)
-        return (time.monotonic() - began_s) / PROBE_S
 
 
-def _write_noise(path: Path) -> None:
-    """Two channels of quiet noise: no silence that a search could skip."""
-    import numpy as np
+def measured_costs(
+    rows: Sequence[Row], lengths: Sequence[float], settings: HotFolderSettings
+) -> dict[str, Cost]:
+    """The cost of a title by preset, measured by separating pieces of the longest ones."""
+    of_preset: dict[str, list[tuple[float, Path]]] = defaultdict(list)
+    for row, length in zip(rows, lengths, strict=True):
+        of_preset[row.preset].append((length, row.path))
+    common = sorted(of_preset, key=lambda name: -len(of_preset[name]))[:MOST_MEASURED]
+    return {name: _measured(max(of_preset[name])[1], name, settings) for name in common}
 
-    noise = np.random.default_rng(0).normal(0, 3000, (int(PROBE_S * RATE_HZ), 2))
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(2)
-        file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
-        file.writeframes(noise.clip(-32768, 32767).astype("<i2").tobytes())
+
+def duration_text(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _measured(mix: Path, preset: str, settings: HotFolderSettings) -> Cost:
+    """Separates two pieces of a mix, each in a process of its own, as a worker would."""
+    options = settings.worker.model_dump(exclude={"memory_mb", "wall_limit_s"})
+    with tempfile.TemporaryDirectory(prefix="stemwright-forecast-") as name:
+
+        def timed(seconds: float) -> tuple[float, float]:
+            piece = str(Path(name) / f"{seconds:g}.wav")
+            told = _child(_PIECE, {"mix": str(mix), "seconds": seconds, "piece": piece})
+            began_s = time.monotonic()
+            place = str(Path(name) / f"set-{seconds:g}")
+            _child(_RENDER, {"mix": piece, "set": place, "preset": preset, "options": options})
+            return float(told), time.monotonic() - began_s
+
+        return _cost(timed)
+
+
+def _cost(timed: Callable[[float], tuple[float, float]]) -> Cost:
+    """The line through two measurements; never less than the longer one says by itself."""
+    (short_s, short_took_s), (long_s, long_took_s) = timed(SHORT_S), timed(LONG_S)
+    if long_s <= short_s:
+        return Cost(long_took_s, 0.0)
+    rtf = max(0.0, (long_took_s - short_took_s) / (long_s - short_s))
+    return Cost(max(0.0, long_took_s - rtf * long_s), rtf)
+
+
+def _child(program: str, asked: dict[str, object]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise StemwrightError(
+            "forecast-failed",
+            f"{asked['mix']}: a piece of it could not be separated, so there is no forecast: "
+            f"{last}",
+        )
+    return done.stdout
