@@ -13,6 +13,7 @@ from presets import StemwrightError, describe_errors, read_strict
 
 from .filenames import MIX_SUFFIXES, NameRules
 
+SECRET = ("http", "token")  # keys below which no value is repeated in a message
 Existing = Literal["skip-if-same", "version", "fail"]
 
 
@@ -71,7 +72,9 @@ class HttpSettings(_Section):
 class HotFolderSettings(_Section):
     """All settings of `stemwright watch`."""
 
-    preset: str = Field("default", description="preset of files outside a preset's sub-folder")
+    preset: str = Field(
+        "default", min_length=1, description="preset of files outside a preset's sub-folder"
+    )
     folders: dict[str, str] = Field(
         {}, description="sub-folder of the inbox: preset; presets' own names need no entry"
     )
@@ -113,7 +116,7 @@ class HotFolderSettings(_Section):
 def load_settings(path: Path) -> HotFolderSettings:
     """Reads a settings file; an error names line and column of everything that is wrong."""
     try:
-        document = read_strict(path.read_bytes(), str(path))
+        document = read_strict(path.read_bytes(), str(path), secret=SECRET)
     except OSError as error:
         sentence = f"{path}: cannot be read: {error.strerror}."
         raise StemwrightError("settings-invalid", sentence) from error
@@ -133,6 +136,16 @@ def preset_of(source: Path, settings: HotFolderSettings, known: Mapping[str, str
     """
     folder = source.parts[0].lower() if len(source.parts) > 1 else ""
     return known.get(folder, settings.preset)
+
+
+def allowed_preset(name: str, source: Path, settings: HotFolderSettings) -> str:
+    """A preset that a file on the share names, if these settings would use it, too.
+
+    Whoever may write there chooses among the presets, but not a path to read with our rights.
+    """
+    known = known_folders(settings)
+    allowed = {settings.preset, *known.values()}
+    return name if name in allowed else preset_of(source, settings, known)
 
 
 def known_folders(settings: HotFolderSettings) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -28,7 +29,6 @@ _PLAIN = {
     "model_type": "must be a mapping of `key: value` lines ({} for all defaults)",
     "model_attributes_type": "must be a mapping of `key: value` lines ({} for all defaults)",
     "tuple_type": "must be a list, each item after a dash",
-    "string_too_short": "must not be empty",
     "union_tag_not_found": "needs one of the keys effect, plugin or parallel",
 }
 _LIMITS = {
@@ -43,7 +43,7 @@ _WITHOUT_VALUE = {"missing", "union_tag_not_found", "model_type", "dict_type", "
 def describe_errors(
     error: ValidationError, document: Document, model: type[BaseModel]
 ) -> list[str]:
-    """One line for each error, in the order of the file."""
+    """One line for each error, in the order of the file; nothing of what the document hides."""
     found = sorted(
         (_described(detail, document, model) for detail in error.errors(include_url=False)),
         key=lambda item: (item[0].file, item[0].line, item[0].column),
@@ -77,8 +77,13 @@ def _described(
         return mark, (f"{dotted(inner)}: " if inner else "") + text
     wrong_key = detail["type"] == "extra_forbidden" or "[key]" in detail["loc"]
     mark = document.key_mark(path) if wrong_key else document.value_mark(path)
+    hidden = document.hides(path)
+    known = _keys_at(path[:-1], document.data, model) if wrong_key else []
+    named = path and (path[-1] in document.secret or suggestion(str(path[-1]), known))
+    if hidden and wrong_key and not named:
+        path = path[:-1]  # a secret may stand where a key should
     where = f"{dotted(path)}: " if path else ""
-    return mark, where + _sentence(detail, path, document.data, model)
+    return mark, where + _sentence(detail, path, known, hidden=hidden)
 
 
 def _key_in_sentence(path: Path, text: str, document: Document) -> tuple[Path, str]:
@@ -106,12 +111,19 @@ def _path_in_document(detail: ErrorDetails, data: Any) -> Path:  # noqa: ANN401
     return (*path, "effect") if detail["type"] == "union_tag_invalid" else tuple(path)
 
 
-def _sentence(detail: ErrorDetails, path: Path, data: Any, model: type[BaseModel]) -> str:  # noqa: ANN401
+def _sentence(detail: ErrorDetails, path: Path, known: list[str], *, hidden: bool) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
-    got = "" if kind in _WITHOUT_VALUE else f", got {_shown(detail['input'])}"
+    got = "" if hidden or kind in _WITHOUT_VALUE else f", got {_shown(detail['input'])}"
     if kind == "extra_forbidden":
-        known = _keys_at(path[:-1], data, model)
-        return "no such key" + (suggestion(str(path[-1]), known) or f" among {', '.join(known)}")
+        hint = suggestion(str(path[-1]), known) if path else ""
+        return "no such key" + (hint or f" among {', '.join(known)}" if known else "")
+    if kind == "missing" and "chain" in path:
+        return "is missing; every parameter is named in a preset"
+    if kind == "string_too_short":
+        least = context["min_length"]
+        return (
+            f"must be at least {least} characters long{got}" if least > 1 else "must not be empty"
+        )
     if detail["loc"][-1:] and detail["loc"][-1] in ("bool", "float", "str"):
         return f"must be a number, text, true or false{got}"
     if kind in _LIMITS:
@@ -125,7 +137,7 @@ def _sentence(detail: ErrorDetails, path: Path, data: Any, model: type[BaseModel
     if kind == "literal_error":
         expected = str(context["expected"]).replace(" or ", ", ")
         words = [word.strip(" '") for word in expected.split(",")]
-        hint = suggestion(str(detail["input"]), words)
+        hint = "" if hidden else suggestion(str(detail["input"]), words)
         return f"must be one of {', '.join(words)}{got}{hint}"
     if kind in ("string_pattern_mismatch", "string_pattern"):
         return "must be a plain name of letters, digits, - and _, beginning with a letter" + got
@@ -150,6 +162,7 @@ def _keys_at(path: Path, data: Any, model: type[BaseModel]) -> list[str]:  # noq
     current: Any = model
     for part in path:
         data = data[part]
+        current = _without_none(current)
         if get_origin(current) is dict:
             current = get_args(current)[-1]
         elif get_origin(current) is tuple:
@@ -165,4 +178,12 @@ def _keys_at(path: Path, data: Any, model: type[BaseModel]) -> list[str]:  # noq
             current = Plugin
         elif isinstance(data, Mapping) and "parallel" in data:
             current = Parallel
-    return list(getattr(current, "model_fields", {}))
+    return list(getattr(_without_none(current), "model_fields", {}))
+
+
+def _without_none(annotation: Any) -> Any:  # noqa: ANN401
+    """The section of an annotation that allows none: `HttpSettings | None`."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    sections = [part for part in get_args(annotation) if part is not NoneType]
+    return sections[0] if len(sections) == 1 else annotation

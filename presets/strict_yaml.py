@@ -7,7 +7,7 @@ ten, and unfolds aliases without end. Here each of these is an error with its li
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,11 @@ class Document:
     data: Any
     values: dict[Path, Mark] = field(default_factory=dict)
     keys: dict[Path, Mark] = field(default_factory=dict)
+    secret: frozenset[str] = frozenset()
+
+    def hides(self, path: Path) -> bool:
+        """Whether what stands at a path, or below, may never be repeated in a message."""
+        return not self.secret.isdisjoint(map(str, path))
 
     def value_mark(self, path: Path) -> Mark:
         """The nearest mark at or above a path."""
@@ -66,10 +71,13 @@ class Document:
         return self.keys.get(path) or self.value_mark(path)
 
 
-def read_strict(raw: bytes, file: str, words: Collection[str] = ()) -> Document:
+def read_strict(
+    raw: bytes, file: str, words: Collection[str] = (), secret: Iterable[str] = ()
+) -> Document:
     """One YAML document as plain data; everything unclear is a `StemwrightError`.
 
     `words` are read as text where they stand without quotes, although YAML 1.1 knows better.
+    What stands below one of the `secret` keys is never repeated in an error.
     """
     if len(raw) > MAX_BYTES:
         raise _error(file, f"is {len(raw)} bytes long, a preset has at most {MAX_BYTES}")
@@ -81,7 +89,7 @@ def read_strict(raw: bytes, file: str, words: Collection[str] = ()) -> Document:
     try:
         _refuse_indirection(text, file)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = Document(data=None)
+        document = Document(data=None, secret=frozenset(secret))
         document.data = _Reader(file, document, words).read(node, ()) if node else None
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, file) from None
@@ -136,23 +144,24 @@ class _Reader:
             # tuples, because the schema is frozen all the way down
             return tuple(self.read(item, (*path, i)) for i, item in enumerate(node.value))
         assert isinstance(node, ScalarNode)
-        return self.scalar(node)
+        return self.scalar(node, path)
 
     def mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = self.scalar(key_node) if isinstance(key_node, ScalarNode) else None
+            key = self.scalar(key_node, path) if isinstance(key_node, ScalarNode) else None
             if not isinstance(key, str):
                 raise _error(str(self.mark(key_node)), "this key is no text; put it in quotes")
             if key in result:
                 first = self.document.keys[(*path, key)]
-                message = f"{key} stands here twice (first in line {first.line})"
+                shown = "this key" if self.document.hides(path) else key
+                message = f"{shown} stands here twice (first in line {first.line})"
                 raise _error(str(self.mark(key_node)), message)
             self.document.keys[(*path, key)] = self.mark(key_node)
             result[key] = self.read(value_node, (*path, key))
         return result
 
-    def scalar(self, node: ScalarNode) -> str | int | float | bool | None:
+    def scalar(self, node: ScalarNode, path: Path) -> str | int | float | bool | None:
         text: str = node.value
         if node.style is not None or text in self.words:  # quoted, or a block of text
             return text
@@ -166,5 +175,6 @@ class _Reader:
             return float(text)
         for trap, advice in _TRAPS:
             if trap.fullmatch(text):
-                raise _error(str(self.mark(node)), f"{text}: {advice}")
+                shown = "this value" if self.document.hides(path) else text
+                raise _error(str(self.mark(node)), f"{shown}: {advice}")
         return text
