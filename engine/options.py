@@ -29,6 +29,8 @@ class RenderOptions:
     manifest then says so in `degraded`; reading and writing are never cut.
     `workspace` is a folder for checkpoints: a render that was interrupted and is called again
     with the same workspace goes on at its segment and ends with the same bytes.
+    `guard` is called before anything is written and right before the set becomes visible; it may
+    raise to keep it back, as the hot folder's does when the outbox is not mounted.
     """
 
     device: str = "auto"
@@ -41,6 +43,7 @@ class RenderOptions:
     deadline_s: float | None = None
     progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    guard: Callable[[], None] = lambda: None
 
 
 DEFAULT_OPTIONS = RenderOptions()

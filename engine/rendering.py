@@ -145,7 +145,9 @@ class MixRender:
         kept = self.options.workspace
         with (
             removed_unless_used(destination.parent),
-            publishing(destination, kept.parent.name if kept else None) as folder,
+            publishing(
+                destination, kept.parent.name if kept else None, self.options.guard
+            ) as folder,
             _workspace(kept, destination.parent) as workspace,
         ):
             decoded = mix if isinstance(mix, DecodedMix) else decode_mix(mix, workspace)

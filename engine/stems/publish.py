@@ -7,7 +7,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from presets import StemwrightError
@@ -30,14 +30,19 @@ def published_here() -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
+def publishing(
+    destination: Path, token: str | None = None, guard: Callable[[], None] = lambda: None
+) -> Iterator[Path]:
     """Give a hidden folder beside `destination` to write into; rename it at the end.
 
     The hidden folder is on the destination's file system, so the rename cannot become a copy.
-    When anything fails it is removed. An existing destination is never touched.
+    When anything fails it is removed. An existing destination is never touched. `guard` is asked
+    before the first write and again right before the rename: it raises when this is not the place
+    any more that the set belongs to.
     """
     partial = partial_path(destination, token or secrets.token_hex(4))
     try:
+        guard()
         if destination.exists():
             raise StemwrightError(
                 "destination-exists",
@@ -48,6 +53,7 @@ def publishing(destination: Path, token: str | None = None) -> Iterator[Path]:
         partial.mkdir()
         yield partial
         sync_tree(partial)
+        guard()
         if destination.exists():
             raise StemwrightError(
                 "destination-exists", f"{destination} appeared while this set was being made."
