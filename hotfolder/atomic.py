@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from pathlib import Path
+
+COPY_BYTES = 1 << 20
 
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a small text file aside, syncs it and renames it into place."""
-    aside = path.with_name(f".{path.name[:150]}.writing-{os.getpid()}")
+    aside = _aside(path, "writing")
     try:
-        with aside.open("w", encoding="utf-8") as file:
+        with aside.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -61,6 +64,11 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _aside(path: Path, doing: str) -> Path:
+    """A hidden name that nobody can foresee: a link that waits there would lead the write away."""
+    return path.with_name(f".{path.name[:150]}.{doing}-{secrets.token_hex(6)}")
+
+
 def _same_file(source: Path, target: Path) -> bool:
     first, second = os.lstat(source), os.lstat(target)
     return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
@@ -74,11 +82,14 @@ def _rename_new(source: Path, target: Path) -> None:
 
 def _copy_new(source: Path, target: Path) -> None:
     """Across file systems: copied under a hidden name, synced, then given its name."""
-    aside = target.with_name(f".{target.name[:150]}.moving-{os.getpid()}")
+    aside = _aside(target, "moving")
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     try:
-        shutil.copy2(source, aside, follow_symlinks=False)
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
+        with os.fdopen(os.open(source, flags), "rb") as old, aside.open("xb") as new:
+            shutil.copyfileobj(old, new, COPY_BYTES)
+            new.flush()
+            os.fsync(new.fileno())
+        shutil.copystat(source, aside, follow_symlinks=False)
         _rename_new(aside, target)
     except OSError:
         aside.unlink(missing_ok=True)

@@ -7,11 +7,14 @@ import logging
 import sys
 from typing import IO
 
+from presets import printable
+
 from .clock import iso_time
-from .filenames import shown
 from .job import Job
 
 logger = logging.getLogger("hotfolder")
+LIBRARIES = ("py.warnings", "watchdog")
+MAX_TEXT = 8000  # characters of one value
 
 
 def log_event(
@@ -22,7 +25,7 @@ def log_event(
     if job is not None:
         context = {
             "job": job.id,
-            "file": shown(job.source),
+            "file": printable(job.source),
             "state": str(job.state),
             "preset": job.preset,
         }
@@ -42,14 +45,32 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return json.dumps({name: _bounded(value) for name, value in line.items()}, default=str)
+
+
+def _bounded(value: object) -> object:
+    """A value of bearable length: what a library or a plug-in says may have none."""
+    if not isinstance(value, str) or len(value) <= MAX_TEXT:
+        return value
+    half = MAX_TEXT // 2
+    return f"{value[:half]} ... ({len(value)} characters) ... {value[-half:]}"
 
 
 def log_to(stream: IO[str] = sys.stderr, level: int = logging.INFO) -> logging.Handler:
     """Sends the hot folder's log to a stream; returns the handler, for taking it away again."""
-    handler = logging.StreamHandler(stream)
+    handler = _Unbreakable(stream)
     handler.setFormatter(JsonLines())
-    logger.addHandler(handler)
+    # what libraries warn of or complain about is a line of the log, too
+    logging.captureWarnings(True)
+    for source in (logger, *map(logging.getLogger, LIBRARIES)):
+        source.addHandler(handler)
+        source.propagate = False
     logger.setLevel(level)
-    logger.propagate = False
     return handler
+
+
+class _Unbreakable(logging.StreamHandler[IO[str]]):
+    """A log that cannot be written (a full pipe, a full disk) is no reason to stop the work."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
+        """Says nothing: the stream that would be told is the one that failed."""

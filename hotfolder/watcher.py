@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +48,9 @@ class Watcher:
                 if event.event_type not in ("opened", "closed_no_write"):
                     ring()
 
+        # It learns of a new folder in two ways, and warns of that with all that it knows: of a
+        # deep tree, megabytes.
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         observer = Observer()
         try:
             observer.schedule(Bell(), str(self._inbox), recursive=True)
