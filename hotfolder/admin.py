@@ -8,10 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from presets import StemwrightError
+from presets import StemwrightError, printable
 
 from .clock import Instant, iso_time
-from .filenames import shown
 from .holder_lock import living_holders
 from .inventory import take_inventory
 from .job import FINAL, RUNNING, Job, State
@@ -84,9 +83,9 @@ class Admin:
         """Why a file is where it is: one sentence for each job that knows it."""
         jobs = self._find(target)
         if jobs:
-            sentences = [f"{shown(job.source)}: {self.why(job)}" for job in jobs]
+            sentences = [f"{printable(job.source)}: {self.why(job)}" for job in jobs]
         else:
-            sentences = [f"{shown(target)}: {self._why_unknown(Path(target))}"]
+            sentences = [f"{printable(target)}: {self._why_unknown(Path(target))}"]
         if not living_holders(self.state) and any(job.state not in FINAL for job in jobs):
             sentences.append("No daemon is running: nothing will happen until one is started.")
         return sentences
@@ -201,7 +200,7 @@ class Admin:
         source = self._in(self.root.inbox, path)
         for place in (source, *source.parents):
             if place in found.ignored:
-                which = "" if place == source else f"its folder {shown(place)} is left alone: "
+                which = "" if place == source else f"its folder {printable(place)} is left alone: "
                 return f"ignored: {which}{found.ignored[place]}"
         if any(file.path == source for file in found.files):
             return "waiting: the next scan will see it"
@@ -230,7 +229,7 @@ class Admin:
     def _line(self, job: Job) -> dict[str, Any]:
         return {
             "job": job.id,
-            "file": shown(job.source),
+            "file": printable(job.source),
             "state": str(job.state),
             "preset": job.preset,
             "why": self.why(job),
@@ -255,6 +254,6 @@ def preview(root: Path, settings: HotFolderSettings) -> list[str]:
         trouble = why_unready(place.inbox / file.path)
         preset = preset_of(file.path, settings, known)
         what = f"would wait: {trouble.reason}" if trouble else f"would be done with {preset}"
-        lines.append(f"{shown(file.path)}: {what}")
-    lines += [f"{shown(path)}: ignored: {why}" for path, why in sorted(found.ignored.items())]
+        lines.append(f"{printable(file.path)}: {what}")
+    lines += [f"{printable(path)}: ignored: {why}" for path, why in sorted(found.ignored.items())]
     return lines

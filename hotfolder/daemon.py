@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sqlite3
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
-from presets import StemwrightError
+from presets import StemwrightError, printable
 
 from .atomic import write_whole
 from .clock import Instant
@@ -25,12 +25,15 @@ from .holder_lock import HolderLock
 from .http_server import HealthServer
 from .intake import Intake
 from .job import FINAL, State
-from .job_files import HotFolderFiles
+from .job_files import HotFolderFiles, RootLostError
+from .journal import is_damage
+from .journal_file import DamagedError, JournalCheck, move_journal_aside, open_journal
 from .logs import log_event
-from .recovery import Adopter, move_journal_aside, open_journal, sweep, tidy
+from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
 from .service import notify
 from .settings import HotFolderSettings, load_settings
+from .wakeup import Wakeup
 from .watcher import Watcher
 from .worker_pool import LEASE_S, WorkerPool
 from .worker_protocol import over_high_water
@@ -62,11 +65,11 @@ class Daemon:
         self._settings_file = settings_file
         self._settings_stamp = _stamp(settings_file)
         self._settings_trouble: str | None = None
+        self._trouble: tuple[str, str] | None = None
+        self.unmet: str | None = None
         self._backend = backend
         self._lease_s = lease_s
-        self._wake = threading.Event()
         self._scan_soon = threading.Event()
-        self._stops = 0
         self._draining = False
         self._housekept_s = float("-inf")
         self._health_s = float("-inf")
@@ -75,15 +78,17 @@ class Daemon:
         self.root.prepare(state, adopt=adopt)
         self._number = self.root.number() or ""
         self._holder = HolderLock(state, socket.gethostname())
+        self._wakeup = Wakeup()
         self._open(Instant.now())
 
     def _open(self, now: Instant) -> None:
         self._started = now
-        self.journal = open_journal(self.state / "journal.db", self.root, now)
+        self.journal = open_journal(self.state / "journal.db", self.root, self.settings, now)
+        self._journal_check = JournalCheck(self.journal, now)
         self.files = HotFolderFiles(self.root, self._number)
         self.pool = self._new_pool()
         self.intake = Intake(self.root.inbox, self.journal, self.settings)
-        self._adopter = Adopter(self._lease_s)
+        self._adopter = Adopter(self._lease_s, self.settings)
         self._watcher = Watcher(self.root.inbox, self._on_file_event)
         self._server: HealthServer | None = None
         self._vitals = self._take_vitals(now)
@@ -100,7 +105,7 @@ class Daemon:
             self._holder,
             backend=self._backend,
             lease_s=self._lease_s,
-            on_message=self._wake.set,
+            on_message=self._wakeup.ring,
         )
 
     # -- running -----------------------------------------------------------------------------
@@ -108,9 +113,10 @@ class Daemon:
     def run(self, *, once: bool = False) -> int:
         """Works until told to stop, or with `once` until nothing is left to do.
 
-        Returns the exit code: 1 when a run with `once` had to put files aside, else 0.
+        Returns the exit code: 1 when a run with `once` had to put files aside, or could not do
+        what it found (`unmet` says why), else 0.
         """
-        self._catch_signals()
+        self._wakeup.catch_signals(reload=True)
         ready = False
         while True:
             wait_s = self._safe_loop(Instant.now())
@@ -119,18 +125,22 @@ class Daemon:
             notify("WATCHDOG=1", f"STATUS={self._status_line()}")
             if self._is_over(once):
                 break
-            self._wake.wait(wait_s)
-            self._wake.clear()
+            self._wakeup.wait(wait_s)
         notify("STOPPING=1")
-        return int(once and self.journal.failures_since(self._started.wall_s, final=True) > 0)
+        if not once:
+            return 0
+        if self.unmet:
+            log_event("not-done", level=logging.ERROR, reason=self.unmet)
+            return 1
+        return int(self.journal.failures_since(self._started.wall_s, final=True) > 0)
 
     def stop(self) -> None:
-        """Asks to drain; asked a second time, to stop at once. Safe in a signal handler."""
-        self._stops += 1
-        self._wake.set()
+        """Asks to drain; asked a second time, to stop at once."""
+        self._wakeup.stop()
 
     def loop(self, now: Instant) -> float:
         """One round; returns for how many seconds nothing needs to be done."""
+        self._journal_check.look(now)
         self._reload_settings()
         self._obey_stop(now)
         self._look_for_root()
@@ -172,26 +182,45 @@ class Daemon:
             self._server.close()
         self.journal.close()
         self._holder.close()
+        self._wakeup.close()
 
     # -- one round ---------------------------------------------------------------------------
 
     def _safe_loop(self, now: Instant) -> float:
-        """A round that outlives a journal which is damaged or on a full disk."""
+        """A round that outlives a journal that is damaged or on a full disk, and our own bugs."""
         try:
-            return self.loop(now)
-        except sqlite3.OperationalError as error:
-            log_event("journal-trouble", level=logging.ERROR, reason=str(error))
+            wait_s = self.loop(now)
+        except StemwrightError:
+            raise
+        except Exception as error:
+            self._outlive(error, now)
+            if self._wakeup.stops:  # to stop, nothing needs to be written down
+                self.pool.abandon(now)
             return HEALTH_S
-        except sqlite3.DatabaseError as error:
+        self._trouble = None
+        return wait_s
+
+    def _outlive(self, error: Exception, now: Instant) -> None:
+        if isinstance(error, DamagedError) or is_damage(error):
             log_event("journal-damaged", level=logging.ERROR, reason=str(error))
             self._replace_journal(now)
-            return 0.0
+            return
+        passing = isinstance(error, sqlite3.OperationalError)
+        trouble = ("journal-trouble" if passing else "bug", f"{type(error).__name__}: {error}")
+        if trouble != self._trouble:  # told once, however many rounds it lasts
+            log = None if passing else "".join(traceback.format_exception(error))
+            log_event(trouble[0], level=logging.ERROR, reason=trouble[1], log=log)
+        self._trouble = trouble
+        if passing:
+            self.journal.make_room()
 
     def _replace_journal(self, now: Instant) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            self.pool.abandon(now)
+        self.pool.abandon(now)
+        damaged = not self.journal.is_elsewhere()  # else another daemon has replaced it already
         self.journal.close()
-        move_journal_aside(self.journal.path, now)
+        if damaged:
+            aside = move_journal_aside(self.journal.path, now)
+            log_event("journal-moved-aside", level=logging.ERROR, moved_to=str(aside))
         self._watcher.stop()
         if self._server is not None:
             self._server.close()
@@ -212,9 +241,10 @@ class Daemon:
             return
         self._scan_soon.clear()
         try:
-            folders = self.intake.scan(now)
+            folders = self.intake.scan(now, self.files.insist_on_root)
         except OSError as error:
-            self.lost = f"{self.root.inbox}: cannot be read: {error.strerror}"
+            unread = f"{self.root.inbox}: cannot be read: {error.strerror}"
+            self.lost = str(error) if isinstance(error, RootLostError) else unread
             log_event("root-lost", level=logging.ERROR, reason=self.lost)
             return
         if self.settings.watch == "events":
@@ -227,8 +257,9 @@ class Daemon:
         self.pool.free_the_dead(now)
         try:
             tidy(self.journal, self.files)
-            self._adopter.adopt(self.journal, self.root, now)
+            self._adopter.adopt(self.journal, self.files, now)
             if first:
+                self.files.insist_on_root()
                 sweep(self.journal, self.root)
         except OSError as error:
             log_event("housekeeping-failed", level=logging.WARNING, reason=str(error))
@@ -247,23 +278,45 @@ class Daemon:
         return reason
 
     def _obey_stop(self, now: Instant) -> None:
-        if self._stops >= 2:
+        if self._wakeup.stops >= 2:
             self.pool.abandon(now)
-        elif self._stops == 1 and not self._draining:
+        elif self._wakeup.stops and not self._draining:
             log_event("draining", in_work=len(self.pool.in_work))
             self._draining = True
             self.pool.drain()
 
     def _is_over(self, once: bool) -> bool:
-        if self._stops:
+        if self._wakeup.stops:
             return not self.pool.in_work
-        return once and self.is_idle(Instant.now())
+        if not once or self.pool.in_work:
+            return False
+        self.unmet = self._why_unmet(Instant.now())
+        return self.unmet is not None or self.is_idle(Instant.now())
+
+    def _why_unmet(self, now: Instant) -> str | None:
+        """Why a run with `once` cannot do what lies there; nothing while it can, or has."""
+        if self.lost:
+            return self.lost
+        if self._trouble or self.intake.scanned is None or self.intake.is_settling(now):
+            return None
+        waiting = self.journal.claimable(now, self._lease_s, self.settings.retry.longest_s)
+        if self._paused and waiting:
+            return (
+                f"paused, {waiting} wait: {self._paused}. `stemwright resume` ends a pause that "
+                "somebody asked for."
+            )
+        ignored = self.intake.ignored
+        if waiting or not ignored or self.journal.ended_since(self._started.wall_s):
+            return None
+        named = "; ".join(f"{printable(path)}: {why}" for path, why in sorted(ignored.items())[:5])
+        return f"nothing to do: {len(ignored)} in the inbox are left alone ({named})."
 
     # -- settings ----------------------------------------------------------------------------
 
     def _reload_settings(self) -> None:
         stamp = _stamp(self._settings_file)
-        if self._settings_file is None or stamp == self._settings_stamp:
+        asked = self._wakeup.take_reload()
+        if self._settings_file is None or (stamp == self._settings_stamp and not asked):
             return
         self._settings_stamp = stamp
         try:
@@ -273,7 +326,7 @@ class Daemon:
             log_event("settings-refused", level=logging.ERROR, reason=str(error))
             return
         self._settings_trouble = None
-        self.settings = self.pool.settings = settings
+        self.settings = self.pool.settings = self._adopter.settings = settings
         self.intake.use(settings)
         self._apply_watching()
         log_event("settings-loaded", settings=settings.model_dump(
@@ -322,6 +375,9 @@ class Daemon:
             lost=self.lost,
             paused=self._paused,
             settings_trouble=self._settings_trouble,
+            journal_trouble=self._trouble_of("journal-trouble"),
+            bug=self._trouble_of("bug"),
+            ignored=len(self.intake.ignored),
             queue=counts,
             oldest_wait_since_s=oldest,
             in_flight=tuple(sorted(self.pool.in_work)),
@@ -329,6 +385,9 @@ class Daemon:
             free_bytes=free_bytes({"outbox": self.root.outbox, "work": self.root.work}),
             provider=self.pool.provider,
         )
+
+    def _trouble_of(self, event: str) -> str | None:
+        return self._trouble[1] if self._trouble and self._trouble[0] == event else None
 
     def _status_line(self) -> str:
         queue = self._vitals.queue
@@ -338,20 +397,7 @@ class Daemon:
 
     def _on_file_event(self) -> None:
         self._scan_soon.set()
-        self._wake.set()
-
-    def _catch_signals(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda *_: self.stop())
-        if hasattr(signal, "SIGHUP"):
-            signal.signal(signal.SIGHUP, lambda *_: self._forget_stamp())
-
-    def _forget_stamp(self) -> None:
-        self._settings_stamp = None
-        self._wake.set()
+        self._wakeup.ring()
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import random
+import traceback
 from dataclasses import dataclass
 from enum import Enum
 
@@ -74,6 +75,12 @@ def decide(
         return Decision.WAIT_FOR_FILE
     cap = BUG_ATTEMPTS if failure.bug else retry.attempts if failure.transient else 1
     return Decision.TRY_AGAIN if faults < cap else Decision.GIVE_UP
+
+
+def bug_failure(error: Exception) -> Failure:
+    """An error that nobody expected, with all that is needed to mend it."""
+    log = "".join(traceback.format_exception(error))
+    return Failure("internal-error", f"{type(error).__name__}: {error}", bug=True, log=log)
 
 
 def back_off_s(job_id: str, attempt: int, retry: RetrySettings) -> float:

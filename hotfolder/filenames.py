@@ -23,9 +23,14 @@ READY_SUFFIX = ".ready"
 TEMPORARY = (
     "~*", "*~", "*.tmp", "*.temp", "*.part", "*.partial", "*.crdownload", "*.download",
     "*.filepart", "*.!sync", "*.!ut", "*.bts", "*.upload", "*.incomplete", "*.opdownload",
-    "*.sb-????????-??????", "*.swp", "*.lock", "thumbs.db", "desktop.ini", "ehthumbs.db",
-    "icon\r", "*.reason.json", "*.lnk",
+    "*.sb-????????-??????", "*.swp", "*.lock", "*.reason.json", "*.lnk",
 )  # fmt: skip
+SYSTEM = ("thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r")
+HIDDEN = "hidden"
+SYSTEM_NAME = "a system's own file"
+SYSTEM_FOLDER = "a hidden or system folder"
+READY_MARKER = "a ready marker"
+UNREMARKABLE = (HIDDEN, SYSTEM_NAME, SYSTEM_FOLDER, READY_MARKER)  # nobody asks why
 IGNORED_FOLDERS = (
     "@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found",
     "network trash folder", "temporary items",
@@ -47,12 +52,12 @@ class NameRules:
         """Why a file of this name is left alone, or nothing when it may be a mix."""
         lower = unicodedata.normalize("NFC", name).lower()
         if lower.startswith("."):
-            return "hidden"
-        for pattern in (*TEMPORARY, *(pattern.lower() for pattern in self.ignore)):
+            return HIDDEN
+        for pattern in (*SYSTEM, *TEMPORARY, *(pattern.lower() for pattern in self.ignore)):
             if fnmatchcase(lower, pattern):
-                return f"a temporary or system name ({pattern})"
+                return SYSTEM_NAME if pattern in SYSTEM else f"a temporary name ({pattern})"
         if lower.endswith(READY_SUFFIX):
-            return "a ready marker"
+            return READY_MARKER
         if not lower.endswith(self.suffixes):
             ending = Path(lower).suffix
             return f"{ending} is not an audio file's ending" if ending else "no file name ending"
@@ -62,7 +67,7 @@ class NameRules:
         """Why a folder of this name is not entered, or nothing when it is."""
         lower = unicodedata.normalize("NFC", name).lower()
         if lower.startswith(".") or lower in IGNORED_FOLDERS:
-            return "a hidden or system folder"
+            return SYSTEM_FOLDER
         for pattern in self.ignore:
             if fnmatchcase(lower, pattern.lower()):
                 return f"ignored by {pattern}"
@@ -102,9 +107,3 @@ def numbered(name: str, number: int) -> str:
 def is_numbered(name: str, first: str) -> bool:
     """Whether a name is some version of another one."""
     return name == first or re.fullmatch(re.escape(first) + r"-\d+", name) is not None
-
-
-def shown(path: Path | str) -> str:
-    """A name for a log line or a sentence: control characters and bad bytes are escaped."""
-    text = str(path)
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

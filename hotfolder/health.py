@@ -28,6 +28,9 @@ class Vitals:
     lost: str | None
     paused: str | None
     settings_trouble: str | None
+    journal_trouble: str | None
+    bug: str | None
+    ignored: int
     queue: Mapping[str, int]
     oldest_wait_since_s: float | None
     in_flight: tuple[str, ...]
@@ -42,7 +45,13 @@ def health_of(vitals: Vitals, now: Instant) -> dict[str, Any]:
     late = age_s is None or age_s > SCANS_MISSED * max(vitals.scan_interval_s, 1.0)
     degraded = [
         reason
-        for reason in (vitals.watcher_trouble, vitals.paused, vitals.settings_trouble)
+        for reason in (
+            vitals.watcher_trouble,
+            vitals.paused,
+            vitals.settings_trouble,
+            vitals.journal_trouble,
+            vitals.bug,
+        )
         if reason
     ]
     oldest = vitals.oldest_wait_since_s
@@ -83,6 +92,7 @@ def metrics_of(health: Mapping[str, Any]) -> str:
         f'{{state="{state}"}}': count for state, count in health["queue"].items()
     })  # fmt: skip
     gauge("in_flight", "Jobs in work in this process.", {"": len(health["in_flight"])})
+    gauge("ignored", "Files in the inbox that are left alone.", {"": health["ignored"]})
     gauge("oldest_wait_seconds", "Age of the oldest wait.", {"": health["oldest_wait_s"] or 0})
     gauge("failures_24h", "Failed attempts in 24 hours.", {"": health["failures_24h"]})
     gauge("free_bytes", "Free space.", {

@@ -6,10 +6,12 @@ once after a crash, and it holds across containers that share the state folder.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -77,3 +79,15 @@ def _lock(file: IO[str]) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def alone(path: Path, wait_s: float) -> Iterator[None]:
+    """Holds the lock of a file, which is made for it, as the only process; waits for others."""
+    give_up_s = time.monotonic() + wait_s
+    with path.open("a", encoding="utf-8") as file:
+        while not _lock(file):
+            if time.monotonic() > give_up_s:
+                raise TimeoutError(f"{path}: held by another process for {wait_s:g} s")
+            time.sleep(0.02)
+        yield

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from presets import printable
+
 from .clock import Instant
+from .failures import back_off_s
 from .filenames import READY_SUFFIX
 from .inventory import Inventory, Sighting, take_inventory
 from .job import Job, State
@@ -18,6 +21,8 @@ from .settle import SettleTracker
 
 SOONEST_S = 0.2  # between two scans, however many events ring
 FULL_LOOK_S = 60.0
+LONGEST_BUSY_S = 60.0  # between two attempts to claim a file that somebody else holds
+MOST_NAMED = 20
 SCAN_SHARE = 10  # a scan may take a tenth of the time
 
 
@@ -30,6 +35,7 @@ class Intake:
         self._tracker = SettleTracker(settings.settle_s)
         self.scanned: Instant | None = None
         self.took_s = 0.0
+        self.ignored: dict[Path, str] = {}
         self._full_look_s = float("-inf")
         self.use(settings)
 
@@ -64,19 +70,34 @@ class Intake:
         """Whether some file has not been quiet for long enough yet."""
         return self._tracker.next_quiet_in(now) is not None
 
-    def scan(self, now: Instant) -> int:
-        """Looks at the inbox once; returns how many folders it has."""
+    def scan(self, now: Instant, insist: Callable[[], None] = lambda: None) -> int:
+        """Looks at the inbox once; returns how many folders it has.
+
+        `insist` is asked between the look and every conclusion: it raises when that was another
+        folder, such as the bare mount point of a share that has just gone.
+        """
         began_s = time.monotonic()
         found = take_inventory(self._inbox, self._settings.name_rules, self._settings.max_depth)
+        insist()
+        self._known = known_folders(self._settings)  # presets come and go, too
         look = self._tracker.look(found.files, now)
-        self._note_seen(look.changed, now)
+        self._note_seen(found.files, now)
         self._note_gone(look.gone, found, now)
         self._settle(look.quiet, now)
+        self._note_ignored(found)
         self.scanned, self.took_s = now, time.monotonic() - began_s
         return found.folders
 
-    def _note_seen(self, changed: Iterable[Sighting], now: Instant) -> None:
-        rows = [(file.path, file.identity, file.size, self._preset(file.path)) for file in changed]
+    def _note_seen(self, files: Iterable[Sighting], now: Instant) -> None:
+        """Compares every file with what is written down of it, and not with what we remember:
+        rows are forgotten, and lost with a journal, while the file waits."""
+        written = self._journal.waiting_facts()
+        rows = [
+            (file.path, file.identity, file.size, preset)
+            for file in files
+            for preset in [self._preset(file.path)]
+            if written.get(file.path) != (file.identity, preset)
+        ]
         if rows:
             for job in self._journal.note_seen(rows, now):
                 log_event("seen", job, bytes=job.size)
@@ -86,8 +107,17 @@ class Intake:
             self._full_look_s = now.steady_s
             here = {file.path for file in found.files}
             gone = [job.source for job in self._journal.waiting() if job.source not in here]
+        gone = [source for source in gone if not found.hides(source)]
         for job in self._journal.note_gone(gone, now):
             log_event("withdrawn", job)
+
+    def _note_ignored(self, found: Inventory) -> None:
+        ignored = found.worth_telling()
+        news = sorted(path for path, why in ignored.items() if self.ignored.get(path) != why)
+        if news:
+            named = [f"{printable(path)}: {ignored[path]}" for path in news[:MOST_NAMED]]
+            log_event("ignored", count=len(news), files=named)
+        self.ignored = ignored
 
     def _settle(self, quiet: list[Sighting], now: Instant) -> None:
         seen = {job.source: job for job in self._journal.in_state(State.SEEN)}
@@ -115,7 +145,8 @@ class Intake:
         return trouble
 
     def _was_just_refused(self, job: Job, now: Instant) -> bool:
-        pause_s = max(self._settings.settle_s, self._settings.scan_s)
+        longer_s = min(back_off_s(job.id, job.attempts, self._settings.retry), LONGEST_BUSY_S)
+        pause_s = max(self._settings.settle_s, self._settings.scan_s, longer_s)
         return job.code == "busy" and 0 <= now.wall_s - job.updated_at < pause_s
 
     def _preset(self, source: Path) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .filenames import READY_SUFFIX, NameRules
+from .filenames import READY_SUFFIX, UNREMARKABLE, NameRules
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,16 @@ class Inventory:
 
     files: list[Sighting] = field(default_factory=list)
     ignored: dict[Path, str] = field(default_factory=dict)
+    unreadable: set[Path] = field(default_factory=set)
     folders: int = 0
+
+    def hides(self, path: Path) -> bool:
+        """Whether a file may well be there, in a folder that could not be read this time."""
+        return not self.unreadable.isdisjoint(path.parents)
+
+    def worth_telling(self) -> dict[Path, str]:
+        """What was left alone and may have been meant as a mix; not what systems leave about."""
+        return {path: why for path, why in self.ignored.items() if why not in UNREMARKABLE}
 
 
 def take_inventory(inbox: Path, rules: NameRules, max_depth: int) -> Inventory:
@@ -66,6 +75,7 @@ def _folders(
             if folder == Path():
                 raise
             found.ignored[folder] = f"cannot be read: {error.strerror}"
+            found.unreadable.add(folder)
             continue
         found.folders += 1
         yield folder, entries

@@ -14,10 +14,11 @@ import re
 import shutil
 import stat
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
-from presets import StemwrightError
+from presets import StemwrightError, printable
 
 from .atomic import move_new, sync_folder, write_whole
 from .clock import Instant, date_folder, iso_time
@@ -29,13 +30,15 @@ from .filenames import (
     safe_name,
     same_name_key,
     shortened,
-    shown,
 )
 from .inventory import identity_of
 from .job import Job, State
-from .root import Root
+from .records import ForeignError
+from .root import Root, why_not_marked, why_outside
 
 TICKET = "job.json"
+JOB_ID = re.compile(r"[0-9a-f]{12}")
+REASON_SUFFIX = ".reason.json"
 PARTIAL = re.compile(r"\..*\.partial-(?P<job>[0-9A-Za-z]+)")
 ABANDONED_S = 600.0
 
@@ -48,7 +51,11 @@ class ChangedError(Exception):
     """The file is not the one that settled."""
 
 
-class RootLostError(Exception):
+class OutsideError(OSError):
+    """A folder leads out of the hot folder, through a link that somebody put there."""
+
+
+class RootLostError(OSError):
     """The hot folder itself is not there at the moment."""
 
 
@@ -67,6 +74,15 @@ class JobFiles(Protocol):
     def disks(self) -> list[Path]:
         """Folders on the disks that work fills."""
 
+    def insist_on_root(self) -> None:
+        """Raises `RootLostError` when a folder that the work lives in is not the right one."""
+
+    def make_room_for(self, destination: Path) -> None:
+        """Makes the folder in which a set will appear."""
+
+    def guard(self, job: Job) -> dict[str, Any]:
+        """What the worker has to ask right before its set becomes visible; see `why_kept_back`."""
+
     def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
         """Where the original goes at the end."""
 
@@ -83,20 +99,24 @@ class HotFolderFiles:
 
     def bring_in(self, job: Job) -> Path:
         """Renames the mix into its work folder: whoever succeeds has it."""
+        self.insist_on_root()
         mix = self._claimed(job)
-        if mix.exists():
-            return mix
-        if job.filed is not None and job.filed.exists():
-            return self._bring_back(job, job.filed, mix)
+        self._confine(mix, self.root.work)
+        if _taken(mix):
+            return _insist_on_plain(mix)
+        if job.filed is not None and _taken(job.filed):
+            return self._bring_back(job, _insist_on_plain(job.filed), mix)
         arrived = self.root.inbox / job.source
+        self._confine(arrived, self.root.inbox)
         try:
             facts = arrived.lstat()
         except (FileNotFoundError, NotADirectoryError):
-            self._insist_on_root()
+            self.insist_on_root()
             raise GoneError(job.id) from None
         if not stat.S_ISREG(facts.st_mode) or identity_of(facts) != job.identity:
             raise ChangedError(job.id)
         self._write_ticket(job)
+        self.insist_on_root()
         try:
             _move(arrived, mix)
         except FileNotFoundError:
@@ -118,6 +138,23 @@ class HotFolderFiles:
         """Stems go to the outbox, checkpoints to work."""
         return [self.root.outbox, self.root.work]
 
+    def make_room_for(self, destination: Path) -> None:
+        """Makes the set's folder below the outbox, and nowhere else."""
+        self.insist_on_root()
+        self._confine(destination, self.root.outbox)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+
+    def guard(self, job: Job) -> dict[str, Any]:
+        """Every folder must be the right one, and none of the job's may lead out of it."""
+        markers = self.root.markers(self._number)
+        return {
+            "markers": {str(folder): number for folder, number in markers.items()},
+            "inside": [
+                [str(job.destination), str(self.root.outbox)],
+                [str(self.work_folder(job) / TICKET), str(self.root.work)],
+            ],
+        }
+
     def filing_place(self, job: Job, state: State, now: Instant) -> Path:
         """`done/<date>/<path>` or `failed/<date>/<path>`; a taken name gets the job's number."""
         folder = self.root.done if state == State.DONE else self.root.failed
@@ -131,12 +168,29 @@ class HotFolderFiles:
         """Moves the original to `job.filed`; harmless when that has happened already."""
         assert job.filed is not None
         mix = self._claimed(job)
+        self.insist_on_root()
+        self._confine(mix, self.root.work)
+        self._confine(job.filed, self.root.done if job.state == State.DONE else self.root.failed)
         if job.state == State.QUARANTINED:
             job.filed.parent.mkdir(parents=True, exist_ok=True)
             write_whole(reason_path(job.filed), reason_text(job, history))
-        if mix.exists():
+        if _taken(mix):
+            self.insist_on_root()
             move_new(mix, job.filed)
         self.clear(job)
+
+    def set_aside(self, folder: Path, code: str, reason: str, now: Instant) -> Path:
+        """Moves a work folder that is nobody's job into failed, as it is, with the reason."""
+        self.insist_on_root()
+        place = self.root.failed / date_folder(now.wall_s) / safe_name(folder.name)
+        self._confine(place, self.root.failed)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        while _taken(place):
+            place = place.with_name(f"{safe_name(folder.name)}~{uuid.uuid4().hex[:6]}")
+        told = {"file": printable(folder.name), "code": code, "reason": reason}
+        write_whole(reason_path(place), json.dumps(told, indent=2) + "\n")
+        folder.rename(place)
+        return place
 
     def clear(self, job: Job) -> None:
         """Removes the work folder, once the mix has left it."""
@@ -146,6 +200,15 @@ class HotFolderFiles:
         """`work/<job>`."""
         return self.root.work / job.id
 
+    def insist_on_mix(self, folder: Path, source: Path) -> None:
+        """Raises `ForeignError` unless the mix of a ticket lies in its folder, as a plain file."""
+        try:
+            plain = stat.S_ISREG(os.lstat(folder / _claimed_name(source)).st_mode)
+        except FileNotFoundError:
+            raise ForeignError(f"{printable(source.name)} does not lie beside it") from None
+        if not plain:
+            raise ForeignError(f"{printable(source.name)} beside it is not a plain file")
+
     def touch(self, job_ids: list[str]) -> None:
         """Shows daemons on other machines that these work folders are looked after."""
         for job_id in job_ids:
@@ -154,26 +217,32 @@ class HotFolderFiles:
 
     def _claimed(self, job: Job) -> Path:
         """The mix in its work folder. A name that is no text gets one for that time."""
-        name = job.source.name
-        return self.work_folder(job) / (name if is_text(name) else safe_name(name))
+        return self.work_folder(job) / _claimed_name(job.source)
 
     def _bring_back(self, job: Job, filed: Path, mix: Path) -> Path:
         """Takes a quarantined original up again, for another try."""
+        self._confine(filed, self.root.path)
         self._write_ticket(job)
+        self.insist_on_root()
         move_new(filed, mix)
         reason_path(filed).unlink(missing_ok=True)
         return mix
 
-    def _insist_on_root(self) -> None:
+    def insist_on_root(self) -> None:
+        """Asked right before each rename: a share may go away at any moment."""
         if lost := self.root.why_lost(self._number):
             raise RootLostError(lost)
+
+    def _confine(self, path: Path, folder: Path) -> None:
+        if outside := why_outside(path, folder):
+            raise OutsideError(outside)
 
     def _write_ticket(self, job: Job) -> None:
         folder = self.work_folder(job)
         folder.mkdir(parents=True, exist_ok=True)
         ticket = {
             "source": os.fsencode(job.source).hex(),
-            "name": shown(job.source),
+            "name": printable(job.source),
             "preset": job.preset,
             "size": job.size,
         }
@@ -209,6 +278,17 @@ class CatalogueFiles:
         """Sets and checkpoints share a disk."""
         return [self.out]
 
+    def insist_on_root(self) -> None:
+        """The output folder carries no marker: whoever runs a batch looks after its disk."""
+
+    def make_room_for(self, destination: Path) -> None:
+        """Sets may lie in folders of their own."""
+        destination.parent.mkdir(parents=True, exist_ok=True)
+
+    def guard(self, job: Job) -> dict[str, Any]:
+        """Nothing has to be asked before a set becomes visible."""
+        return {}
+
     def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
         """Originals stay."""
         return None
@@ -218,18 +298,29 @@ class CatalogueFiles:
         shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
 
 
+def why_kept_back(guard: dict[str, Any]) -> str | None:
+    """What speaks against publishing now, by a job's `guard`; nothing when all is well."""
+    for folder, number in guard.get("markers", {}).items():
+        if lost := why_not_marked(Path(folder), number):
+            return lost
+    for path, folder in guard.get("inside", ()):
+        if outside := why_outside(Path(path), Path(folder)):
+            return outside
+    return None
+
+
 def reason_path(filed: Path) -> Path:
     """`<name>.reason.json` beside a quarantined file."""
     name = filed.name
     if len(os.fsencode(name)) > MAX_NAME_BYTES + 60:
         name = shortened(name, MAX_NAME_BYTES)
-    return filed.with_name(f"{name}.reason.json")
+    return filed.with_name(name + REASON_SUFFIX)
 
 
 def reason_text(job: Job, history: list[dict[str, Any]]) -> str:
     """Code, sentence, attempts, what happened, and how to try again."""
     reason = {
-        "file": shown(job.source),
+        "file": printable(job.source),
         "source": os.fsencode(job.source).hex(),
         "code": job.code,
         "reason": job.reason,
@@ -238,7 +329,7 @@ def reason_text(job: Job, history: list[dict[str, Any]]) -> str:
         "attempts": job.attempts,
         "worker_kills": job.kills,
         "job": job.id,
-        "retry": f"stemwright retry '{shown(job.filed or job.id)}', or put it into the inbox",
+        "retry": f"stemwright retry '{printable(job.filed or job.id)}', or put it into the inbox",
         "history": [{**entry, "at": iso_time(entry["at"])} for entry in history],
     }
     return json.dumps(reason, indent=2) + "\n"
@@ -291,6 +382,18 @@ def _move(arrived: Path, mix: Path) -> None:
             raise
         move_new(arrived, mix)
     sync_folder(mix.parent)
+
+
+def _claimed_name(source: Path) -> str:
+    return source.name if is_text(source.name) else safe_name(source.name)
+
+
+def _insist_on_plain(mix: Path) -> Path:
+    if not stat.S_ISREG(mix.lstat().st_mode):
+        raise StemwrightError(
+            "mix-not-plain", f"{printable(mix.name)}: is a link, a pipe or a folder, not a file."
+        )
+    return mix
 
 
 def _taken(place: Path) -> bool:

@@ -21,10 +21,14 @@ from presets import StemwrightError
 
 from .clock import Instant
 from .filenames import same_name_key
+from .holder_lock import alone
 from .job import FINAL, RUNNING, WAITING, Job, State
 from .schema import migrate
 
 WAIT_S = 30.0  # for other processes that hold the file
+LOG_PAGES = 64  # of 4 KiB, then the log goes into the file: SQLite's own 1000 fill a small disk
+MAGIC = b"SQLite format 3\0"
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PATHS = ("source", "destination", "filed")
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 _RUNNING = ", ".join(f"'{state}'" for state in RUNNING)
@@ -40,6 +44,15 @@ _CLAIMABLE = f"""state NOT IN ('seen', 'done', 'quarantined') AND (
 
 class LeaseLostError(Exception):
     """Another process has taken the job over, or it was forgotten."""
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether SQLite itself says that the file is corrupt; anything else is no fault of the file.
+
+    A constraint that is hurt or a statement that is wrong is a bug of ours, and a journal that
+    somebody else holds or a disk that is full will pass.
+    """
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
 class Journal:
@@ -63,6 +76,9 @@ class Journal:
         self._db.row_factory = sqlite3.Row
         try:
             self._configure_when_free()
+            # Kept open for `has_been_overwritten`: on POSIX, closing it would give up the locks
+            # that SQLite holds on the file in this process.
+            self._raw = self.path.open("rb", buffering=0)
         except BaseException:
             self._db.close()
             raise
@@ -89,15 +105,65 @@ class Journal:
             )
         # FULL: a transition that was logged is still there after a power cut.
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        self._db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * 4096}")
         migrate(self._db, self.path)
+        self._file = _identity(self.path)
 
     def close(self) -> None:
         """Lets go of the file."""
         self._db.close()
+        self._raw.close()
+
+    # -- the file itself ---------------------------------------------------------------------
 
     def is_sound(self) -> bool:
-        """Whether the file's pages fit together."""
-        return bool(self._db.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+        """Whether the file's pages fit together, read anew from the disk."""
+        place = f"{self.path.absolute().as_uri()}?mode=rw"  # never makes one
+        try:
+            # another connection: this one may hold the pages as they were
+            with contextlib.closing(sqlite3.connect(place, timeout=WAIT_S, uri=True)) as other:
+                return bool(other.execute("PRAGMA quick_check").fetchone()[0] == "ok")
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                return False
+            raise
+
+    def has_been_overwritten(self) -> bool:
+        """Whether the file does not begin like a journal any more; cheap, for every round."""
+        self._raw.seek(0)
+        return self._raw.read(len(MAGIC)) != MAGIC
+
+    def is_elsewhere(self) -> bool:
+        """Whether the path leads to another file than the open one, or to none."""
+        return _identity(self.path) != self._file
+
+    def put_back(self) -> bool:
+        """Writes a journal that was deleted while it was open to its place again, whole.
+
+        False when another process had done so already; either way this one reads that file now.
+        """
+        aside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
+        with alone(self.path.with_name(f"{self.path.name}.lock"), WAIT_S):
+            first = not self.path.exists()
+            if first:
+                with contextlib.closing(sqlite3.connect(aside)) as copy:
+                    self._db.backup(copy)
+                for ending in ("-wal", "-shm"):  # they belong to the file that is gone
+                    self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+                aside.rename(self.path)
+            self.reopen()
+        return first
+
+    def reopen(self) -> None:
+        """Goes on with the file that is at the path now."""
+        self.close()
+        self._open()
+
+    def make_room(self) -> None:
+        """Takes the log into the file: on a full disk, the same need not be there twice."""
+        with contextlib.suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- files that wait ---------------------------------------------------------------------
 
@@ -166,6 +232,27 @@ class Journal:
     def waiting(self) -> list[Job]:
         """Every job whose file still lies where it arrived."""
         return self._many(f"state IN ({_WAITING}) ORDER BY created_at, rowid")
+
+    def waiting_facts(self) -> dict[Path, tuple[str, str]]:
+        """Identity and preset of every waiting file, as they are written down."""
+        rows = self._db.execute(
+            f"SELECT source, identity, preset FROM jobs WHERE state IN ({_WAITING})"
+        )
+        return {Path(os.fsdecode(row["source"])): (row["identity"], row["preset"]) for row in rows}
+
+    def claimed_files(self) -> set[tuple[Path, str]]:
+        """Source and identity of every job in work; its file may not have been moved yet."""
+        rows = self._db.execute(f"SELECT source, identity FROM jobs WHERE state IN ({_RUNNING})")
+        return {(Path(os.fsdecode(row["source"])), row["identity"]) for row in rows}
+
+    def back_to_seen(self, job: Job, now: Instant, code: str, reason: str) -> Job | None:
+        """Gives a claimed file back to the inbox; nothing when another row waits for it there."""
+        with self._transaction():
+            where = f"source = ? AND id != ? AND state IN ({_WAITING})"
+            if self._one(where, os.fsencode(job.source), job.id) is not None:
+                self._delete(job)
+                return None
+            return self.advance(job, State.SEEN, now, owner=None, code=code, reason=reason)
 
     # -- claiming ----------------------------------------------------------------------------
 
@@ -289,6 +376,11 @@ class Journal:
             found[row["state"]] = row["n"]
         return found
 
+    def ended_since(self, wall_s: float) -> int:
+        """How many times a job was done or quarantined since then."""
+        query = "SELECT count(*) FROM transitions WHERE state IN (?, ?) AND at >= ?"
+        return int(self._db.execute(query, (*FINAL, wall_s)).fetchone()[0])
+
     def unfinished(self) -> int:
         """How many jobs are neither done nor quarantined."""
         query = "SELECT count(*) FROM jobs WHERE state NOT IN ('done', 'quarantined')"
@@ -371,10 +463,11 @@ class Journal:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk makes SQLite end it by itself
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def _one(self, where: str, *values: object) -> Job | None:
         found = self._many(f"{where} LIMIT 1", *values)
@@ -409,6 +502,14 @@ def _storable(name: str, value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def _destination_key(destination: Path | None) -> str | None:

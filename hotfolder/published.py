@@ -13,7 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_MANIFEST_BYTES = 16_000_000
+from .records import (
+    MAX_MANIFEST_BYTES,
+    ForeignError,
+    SetFacts,
+    SetManifest,
+    parsed,
+    read_json,
+)
 
 
 @dataclass(frozen=True)
@@ -29,19 +36,20 @@ class PublishedSet:
 
 def read_published(folder: Path) -> PublishedSet | None:
     """The set in a folder; nothing when there is none, or none that this program wrote."""
-    manifest = read_json(folder / "manifest.json")
-    if manifest is None:
-        return None
     try:
-        return PublishedSet(
-            sha256=str(manifest["input"]["sha256"]),
-            key=_key_of(manifest),
-            facts=summary(manifest),
-            mix_name=Path(manifest["input"]["name"]).name,
-            preset=str(manifest["preset"]["name"]),
-        )
-    except (KeyError, TypeError, AttributeError, ValueError):
+        manifest = read_json(folder / "manifest.json", MAX_MANIFEST_BYTES)
+        facts = summary(manifest)
+        known = parsed(manifest, SetManifest)
+        parsed(facts, SetFacts)
+    except (ForeignError, OSError):
         return None
+    return PublishedSet(
+        sha256=known.input.sha256,
+        key=_key_of(known),
+        facts=facts,
+        mix_name=Path(known.input.name).name,
+        preset=known.preset.name,
+    )
 
 
 def holds_work(folder: Path | None, key: str | None) -> PublishedSet | None:
@@ -65,23 +73,12 @@ def summary(manifest: dict[str, Any]) -> dict[str, Any]:
     return {name: manifest[name] for name in names if name in manifest}
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file; nothing when it is missing, damaged, too large or no object."""
-    try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            return None
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _key_of(manifest: dict[str, Any]) -> str:
+def _key_of(manifest: SetManifest) -> str:
     return work_key(
-        manifest["input"]["sha256"],
-        manifest["preset_sha256"],
-        {stem: prior["sha256"] for stem, prior in manifest["priors"].items()},
-        manifest["program"]["version"],
-        manifest["search"],
-        manifest["seed"],
+        manifest.input.sha256,
+        manifest.preset_sha256,
+        {stem: prior.sha256 for stem, prior in manifest.priors.items()},
+        manifest.program.version,
+        manifest.search,
+        manifest.seed,
     )

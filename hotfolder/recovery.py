@@ -6,56 +6,32 @@ with their tickets in work, manifests in the outbox, reasons in failed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import sqlite3
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from presets import printable
+
 from .clock import Instant
-from .job import FINAL, RUNNING, State
-from .job_files import TICKET, HotFolderFiles, sweep_partials
+from .job import FINAL, RUNNING, Job, State
+from .job_files import JOB_ID, REASON_SUFFIX, TICKET, HotFolderFiles, RootLostError, sweep_partials
 from .journal import Journal
 from .logs import log_event
-from .published import PublishedSet, read_json, read_published
+from .published import PublishedSet, read_published
+from .records import ForeignError, Reason, Ticket, read_record
 from .root import Root
+from .settings import HotFolderSettings, allowed_preset
 from .worker_protocol import facts_text
 
 
-def open_journal(path: Path, root: Root, now: Instant) -> Journal:
-    """Opens the journal; a damaged one is moved aside, a missing one rebuilt from the folders."""
-    fresh = not path.exists()
-    try:
-        journal = Journal(path)
-        if not fresh and not journal.is_sound():
-            journal.close()
-            raise sqlite3.DatabaseError("the integrity check failed")
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:
-        aside = move_journal_aside(path, now)
-        log_event("journal-damaged", level=logging.ERROR, reason=str(error), moved_to=str(aside))
-        journal, fresh = Journal(path), True
-    if fresh:
-        rebuild(journal, root, now)
-    return journal
-
-
-def move_journal_aside(path: Path, now: Instant) -> Path:
-    """Keeps a damaged journal for whoever wants to look at it."""
-    aside = path.with_name(f"{path.name}.damaged-{now.wall_s:.0f}")
-    for ending in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + ending))
-    return aside
-
-
-def rebuild(journal: Journal, root: Root, now: Instant) -> int:
+def rebuild(journal: Journal, root: Root, settings: HotFolderSettings, now: Instant) -> int:
     """Fills an empty journal from the manifests and reasons in the folders."""
-    rows = [*_done_rows(root), *_quarantined_rows(root)]
+    rows = [*_done_rows(root), *_quarantined_rows(root, settings)]
     journal.insert(rows, now)
     if rows:
         log_event("journal-rebuilt", rows=len(rows))
@@ -66,9 +42,10 @@ def tidy(journal: Journal, files: HotFolderFiles) -> None:
     """Finishes what a kill left half done: final jobs are filed, held work folders shown alive."""
     held = []
     for folder in _work_folders(files.root):
-        job = journal.get(folder.name)
+        job = _job_of(journal, folder)
         if job is not None and job.state in FINAL and job.filed is not None:
-            files.file_away(job, journal.history(job.id))
+            with _reported(folder):
+                files.file_away(job, journal.history(job.id))
         elif job is not None:
             held.append(job.id)
     files.touch(held)
@@ -89,29 +66,43 @@ class Adopter:
     lease, on this machine's steady clock, is nobody's; whoever renames its folder has it.
     """
 
-    def __init__(self, lease_s: float) -> None:
+    def __init__(self, lease_s: float, settings: HotFolderSettings) -> None:
+        self.settings = settings
         self._still_s = 2 * lease_s
         self._tickets: dict[str, tuple[int, float]] = {}
 
-    def adopt(self, journal: Journal, root: Root, now: Instant) -> int:
+    def adopt(self, journal: Journal, files: HotFolderFiles, now: Instant) -> int:
         """One look at all work folders; returns how many were taken over."""
         found = 0
-        for folder in _work_folders(root):
-            ticket = folder / TICKET
-            if journal.get(folder.name) is not None or not ticket.exists():
+        for folder in _work_folders(files.root):
+            if _job_of(journal, folder) is not None:
                 continue
-            touched = ticket.stat().st_mtime_ns
-            before = self._tickets.get(folder.name)
-            if before is None or before[0] != touched:
-                self._tickets[folder.name] = (touched, now.steady_s)
-            elif now.steady_s - before[1] >= self._still_s:
-                found += self._take(journal, folder, now)
+            with _reported(folder):
+                found += self._look_at(journal, files, folder, now)
         return found
 
-    def _take(self, journal: Journal, folder: Path, now: Instant) -> int:
+    def _look_at(self, journal: Journal, files: HotFolderFiles, folder: Path, now: Instant) -> int:
+        try:
+            touched = os.lstat(folder / TICKET).st_mtime_ns
+        except FileNotFoundError:  # somebody is about to write it
+            return 0
+        before = self._tickets.get(folder.name)
+        if before is None or before[0] != touched:
+            self._tickets[folder.name] = (touched, now.steady_s)
+        elif now.steady_s - before[1] >= self._still_s:
+            return self._take(journal, files, folder, now)
+        return 0
+
+    def _take(self, journal: Journal, files: HotFolderFiles, folder: Path, now: Instant) -> int:
         self._tickets.pop(folder.name)
-        ticket = read_json(folder / TICKET)
-        if ticket is None:
+        files.insist_on_root()
+        try:
+            ticket = read_record(folder / TICKET, Ticket)
+            files.insist_on_mix(folder, ticket.source)
+        except ForeignError as error:
+            place = files.set_aside(folder, "ticket-invalid", f"{TICKET}: {error}", now)
+            log_event("ticket-refused", level=logging.ERROR, reason=str(error),
+                      folder=printable(folder), moved_to=printable(place))  # fmt: skip
             return 0
         job_id = uuid.uuid4().hex[:12]
         try:
@@ -120,16 +111,17 @@ class Adopter:
             return 0
         row = {
             "id": job_id,
-            "source": Path(os.fsdecode(bytes.fromhex(ticket["source"]))),
+            "source": ticket.source,
             "identity": "",
-            "size": ticket["size"],
-            "preset": ticket["preset"],
+            "size": ticket.size,
+            "preset": allowed_preset(ticket.preset, ticket.source, self.settings),
             "state": State.RETRY_AT,
             "due_at": now.wall_s,
-            "reason": f"taken over from the abandoned job {folder.name}",
+            "reason": f"taken over from the abandoned job {printable(folder.name)}",
         }
         journal.insert([row], now)
-        log_event("adopted", journal.get(job_id), level=logging.WARNING, formerly=folder.name)
+        log_event("adopted", journal.get(job_id), level=logging.WARNING,
+                  formerly=printable(folder.name))  # fmt: skip
         return 1
 
 
@@ -158,30 +150,63 @@ def _done_row(root: Root, folder: Path, there: PublishedSet) -> dict[str, Any]:
     }
 
 
-def _quarantined_rows(root: Root) -> Iterator[dict[str, Any]]:
-    for path in sorted(root.failed.rglob("*.reason.json")):
-        reason = read_json(path)
-        filed = path.with_name(path.name.removesuffix(".reason.json"))
-        if reason is None or not filed.exists():
-            continue
-        try:
-            yield {
-                "id": uuid.uuid4().hex[:12],
-                "source": Path(os.fsdecode(bytes.fromhex(reason["source"]))),
-                "identity": "",
-                "size": filed.stat().st_size,
-                "preset": reason["preset"],
-                "state": State.QUARANTINED,
-                "sha256": reason["sha256"],
-                "attempts": reason["attempts"],
-                "kills": reason["worker_kills"],
-                "filed": filed,
-                "code": reason["code"],
-                "reason": reason["reason"],
-            }
-        except (KeyError, TypeError, ValueError):
-            continue
+def _quarantined_rows(root: Root, settings: HotFolderSettings) -> Iterator[dict[str, Any]]:
+    for parent, _, names in os.walk(root.failed):
+        for name in sorted(name for name in names if name.endswith(REASON_SUFFIX)):
+            path = Path(parent, name)
+            filed = path.with_name(name.removesuffix(REASON_SUFFIX))
+            with _reported(path), contextlib.suppress(FileNotFoundError):
+                if stat.S_ISREG(os.lstat(filed).st_mode):
+                    yield _quarantined_row(root, path, filed, settings)
+
+
+def _quarantined_row(
+    root: Root, path: Path, filed: Path, settings: HotFolderSettings
+) -> dict[str, Any]:
+    try:
+        reason = read_record(path, Reason)
+    except ForeignError as error:
+        log_event("reason-refused", level=logging.ERROR, file=printable(path), reason=str(error))
+        inside = filed.relative_to(root.failed).parts
+        reason = Reason.model_construct(
+            source=Path(*inside[1:] or inside),
+            code="reason-damaged",
+            reason=f"why it failed is not known any more: {path.name}: {error}",
+            preset=settings.preset,
+        )
+    return {
+        "id": uuid.uuid4().hex[:12],
+        "source": reason.source,
+        "identity": "",
+        "size": filed.stat().st_size,
+        "preset": allowed_preset(reason.preset, reason.source, settings),
+        "state": State.QUARANTINED,
+        "sha256": reason.sha256,
+        "attempts": reason.attempts,
+        "kills": reason.worker_kills,
+        "filed": filed,
+        "code": reason.code,
+        "reason": reason.reason,
+    }
+
+
+def _job_of(journal: Journal, folder: Path) -> Job | None:
+    """The job whose work folder this is; a name that we would not give is nobody's."""
+    return journal.get(folder.name) if JOB_ID.fullmatch(folder.name) else None
 
 
 def _work_folders(root: Root) -> list[Path]:
-    return sorted(entry for entry in root.work.iterdir() if entry.is_dir())
+    with os.scandir(root.work) as entries:
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
+
+
+@contextlib.contextmanager
+def _reported(place: Path) -> Iterator[None]:
+    """What goes wrong with one folder is told, and the others are looked at all the same."""
+    try:
+        yield
+    except RootLostError:
+        raise
+    except OSError as error:
+        log_event("housekeeping-failed", level=logging.WARNING, place=printable(place),
+                  reason=str(error))  # fmt: skip

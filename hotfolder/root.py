@@ -14,11 +14,13 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from presets import StemwrightError
+from presets import StemwrightError, printable
 
 from .atomic import move_new, write_whole
+from .records import read_marker
 
 MARKER = ".stemwright-folder"
+BEGINNING = ".stemwright-beginning"
 FOLDERS = ("inbox", "work", "done", "failed", "outbox")
 
 NETWORK_KINDS = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "fuse.sshfs", "ceph")
@@ -62,18 +64,36 @@ class Root:
         different, after somebody has looked.
         """
         memory = state / "root-id"
-        known = memory.read_text("utf-8").strip() if memory.exists() else None
-        here = self._marker("inbox")
-        if known and here != known and not adopt:
-            raise StemwrightError("root-lost", self._lost_sentence(here, known), transient=True)
+        known = read_marker(memory)
+        if not adopt and (lost := self._why_not_ours(known)):
+            raise StemwrightError("root-lost", lost, transient=True)
         for folder in (state, *(self.path / name for name in FOLDERS)):
             folder.mkdir(parents=True, exist_ok=True)
-        number = (known if not adopt else None) or here or self._first_number()
+        beginning = self.path / BEGINNING
+        if known is None or adopt:
+            beginning.touch()
+        number = (known if not adopt else None) or self.number() or self._first_number()
         for name in FOLDERS:
             if self._marker(name) != number:
                 write_whole(self.path / name / MARKER, number + "\n")
         if known != number:
             write_whole(memory, number + "\n")
+        beginning.unlink(missing_ok=True)
+
+    def _why_not_ours(self, known: str | None) -> str | None:
+        """A sentence when folders are there already and some are not the hot folder's.
+
+        Of a hot folder that another daemon is making at this moment, or was making when it was
+        killed, some have no marker yet: `BEGINNING` lies there until all of them have.
+        """
+        if known is not None:
+            return self.why_lost(known)
+        here = self.number()
+        if here is None and not any(self._marker(name) for name in FOLDERS):
+            return None  # nobody has been here
+        if (self.path / BEGINNING).exists():
+            return None
+        return self.why_lost(self.number() or "none")  # again: it may be whole by now
 
     def _first_number(self) -> str:
         """A new number, in the inbox's marker; of daemons that start at once, one decides."""
@@ -88,28 +108,44 @@ class Root:
 
     def why_lost(self, number: str) -> str | None:
         """A sentence when a folder is missing or another one; nothing when all is well."""
-        for name in FOLDERS:
-            here = self._marker(name)
-            if here != number:
-                return self._lost_sentence(here, number, name)
+        for folder, wanted in self.markers(number).items():
+            if sentence := why_not_marked(folder, wanted):
+                return sentence
         return None
+
+    def markers(self, number: str) -> dict[Path, str]:
+        """What the marker of every folder must say."""
+        return {self.path / name: number for name in FOLDERS}
 
     def number(self) -> str | None:
         """The hot folder's number, as its inbox tells it."""
         return self._marker("inbox")
 
     def _marker(self, name: str) -> str | None:
-        try:
-            return (self.path / name / MARKER).read_text("utf-8").strip() or None
-        except (OSError, UnicodeDecodeError):
-            return None
+        return read_marker(self.path / name / MARKER)
 
-    def _lost_sentence(self, here: str | None, known: str, name: str = "inbox") -> str:
-        what = "has no marker" if here is None else "is another hot folder's"
-        return (
-            f"{self.path / name}: this folder {what} ({MARKER} should say {known[:8]}...). Is the "
-            "disk or share mounted? If it was replaced on purpose, start once with --adopt."
-        )
+
+def why_not_marked(folder: Path, number: str) -> str | None:
+    """A sentence when a folder's marker does not say this number."""
+    here = read_marker(folder / MARKER)
+    if here == number:
+        return None
+    what = "has no marker" if here is None else "is another hot folder's"
+    return (
+        f"{printable(folder)}: this folder {what} ({MARKER} should say {number[:8]}...). Is the "
+        "disk or share mounted? If it was replaced on purpose, start once with --adopt."
+    )
+
+
+def why_outside(path: Path, folder: Path) -> str | None:
+    """A sentence when a path that should lie below a folder leads out of it, through a link."""
+    parent = Path(os.path.realpath(path.parent))
+    if parent.is_relative_to(os.path.realpath(folder)):
+        return None
+    return (
+        f"{printable(path.parent)}: leads out of {printable(folder)}, to {printable(parent)}. "
+        "Put a folder there instead of the link, or mount the other place on it."
+    )
 
 
 def find_root(path: Path) -> Path:

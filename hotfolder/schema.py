@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -79,8 +79,10 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"{len(STEPS)}). Upgrade this machine, or give another --state folder.",
         )
     if 0 < version < len(STEPS):
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copy2(path, path.with_name(f"{path.name}.version-{version}"))
+        # by SQLite: a plain copy would, when it closes the file, give up this process's locks
+        kept = path.with_name(f"{path.name}.version-{version}")
+        with contextlib.closing(sqlite3.connect(kept)) as copy:
+            connection.backup(copy)
     for number in range(version + 1, len(STEPS) + 1):
         _step(connection, number)
 
@@ -98,5 +100,6 @@ def _step(connection: sqlite3.Connection, number: int) -> None:
             connection.execute(f"PRAGMA user_version = {number}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise

@@ -34,6 +34,7 @@ class Worker:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._message: dict[str, Any] | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._on_message = on_message
         self._threads = [
@@ -49,13 +50,16 @@ class Worker:
         """The process's number, which is its group's as well."""
         return self._process.pid
 
-    def messages(self) -> list[dict[str, Any]]:
-        """What it has said since the last call."""
-        found = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                found.append(self._messages.get_nowait())
-        return found
+    def next_message(self) -> dict[str, Any] | None:
+        """What it said first, as long as that has not been dropped; nothing when all has."""
+        if self._message is None:
+            with contextlib.suppress(queue.Empty):
+                self._message = self._messages.get_nowait()
+        return self._message
+
+    def drop_message(self) -> None:
+        """Goes on to the next message."""
+        self._message = None
 
     def send(self, word: str, **details: object) -> None:
         """Answers it: `render`, `publish`, `withdraw` or `stop`."""

@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from presets import StemwrightError
 
 from .clock import Instant, iso_time
-from .failures import POISON_KILLS, Decision, Failure, back_off_s, decide
+from .failures import POISON_KILLS, Decision, Failure, back_off_s, bug_failure, decide
 from .filenames import is_numbered
 from .holder_lock import HolderLock
 from .inventory import content_identity
 from .job import Job, State
-from .job_files import ChangedError, GoneError, JobFiles, RootLostError, exists_alike
+from .job_files import (
+    ChangedError,
+    GoneError,
+    JobFiles,
+    OutsideError,
+    RootLostError,
+    exists_alike,
+)
 from .journal import Journal, LeaseLostError
 from .logs import log_event
 from .published import PublishedSet, holds_work
@@ -61,6 +70,7 @@ class WorkerPool:
         self._backend = backend
         self._on_message = on_message
         self._renewed_s = float("-inf")
+        self._refused: dict[Path, str] = {}  # files that could not be claimed, and why
         self._answers = {
             "verified": self._on_verified,
             "progress": self._on_progress,
@@ -86,7 +96,7 @@ class WorkerPool:
             if exists_alike(place):
                 continue
             if taken := self.journal.take_destination(job, place, now):
-                place.parent.mkdir(parents=True, exist_ok=True)
+                self.files.make_room_for(place)
                 return taken
         raise RuntimeError(f"{first}: {MAX_VERSIONS} versions exist")
 
@@ -105,6 +115,7 @@ class WorkerPool:
         self, job: Job, now: Instant, facts: dict[str, Any], detail: str | None = None
     ) -> None:
         """Notes that a job's set is published, and files its original."""
+        self.files.insist_on_root()
         filed = self.files.filing_place(job, State.DONE, now)
         changes = {"filed": filed, "destination": job.destination, "facts": facts_text(facts)}
         job = self.journal.advance(job, State.DONE, now, detail=detail, owner=None, **changes)
@@ -139,8 +150,12 @@ class WorkerPool:
             job = self._claim(now)
             if job is None:
                 break
-            with contextlib.suppress(LeaseLostError):
-                self._start(job, now)
+            try:
+                with contextlib.suppress(LeaseLostError):
+                    self._start_or_fail(job, now)
+            except RootLostError:
+                self._release(job, now)
+                break
             begun += 1
         return begun
 
@@ -152,6 +167,15 @@ class WorkerPool:
                 self._poll_one(running, now)
             except LeaseLostError:
                 self._let_go(running, "lease-lost")
+            except RootLostError:
+                # Nothing is concluded of it: when the root is back, it goes on at its segment.
+                self._let_go(running, "root-lost")
+                self._release(running.job, now)
+            except sqlite3.Error:  # the journal's trouble, and not the job's
+                raise
+            except Exception as error:
+                self.fail(running.job, bug_failure(error), now)
+                self._let_go(running)
 
     def drain(self) -> None:
         """Asks every child to finish or to keep its segment, and to stop."""
@@ -162,18 +186,32 @@ class WorkerPool:
         """Kills every child; its job may be claimed again at once."""
         for running in list(self.in_work.values()):
             self._let_go(running, "abandoned")
-            with contextlib.suppress(LeaseLostError):
+            # what cannot be written down now is seen by whoever looks after the journal next
+            with contextlib.suppress(LeaseLostError, sqlite3.Error):
                 self._release(running.job, now)
 
     def free_the_dead(self, now: Instant) -> None:
-        """Takes jobs from holders that are certainly gone, without waiting for their leases."""
+        """Takes jobs from holders that are certainly gone, without waiting for their leases.
+
+        A job of our own that is not in work was claimed or ended while the journal could not be
+        written: it is as free as the others.
+        """
         for job in self.journal.running():
-            if job.owner and self.holder.has_died(job.owner):
+            ours = job.owner == self.holder.owner and job.id not in self.in_work
+            if job.owner and (ours or self.holder.has_died(job.owner)):
                 with contextlib.suppress(LeaseLostError):
                     self._release(job, now)
                     log_event("holder-gone", job, level=logging.WARNING, holder=job.owner)
 
     # -- beginning ---------------------------------------------------------------------------
+
+    def _start_or_fail(self, job: Job, now: Instant) -> None:
+        try:
+            self._start(job, now)
+        except (LeaseLostError, RootLostError, sqlite3.Error):
+            raise
+        except Exception as error:  # it may not hold up the others, nor keep its lease for ever
+            self.fail(job, bug_failure(error), now)
 
     def _start(self, job: Job, now: Instant) -> None:
         try:
@@ -184,7 +222,9 @@ class WorkerPool:
             self._quarantine(job, outcome, "", now)
             return
         except RootLostError:
-            self._release(job, now)
+            raise
+        except OutsideError as error:
+            self.fail(job, Failure("folder-outside", str(error), transient=True), now)
             return
         except (GoneError, FileNotFoundError):
             log_event("withdrawn", job)
@@ -193,6 +233,7 @@ class WorkerPool:
         except (ChangedError, OSError) as error:
             self._back_to_seen(job, error, now)
             return
+        self._refused.pop(job.source, None)
         log_event("claimed", job, attempt=job.attempts, bytes=job.size)
         request = work_request(job, mix, self.files.workspace(job), self.settings, self._backend)
         worker = Worker(request, self._on_message)
@@ -201,18 +242,23 @@ class WorkerPool:
     def _back_to_seen(self, job: Job, error: Exception, now: Instant) -> None:
         code, reason = "changed", "it changed before it was claimed"
         if isinstance(error, OSError):
-            code, reason = "busy", f"it cannot be moved: {error.strerror}"
-        log_event("not-claimed", job, reason=reason)
-        self.journal.advance(job, State.SEEN, now, owner=None, code=code, reason=reason)
+            code, reason = "busy", f"it cannot be moved: {error.strerror or error}"
+        waits = self.journal.back_to_seen(job, now, code, reason)
+        if waits is None:
+            log_event("withdrawn", job, reason="another job waits for the same file")
+        elif self._refused.get(job.source) != reason:  # told once, however often it is tried
+            self._refused[job.source] = reason
+            log_event("not-claimed", job, reason=reason)
 
     # -- hearing -----------------------------------------------------------------------------
 
     def _poll_one(self, running: RunningJob, now: Instant) -> None:
         # The exit is asked for first: whatever was said before it is then in the queue.
         code = running.worker.exit_code()
-        for message in running.worker.messages():
-            if not running.ended:
-                self._answers[message.pop("say")](running, message, now)
+        while not running.ended and (message := running.worker.next_message()) is not None:
+            details = {name: value for name, value in message.items() if name != "say"}
+            self._answers[message["say"]](running, details, now)
+            running.worker.drop_message()  # not before: the journal may have been full
         if running.ended:
             self._let_go(running)
         elif code is not None:
@@ -278,8 +324,8 @@ class WorkerPool:
         now: Instant,
         detail: str | None = None,
     ) -> None:
-        running.ended = True
         self.finish(job, now, running.facts | there.facts, detail)
+        running.ended = True
 
     def _lacks_space(self, running: RunningJob, now: Instant) -> bool:
         needed = space_needed_bytes(running.facts)
@@ -295,7 +341,11 @@ class WorkerPool:
             self._give_back(running, Failure("destination-exists", sentence), now)
             return
         running.job = self.reserve(running.job, now)
-        running.worker.send("render", destination=str(running.job.destination))
+        running.worker.send(
+            "render",
+            destination=str(running.job.destination),
+            guard=self.files.guard(running.job),
+        )
 
     def _on_progress(self, running: RunningJob, progress: dict[str, Any], now: Instant) -> None:
         state = State(progress["state"])
@@ -308,6 +358,7 @@ class WorkerPool:
 
     def _give_leave_to_publish(self, running: RunningJob, now: Instant) -> None:
         """The last look: the journal has just confirmed the lease; is the mix still the same?"""
+        self.files.insist_on_root()
         if running.has_changed():
             sentence = "it changed while it was worked on"
             self._give_back(running, Failure("still-growing", sentence), now)
@@ -315,17 +366,22 @@ class WorkerPool:
             running.worker.send("publish")
 
     def _on_published(self, running: RunningJob, message: dict[str, Any], now: Instant) -> None:
-        running.ended = True
+        if not holds_work(running.job.destination, running.job.key):
+            self.files.insist_on_root()
+            sentence = f"its set is not at {running.job.destination}, where it was published"
+            self._fail(running, Failure("output-missing", sentence, transient=True), now)
+            return
         elapsed_s = now.steady_s - running.started.steady_s
         facts = running.facts | message["facts"] | {"elapsed_s": round(elapsed_s, 3)}
         self.provider = facts.get("provider", {}).get("got", self.provider)
         self.audio_s += facts["frames"] / facts["sample_rate"]
-        self.finished += 1
         self.finish(running.job, now, facts)
+        self.finished += 1
+        running.ended = True
 
     def _on_interrupted(self, running: RunningJob, _message: dict[str, Any], now: Instant) -> None:
-        running.ended = True
         self._release(running.job, now)
+        running.ended = True
         log_event(
             "interrupted", running.job, segment=running.job.segment, segments=running.job.segments
         )
@@ -343,13 +399,14 @@ class WorkerPool:
     def _fail(
         self, running: RunningJob, failure: Failure, now: Instant, *, killed: bool = False
     ) -> None:
+        self.files.insist_on_root()  # else nothing that it says of the mix or the set is true
         if self._take_as_done(running, now):  # it came to grief after its last step
             self._let_go(running)
             return
-        running.ended = True
         if running.has_changed() and failure.code != "still-growing":
             failure = Failure("still-growing", f"it changed while it was read ({failure.reason})")
         self.fail(running.job, failure, now, killed=killed)
+        running.ended = True
         self._let_go(running)
 
     def _act(
@@ -375,6 +432,7 @@ class WorkerPool:
         )  # fmt: skip
 
     def _quarantine(self, job: Job, outcome: dict[str, Any], log: str, now: Instant) -> None:
+        self.files.insist_on_root()
         filed = self.files.filing_place(job, State.QUARANTINED, now)
         undone = {"owner": None, "key": None, "destination": None}
         job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **undone, **outcome)
@@ -384,11 +442,11 @@ class WorkerPool:
     def _put_back(self, running: RunningJob, code: str, reason: str, now: Instant) -> None:
         """Another file with the same content is ahead: this one is looked at again soon."""
         running.worker.send("withdraw")
-        running.ended = True
         due_at = now.wall_s + min(self.settings.retry.first_s, 5.0)
         self.journal.advance(
             running.job, State.RETRY_AT, now, owner=None, due_at=due_at, code=code, reason=reason
         )
+        running.ended = True
         log_event("retry-at", running.job, code=code, reason=reason, due=iso_time(due_at))
 
     def _release(self, job: Job, now: Instant) -> None:

@@ -14,12 +14,15 @@ import queue
 import sys
 import threading
 import traceback
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from presets import StemwrightError, load_preset
 
+from .job_files import why_kept_back
 from .published import summary, work_key
 
 if TYPE_CHECKING:
@@ -106,6 +109,9 @@ def _perform(request: dict[str, Any], channel: Channel) -> None:
     answer = channel.receive()
     if answer["word"] != "render":
         return
+    guard = partial(_insist, answer["guard"])
+    guard()
+    options = replace(options, guard=guard)
     options = _with_workspace(options, request["workspace"], facts["key"])
     try:
         manifest = backend.render(
@@ -139,10 +145,13 @@ def verified_facts(backend: Any, mix: Path, preset: Preset, options: Any) -> dic
     }
 
 
+def _insist(guard: dict[str, Any]) -> None:
+    if reason := why_kept_back(guard):
+        raise StemwrightError("folder-lost", reason, transient=True)
+
+
 def _with_workspace(options: Any, workspace: str, key: str) -> Any:  # noqa: ANN401
     """Checkpoints are kept by the work's key: a changed preset never continues an old search."""
-    from dataclasses import replace
-
     folder = Path(workspace) / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     return replace(options, workspace=folder)

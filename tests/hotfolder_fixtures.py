@@ -51,6 +51,7 @@ class RenderOptions:
     workspace: Path | None = None
     progress: object = None
     should_stop: object = None
+    guard: object = staticmethod(lambda: None)
 
 
 def prior_hashes(preset, options):
@@ -101,7 +102,7 @@ def render(mix, destination, preset, options):
         if not checkpoint.exists():
             if options.should_stop():
                 raise Interrupted
-            time.sleep(0.1 if "slow" in mix.name else 0)
+            time.sleep(0.1 * mix.name.count("slow"))
             checkpoint.write_bytes(hashlib.sha256(content + bytes([segment])).digest())
             # stays behind outside the workspace, so that a test can count the work done
             with (there / "segments.log").open("a") as log:
@@ -114,6 +115,7 @@ def render(mix, destination, preset, options):
 def publish(mix, content, destination, preset, options):
     token = options.workspace.parent.name
     partial = destination.parent / f".{destination.name[:150]}.partial-{token}"
+    options.guard()
     (partial / "dry").mkdir(parents=True, exist_ok=True)
     checkpoints = b"".join(
         (options.workspace / f"segment-{n}").read_bytes() for n in range(1, SEGMENTS + 1)
@@ -135,6 +137,7 @@ def publish(mix, content, destination, preset, options):
     text = json.dumps(manifest)
     (partial / "manifest.json").write_text(text)
     options.progress(SimpleNamespace(stage="publishing", segment=0, segments=0))
+    options.guard()
     if destination.exists():
         raise StemwrightError("destination-exists", f"{destination} exists already.")
     partial.rename(destination)

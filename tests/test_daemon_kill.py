@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hotfolder.job import State
-from hotfolder.recovery import move_journal_aside
+from hotfolder.journal_file import move_journal_aside
 from hotfolder_fixtures import (
     QUICK,
     SEGMENTS,
@@ -363,6 +363,7 @@ class Model:
             running.worker.close()
         daemon._watcher.stop()
         daemon._holder._file.close()
+        daemon._wakeup.close()
         daemon.journal.close()
         if not self.unmounted:
             self.studio.start()

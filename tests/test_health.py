@@ -287,7 +287,7 @@ def test_every_transition_is_one_line_of_json(studio):
     events = [line["event"] for line in lines if "job" in line]
     assert events == ["seen", "settled", "claimed", "decoded", "searching", "processing",
                       "publishing", "done"]  # fmt: skip
-    assert {line["file"] for line in lines if "job" in line} == {"song\\nname.wav"}
+    assert {line["file"] for line in lines if "job" in line} == {"song\\x0aname.wav"}
     assert all({"time", "level", "event"} <= line.keys() for line in lines)
 
 

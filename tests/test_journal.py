@@ -316,7 +316,7 @@ def test_work_of_a_daemon_on_another_machine_is_left_alone_while_it_lives(tmp_pa
     type_state = type("Elsewhere", (Studio,), {"state": property(lambda self: there_state)})
     there.__class__ = type_state
     there.start()
-    here.drop("slow song.wav", seed=1)
+    here.drop("slow slow slow slow song.wav", seed=1)
     here.settle()
     here.until(lambda: here.jobs()[0].segment >= 1)
     for _ in range(30):
@@ -324,11 +324,11 @@ def test_work_of_a_daemon_on_another_machine_is_left_alone_while_it_lives(tmp_pa
         here.round(0.05)
     assert there.states() == {}
     here.daemon.pool.abandon(here.now)
-    there.until(lambda: there.states() == {"slow song.wav": "done"})
+    there.until(lambda: there.states() == {"slow slow slow slow song.wav": "done"})
     here.close()
     there.close()
 
-    assert list(published(here.root)) == ["slow song"]
+    assert list(published(here.root)) == ["slow slow slow slow song"]
 
 
 def test_root_knows_itself_again_and_refuses_a_stranger(tmp_path):

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import signal
 import socket
-import threading
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -29,6 +27,7 @@ from ..journal import Journal
 from ..logs import log_event
 from ..published import holds_work, work_key
 from ..settings import HotFolderSettings
+from ..wakeup import Wakeup
 from ..worker_pool import LEASE_S, WorkerPool
 from .listing import Catalogue, Row
 
@@ -93,8 +92,7 @@ class Batch:
         self._backend = importlib.import_module(backend)
         self._keys = _WorkKeys(self._backend, settings)
         self._auto_jobs = auto_jobs
-        self._wake = threading.Event()
-        self._stops = 0
+        self._wakeup = Wakeup()
         self._draining = False
         self._began = Instant.now()
         self._housekept_s = float("-inf")
@@ -107,7 +105,7 @@ class Batch:
             self._holder,
             backend=backend,
             lease_s=lease_s,
-            on_message=self._wake.set,
+            on_message=self._wakeup.ring,
         )
 
     def plan(self) -> BatchPlan:
@@ -147,22 +145,21 @@ class Batch:
 
     def run(self, report: Callable[[Snapshot], None]) -> bool:
         """Works until every row is done or has failed; false when it was stopped before."""
-        self._catch_signals()
+        self._wakeup.catch_signals()
         self._began = Instant.now()
         while True:
             now = Instant.now()
             finished = self.loop(now)
             report(self.snapshot(now))
-            if finished or (self._stops and not self.pool.in_work):
+            if finished or (self._wakeup.stops and not self.pool.in_work):
                 return finished
-            self._wake.wait(0.5)
-            self._wake.clear()
+            self._wakeup.wait(0.5)
 
     def loop(self, now: Instant) -> bool:
         """One round; true when no row is left."""
-        if self._stops >= 2:
+        if self._wakeup.stops >= 2:
             self.pool.abandon(now)
-        elif self._stops and not self._draining:
+        elif self._wakeup.stops and not self._draining:
             self._draining = True
             self.pool.drain()
         if now.steady_s - self._housekept_s >= HOUSEKEEPING_S:
@@ -170,19 +167,18 @@ class Batch:
             self.pool.free_the_dead(now)
         self.pool.poll(now)
         self._fit_jobs()
-        if not self._stops:
+        if not self._wakeup.stops:
             self.pool.start_more(now)
         return not self.pool.in_work and self.journal.unfinished() == 0
 
     def stop(self) -> None:
         """Asks to drain; asked a second time, to stop at once."""
-        self._stops += 1
-        self._wake.set()
+        self._wakeup.stop()
 
     @property
     def is_stopping(self) -> bool:
         """True once somebody asked for it."""
-        return self._stops > 0
+        return self._wakeup.stops > 0
 
     def snapshot(self, now: Instant) -> Snapshot:
         """How far the run is, from the journal."""
@@ -208,6 +204,7 @@ class Batch:
         self.pool.abandon(Instant.now())
         self.journal.close()
         self._holder.close()
+        self._wakeup.close()
         with contextlib.suppress(OSError):
             (self.out / ".work").rmdir()
 
@@ -244,11 +241,6 @@ class Batch:
         log_event("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
         self.settings = self.settings.model_copy(update={"jobs": jobs})
         self.pool.settings = self.settings
-
-    def _catch_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM"):
-                signal.signal(getattr(signal, name), lambda *_: self.stop())
 
 
 class _WorkKeys:
