@@ -38,6 +38,20 @@ from hotfolder.commands import (
 )
 from presets import PrintableLines, is_loss, printable, say, speaking
 
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train; auto takes a graphics card where torch finds one.",
+)
+MINUTES = click.option(
+    "--minutes", type=click.FloatRange(min=0), default=0.0, help="End after so long, not by steps."
+)
+BATCH = click.option("--batch", type=click.IntRange(0), default=0, help="Excerpts a step.")
+RATE = click.option(
+    "--learning-rate", type=click.FloatRange(min=0), default=0.0, help="The largest one."
+)
 KITS = click.option(
     "--kits", type=FOLDER, help="Of Hydrogen drum kits, for computed songs of drums."
 )
@@ -130,6 +144,11 @@ for command in (
 @click.option(
     "--size", type=click.Choice(["cpu", "paper", "paper-small"]), default="cpu", show_default=True
 )
+@click.option("--tune", type=FILE, help="Begin from this bundle's flow.")
+@MINUTES
+@BATCH
+@RATE
+@DEVICE
 @SEED
 @THREADS
 def prior_train(
@@ -142,6 +161,11 @@ def prior_train(
     head_steps: int,
     steps: int,
     size: Literal["cpu", "paper", "paper-small"],
+    tune: Path | None,
+    minutes: float,
+    batch: int,
+    learning_rate: float,
+    device: Literal["auto", "cpu", "cuda"],
     seed: int,
     threads: int,
 ) -> None:
@@ -154,17 +178,19 @@ def prior_train(
     With --music one flow learns several stems, each by its label (MusicGlow): RECORDINGS are
     STEM=FOLDER then, every stem is trained against the others, and there is no head.
     """
-    from export import train_music, train_prior
+    from export import TrainingOptions, train_music, train_prior
 
     if music == (stem is not None) or (music and against):
         raise click.UsageError("give --stem NAME, or --music with STEM=FOLDER of every stem")
     name = stem or "musicglow"
     run = out or Path("runs") / name
+    options = TrainingOptions(
+        run, steps, size, seed, threads, device, minutes, batch, learning_rate, tune
+    )
     if stem is None:
-        lines = train_music(recordings, run, steps, size, seed, threads)
+        lines = train_music(recordings, options)
     else:
-        last = head_steps if head else 0
-        lines = train_prior(stem, recordings, run, against, steps, size, seed, threads, last)
+        lines = train_prior(stem, recordings, options, against, head_steps if head else 0)
     for line in lines:
         say(line)
     say(f"now: stemwright prior export {run} --out PRIORS/{name}.prior")
@@ -186,6 +212,32 @@ def prior_export(run: Path, out: Path, heads: Path | None) -> None:
 @click.option("--head", "heads", multiple=True, help="HEAD=PART+PART, e.g. other=guitar+piano.")
 @click.option("--out", required=True, type=FOLDER, help="Folder of the run; resumes there.")
 @click.option("--steps", type=click.IntRange(1), default=5000, show_default=True)
+@click.option(
+    "--network",
+    type=click.Choice(["small", "medium", "large"]),
+    default="small",
+    show_default=True,
+)
+@click.option(
+    "--in-step",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of the sums that are parts of one song at one place.",
+)
+@click.option(
+    "--bus",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of the sums that are compressed as a whole.",
+)
+@click.option("--validation", type=FILE, help="Pack of whole songs to validate with.")
+@click.option("--tune", type=FOLDER, help="Begin from the encoder and heads of these bundles.")
+@MINUTES
+@BATCH
+@RATE
+@DEVICE
 @SEED
 @THREADS
 def prior_heads(
@@ -193,24 +245,64 @@ def prior_heads(
     heads: tuple[str, ...],
     out: Path,
     steps: int,
+    network: str,
+    in_step: float,
+    bus: float,
+    validation: Path | None,
+    tune: Path | None,
+    minutes: float,
+    batch: int,
+    learning_rate: float,
+    device: Literal["auto", "cpu", "cuda"],
     seed: int,
     threads: int,
 ) -> None:
     """Train first estimates from PART=FOLDER of isolated recordings: encoder and heads."""
-    from export import train_heads
+    from export import EstimateOptions, TrainingOptions, train_heads
 
-    for line in train_heads(parts, heads, out, steps, seed, threads):
+    options = TrainingOptions(
+        out, steps, "cpu", seed, threads, device, minutes, batch, learning_rate, tune
+    )
+    estimate = EstimateOptions(network, in_step, bus, validation)
+    for line in train_heads(parts, heads, options, estimate):
+        say(line)
+
+
+@prior.command("pack")
+@click.argument("recordings", nargs=-1, required=True, type=FILE)
+@click.option("-o", "--output", "--out", "out", required=True, type=FILE, help="E.g. all.pack.")
+@click.option("--catalogue", type=FILE, help="Of sources, as recipes have; before SOURCES.yaml.")
+@click.option(
+    "--step-db",
+    type=click.FloatRange(0.1, 3.0),
+    default=0.75,
+    show_default=True,
+    help="How fine magnitudes are kept.",
+)
+def prior_pack(
+    recordings: tuple[Path, ...], out: Path, catalogue: Path | None, step_db: float
+) -> None:
+    """Pack RECORDINGS into one file that every training takes in a folder's place.
+
+    RECORDINGS are PART=FOLDER, or folders with a folder for each part.
+    """
+    from export import pack_recordings
+
+    for line in pack_recordings(recordings, out, catalogue, step_db):
         say(line)
 
 
 @prior.command("make")
 @click.argument("recipe", type=FILE)
-@click.option("--recordings", multiple=True, required=True, type=FOLDER, help="May repeat.")
+@click.option(
+    "--recordings", multiple=True, required=True, type=FILE, help="Folder or pack; may repeat."
+)
 @click.option("--soundfont", "soundfonts", multiple=True, type=FILE, help="To render through.")
 @KITS
 @INSTRUMENTS
 @click.option("--out", required=True, type=FOLDER, help="Folder of all runs; resumes there.")
 @click.option("--priors", required=True, type=FOLDER, help="Where the bundles go.")
+@DEVICE
 @THREADS
 def prior_make(
     recipe: Path,
@@ -220,14 +312,14 @@ def prior_make(
     instruments: Path | None,
     out: Path,
     priors: Path,
+    device: Literal["auto", "cpu", "cuda"],
     threads: int,
 ) -> None:
     """Make the whole set of priors of RECIPE: render, train, export, judge."""
-    from export import make_priors
+    from export import TrainingOptions, make_priors
 
-    for line in make_priors(
-        recipe, recordings, soundfonts, kits, instruments, out, priors, threads
-    ):
+    options = TrainingOptions(out, threads=threads, device=device)
+    for line in make_priors(recipe, recordings, soundfonts, kits, instruments, options, priors):
         say(line)
 
 

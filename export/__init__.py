@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from .priors import export_prior, train_heads, train_prior
+from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
 from .recipe import make_priors
 from .training.music_training import train_music
-from .training.runs import paper_front_end, standard_front_end
+from .training.runs import TrainingOptions, paper_front_end, standard_front_end
 
 __all__ = [
+    "EstimateOptions",
+    "TrainingOptions",
     "export_prior",
     "make_priors",
+    "pack_recordings",
     "paper_front_end",
     "standard_front_end",
     "train_heads",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,22 @@ from engine import PERCENTS, STEM_PATTERN, Device, FrontEndCard, Prior, Source
 from presets import StemwrightError
 
 from .bundle import Facts, write_bundle
-from .data.corpus import Corpus, Interference, Variant, load_corpus
-from .models.estimator import EstimatorConfig, TrainedEncoder, TrainedHead
-from .training.estimator_training import (
-    EstimatorSettings,
-    EstimatorTrainer,
-    RandomMixes,
-    bins_per_band,
-    load_estimator,
-)
-from .training.flow_training import Run, Trainer, load_run
+from .data.augmentation import DRY
+from .data.corpus import Corpus, Variant
+from .data.mixes import IN_STEP, RandomMixes, bins_per_band
+from .data.pack import packed_corpus, read_pack, write_pack
+from .data.sampling import Interference, Sampler
+from .models.estimator import NETWORKS, TrainedEncoder, TrainedHead
+from .training.estimator_training import CHECKPOINT as HEADS_CHECKPOINT
+from .training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
+from .training.flow_training import CHECKPOINT as FLOW_CHECKPOINT
+from .training.flow_training import FlowTask, Run, flow_lines, load_run
 from .training.head_training import load_head
 from .training.interferers import Interferers, train_head
+from .training.run import TrainingRun, told_device, training_device
 from .training.runs import (
     Size,
-    SizeName,
+    TrainingOptions,
     add_metadata,
     add_others,
     corpus_summary,
@@ -43,33 +44,28 @@ from .training.runs import (
     standard_front_end,
     write_metadata,
 )
+from .training.tuning import bundled_estimate, bundled_flow, encoder_name, file_digest
 from .verdict import Verdict, judge_run
 
 
 def train_prior(
     stem: str,
     recordings: Sequence[Path],
-    out: Path,
-    against: Sequence[Path],
-    steps: int,
-    size: SizeName,
-    seed: int,
-    threads: int,
-    head_steps: int,
+    options: TrainingOptions,
+    against: Sequence[Path] = (),
+    head_steps: int = 3000,
 ) -> Iterator[str]:
-    """Train in `out`, yielding lines for the terminal; a folder with checkpoints goes on, with
-    the recordings it had and as many more steps as are asked for.
+    """Train in the options' folder, yielding lines for the terminal; a folder with checkpoints
+    goes on, with the recordings it had and as many more steps as are asked for.
 
     First the flow, then `head_steps` steps (0: none) of a head on the installed encoder.
     `against` names other instruments' recordings as STEM=FOLDER; without them samples of the
     installed priors stand in. The verdict compares the flow with the installed priors.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    device = training_device(options.device, options.threads)
     _check_name(stem)
-    chosen = sized(size, steps, seed)
-    view = chosen.front_end
-    corpus = read_corpus(stem, recordings, view, out)
+    chosen = sized(options)
+    view, out = chosen.front_end, options.out
     places = named_places(against)
     if stem in places:
         raise StemwrightError(
@@ -77,12 +73,15 @@ def train_prior(
             f"--against {stem}=...: that is the new instrument itself. Name other instruments, "
             f"and give recordings of {stem} without --against.",
         )
+    corpus = read_corpus(stem, recordings, view, out)
     recorded = {name: read_corpus(name, given, view, out) for name, given in places.items()}
     for each in (corpus, *recorded.values()):
         yield from corpus_summary(each)
-    interferers = Interferers(stem, view, out, seed, recorded)
+    interferers = Interferers(stem, view, out, options.seed, recorded, device)
     yield interferers.summary(contrast=chosen.settings.contrast_weight > 0)
-    yield from train_flow(out, stem, chosen, corpus, interferers.leak(), interferers.kind)
+    yield told_device(device)
+    leak, kind = interferers.leak(), interferers.kind
+    yield from train_flow(stem, chosen, corpus, leak, kind, options, device)
     own = _opened(out, stem)
     yield from _judged(own, interferers, recordings, out).lines()
     if head_steps:
@@ -90,13 +89,20 @@ def train_prior(
 
 
 def train_flow(
-    out: Path, stem: str, size: Size, corpus: Corpus, leak: Interference | None, leaks: str
+    stem: str,
+    size: Size,
+    corpus: Corpus,
+    leak: Interference | None,
+    leaks: str,
+    options: TrainingOptions,
+    device: torch.device,
 ) -> Iterator[str]:
-    """Train the flow of a prior in `out` and measure it on held-out songs.
+    """Train the flow of a prior in the options' folder and measure it on held-out songs.
 
     `leaks` says what leaks in: recordings, samples or none.
     """
     view, config, settings = size
+    out = options.out
     train, valid = corpus.split()
     leaking = leak.corpora if leak and settings.contrast_weight else ()
     given = {
@@ -104,28 +110,53 @@ def train_flow(
         "leaks": leaks if leaking else "none",
         **{f"leaks of {other.stem}": other.digest for other in leaking},
         **digests(view, {stem: corpus}),
+        **({"tuned from": file_digest(options.tune)} if options.tune else {}),
     }
-    trainer = Trainer(out, config, settings, train, valid, leak, given)
+    task = FlowTask(
+        config,
+        settings,
+        Sampler([train], device),
+        Sampler([valid], device),
+        leak,
+        given,
+        device,
+        bundled_flow(options.tune) if options.tune else None,
+    )
+    run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.minutes)
     # only now: the folder of another run keeps the card that belongs to its weights
     write_metadata(out, stem, view, corpus.sources, settings)
     add_others(out, sources_of(leaking))
-    yield from trainer.lines()
+    yield from flow_lines(run)
     yield measure_held_out(load_run(out), valid, out)
 
 
+@dataclass(frozen=True)
+class EstimateOptions:
+    """What a training of encoder and heads is told besides: the network's size, the share of sums
+    in step and of sums compressed as a whole, and a pack of whole songs to validate with instead
+    of a tenth of the songs."""
+
+    network: str = "small"
+    in_step: float = IN_STEP
+    bus: float = 0.0
+    validation: Path | None = None
+
+
 def train_heads(
-    parts: Sequence[Path], heads: Sequence[str], out: Path, steps: int, seed: int, threads: int
+    parts: Sequence[Path],
+    heads: Sequence[str],
+    options: TrainingOptions,
+    estimate: EstimateOptions = EstimateOptions(),
 ) -> Iterator[str]:
     """Train the shared encoder and a head per stem on random sums of isolated recordings.
 
     `parts` are PART=FOLDER; `heads` are HEAD=PART+PART for heads that stand for several parts.
     Every part has a head of its own name unless it is named in one of these.
     """
-    if threads:
-        torch.set_num_threads(threads)
     card = standard_front_end()
     corpora = {
-        name: read_corpus(name, places, card, out) for name, places in named_places(parts).items()
+        name: read_corpus(name, places, card, options.out)
+        for name, places in named_places(parts).items()
     }
     for corpus in corpora.values():
         yield from corpus_summary(corpus)
@@ -139,30 +170,96 @@ def train_heads(
             "head-malformed",
             f"--head names {', '.join(sorted(unknown))}, but the parts are {', '.join(corpora)}.",
         )
-    yield from run_heads(corpora, wanted, out, steps, seed)
+    yield from run_heads(corpora, wanted, options, estimate)
 
 
 def run_heads(
     corpora: Mapping[str, Corpus],
     heads: Mapping[str, tuple[str, ...]],
-    out: Path,
-    steps: int,
-    seed: int,
+    options: TrainingOptions,
+    estimate: EstimateOptions = EstimateOptions(),
 ) -> Iterator[str]:
-    """Train encoder and heads in `out` on corpora by part, yielding lines for the terminal."""
-    card = standard_front_end()
+    """Train encoder and heads in the options' folder on corpora by part, yielding lines for the
+    terminal."""
+    card, device = standard_front_end(), training_device(options.device, options.threads)
     halves = {name: corpus.as_stems().split() for name, corpus in corpora.items()}
-    train, valid = (
-        RandomMixes({n: half[side] for n, half in halves.items()}, heads, bins_per_band(card))
-        for side in (0, 1)
+    bins = bins_per_band(card)
+    train = RandomMixes(
+        {name: half[0] for name, half in halves.items()},
+        heads,
+        bins,
+        device,
+        estimate.in_step,
+        estimate.bus,
     )
-    settings = EstimatorSettings(steps=steps, seed=seed)
-    given = digests(card, corpora)
-    trainer = EstimatorTrainer(out, EstimatorConfig(), settings, train, valid, given)
-    add_others(out, sources_of(corpora.values()))
-    for p in trainer.run():
-        told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid_loss.items())
-        yield f"step {p.step}/{steps}  train {p.train_loss:.3f}  validation {told}"
+    held = {name: half[1] for name, half in halves.items()}
+    valid = RandomMixes(held, heads, bins, device, estimate.in_step)
+    if estimate.validation:
+        valid = _validation_songs(estimate.validation, heads, card, device)
+    settings = replace(
+        EstimatorSettings(steps=options.steps, seed=options.seed), **options.changes()
+    )
+    given = digests(card, corpora) | {
+        "sums in step": f"{estimate.in_step:g} of {train.songs}",
+        "sums compressed": f"{estimate.bus:g}",
+    }
+    if options.tune:
+        given["tuned from"] = encoder_name(options.tune)
+    config = NETWORKS[estimate.network]
+    tuned = bundled_estimate(options.tune) if options.tune else None
+    task = EstimatorTask(config, settings, train, valid, given, device, tuned)
+    run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.minutes)
+    add_others(options.out, sources_of(corpora.values()))
+    size = sum(p.numel() for p in task.model.parameters()) / 1e6
+    yield f"{told_device(device)}; {size:.2f} M parameters; sums in step from {train.songs} songs"
+    for p in run.run(run.every):
+        told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
+        yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"
+
+
+def _validation_songs(
+    pack: Path, heads: Mapping[str, tuple[str, ...]], card: FrontEndCard, device: torch.device
+) -> RandomMixes:
+    """Sums of a pack's songs in step, without treatment; heads that it has no part for rest."""
+    there = read_pack(pack).parts
+    parts = {
+        part: replace(packed_corpus(pack, part, card), production=DRY)
+        for part in dict.fromkeys(part for made_of in heads.values() for part in made_of)
+        if part in there
+    }
+    wanted = {
+        head: tuple(part for part in made_of if part in parts)
+        for head, made_of in heads.items()
+        if set(made_of) & parts.keys()
+    }
+    return RandomMixes(parts, wanted, bins_per_band(card), device, in_step=1.0)
+
+
+def pack_recordings(
+    recordings: Sequence[Path], out: Path, catalogue: Path | None, step_db: float
+) -> Iterator[str]:
+    """Write a pack for trainings of our size, yielding lines for the terminal.
+
+    `recordings` are PART=FOLDER, or folders that hold a folder for each part.
+    """
+    places: dict[str, list[Path]] = {}
+    for place in recordings:
+        if "=" in str(place):
+            for part, folders in named_places([place]).items():
+                places.setdefault(part, []).extend(folders)
+            continue
+        inside = (
+            sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+        )
+        if not inside:
+            raise StemwrightError(
+                "place-malformed",
+                f"{place} is no folder that holds a folder for each part. Name such a folder, or "
+                "one part's as PART=FOLDER, for example drums=takes/drums.",
+            )
+        for folder in inside:
+            places.setdefault(folder.name, []).append(folder)
+    yield from write_pack(places, out, standard_front_end(), catalogue, step_db)
 
 
 def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
@@ -171,11 +268,11 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     The head is the run's own, or from `heads`, a run of `train_heads` with a head for this stem,
     whose encoder is written beside.
     """
-    metadata, run = read_metadata(folder), load_run(folder)
+    about, run = read_metadata(folder), load_run(folder)
     if heads is not None:
-        metadata["others"] = [*metadata.get("others", ()), *read_metadata(heads).get("others", ())]
-    head, encoder = _first_estimate(folder, heads, metadata["stem"], run.settings.seed)
-    facts = _facts(metadata, run)
+        about["others"] = [*about.get("others", ()), *read_metadata(heads).get("others", ())]
+    head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
+    facts = _facts(about, run)
     if head is not None:
         facts["training"] |= {"head": head.training}
     card = write_bundle(run, out, head=head, encoder=encoder, **facts)
@@ -202,29 +299,27 @@ def _first_estimate(
     return estimator.head(stem, seed), estimator.trained_encoder(seed)
 
 
-def _facts(metadata: dict[str, Any], run: Run) -> Facts:
+def _facts(about: dict[str, Any], run: Run) -> Facts:
     """What the card says, from `run.json` and the checkpoint."""
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.settings.steps}
-    sources = tuple(Source.model_validate(source) for source in metadata["sources"])
+    sources = tuple(Source.model_validate(source) for source in about["sources"])
     # once each: a run and its heads may have heard the same
-    interferers = tuple(
-        dict.fromkeys(Source.model_validate(s) for s in metadata.get("others", ()))
-    )
+    others = tuple(dict.fromkeys(Source.model_validate(s) for s in about.get("others", ())))
     return {
-        "stem": metadata["stem"],
-        "labels": metadata.get("labels", ()),
-        "licence": _licence([*sources, *interferers]),
-        "front_end": FrontEndCard.model_validate(metadata["front_end"]),
+        "stem": about["stem"],
+        "labels": about.get("labels", ()),
+        "licence": _licence([*sources, *others]),
+        "front_end": FrontEndCard.model_validate(about["front_end"]),
         "sources": sources,
-        "others": interferers,
-        "validation": metadata.get("validation", {}),
+        "others": others,
+        "validation": about.get("validation", {}),
         "training": asdict(run.settings) | trained | {"leaks": run.given.get("leaks", "unknown")},
-        "percentiles": tuple(p - log_std for p in metadata.get("percentiles", ())),
+        "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)
-            for label, percentiles in metadata.get("percentiles_of_labels", {}).items()
+            for label, percentiles in about.get("percentiles_of_labels", {}).items()
         },
     }
 
@@ -262,23 +357,15 @@ def _opened(folder: Path, stem: str) -> Prior:
         return Prior(bundle, Device("cpu"))
 
 
-def _judged(
-    own: Prior, interferers: Interferers, recordings: Sequence[Path], out: Path
-) -> Verdict:
+def _judged(own: Prior, others: Interferers, recordings: Sequence[Path], out: Path) -> Verdict:
     """Compare with the installed priors on held-out songs as they were played."""
-    plain = load_corpus(
-        own.stem,
-        recordings,
-        own.card.front_end.front_end(),
-        variants=(Variant(0.0),),
-        cache=out / "magnitudes",
-    )
+    plain = read_corpus(own.stem, recordings, own.card.front_end, out, variants=(Variant(0.0),))
     verdict = judge_run(
         own,
-        interferers.installed,
+        others.installed,
         [clip.active.astype(np.float32) for clip in plain.split()[1].clips],
         sum(source.minutes for source in plain.sources),
-        interferers.recorded,
+        others.recorded,
     )
     add_metadata(out, validation=verdict.to_dict())
     return verdict

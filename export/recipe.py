@@ -19,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine import Device, judge_priors, open_priors, put_file, store_row
 from presets import StemwrightError
 
-from .data.corpus import Corpus, Interference, load_corpus
+from .data.corpus import Corpus, joined, load_corpus
+from .data.pack import packed_corpus
 from .data.recordings import SUFFIXES, Origins
+from .data.sampling import Interference
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
 from .synthesis.song_rendering import open_studio, render_songs
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
-from .training.runs import SizeName, corpus_summary, sized
+from .training.run import told_device, training_device
+from .training.runs import SizeName, TrainingOptions, by_kind, corpus_summary, sized
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -103,16 +106,18 @@ class RecipeRun:
         soundfonts: Sequence[Path],
         kits: Path | None,
         instruments: Path | None,
-        out: Path,
+        options: TrainingOptions,
     ) -> None:
-        self.recipe, self.out = read_recipe(path), out
+        self.recipe, self.out = read_recipe(path), options.out
         self.catalogue = path.with_name(self.recipe.catalogue)
         r = self.recipe
-        self.size = sized(r.size, r.flow_steps, r.seed)
+        self.options = replace(options, steps=r.flow_steps, size=r.size, seed=r.seed)
+        self.size = sized(self.options)
         if not r.contrast:
             settings = replace(self.size.settings, contrast_weight=0.0)
             self.size = self.size._replace(settings=settings)
-        self._recordings, self._soundfonts, self._kits = recordings, soundfonts, kits
+        self._recordings, self._packs = by_kind(recordings)
+        self._soundfonts, self._kits = soundfonts, kits
         self._instruments = instruments
         self._corpora: dict[tuple[str, ...], Corpus] = {}
 
@@ -167,7 +172,7 @@ class RecipeRun:
         }
         for kind in ("rendered", "procedural", "songs"):
             found.update((self.out / kind / part).glob("*"))
-        if not found:
+        if not found and not self._packs:
             raise StemwrightError(
                 "recordings-missing",
                 f"{part}: no recording matches {', '.join(self.recipe.parts[part])} below "
@@ -178,13 +183,16 @@ class RecipeRun:
     def corpus(self, stem: str, parts: tuple[str, ...]) -> Corpus:
         """The recordings of some parts together, without those held out for judging."""
         if parts not in self._corpora:
-            self._corpora[parts] = load_corpus(
-                stem,
-                [path for part in parts for path in self.files(part)],
-                self.size.front_end.front_end(),
-                catalogue=self.catalogue,
-                cache=self.out / "magnitudes",
-            )
+            view = self.size.front_end
+            found = [packed_corpus(pack, part, view) for pack, _ in self._packs for part in parts]
+            if files := [path for part in parts for path in self.files(part)]:
+                cache = self.out / "magnitudes"
+                found.append(
+                    load_corpus(
+                        stem, files, view.front_end(), catalogue=self.catalogue, cache=cache
+                    )
+                )
+            self._corpora[parts] = replace(joined(found), stem=stem)
         return self._corpora[parts]
 
     def held_out(self, parts: Sequence[str]) -> list[Path]:
@@ -209,22 +217,21 @@ def make_priors(
     soundfonts: Sequence[Path],
     kits: Path | None,
     instruments: Path | None,
-    out: Path,
+    options: TrainingOptions,
     priors: Path,
-    threads: int,
 ) -> Iterator[str]:
     """Make every prior of a recipe, yielding lines for the terminal.
 
-    Runs are kept in `out`. Bundles and the encoder come to `priors` when all were judged good,
-    and stay in `out` otherwise.
+    Runs are kept in the options' folder; steps, size and seed are the recipe's. Bundles and the
+    encoder come to `priors` when all were judged good, and stay with the runs otherwise.
     """
-    if threads:
-        torch.set_num_threads(threads)
-    run = RecipeRun(recipe, recordings, soundfonts, kits, instruments, out)
+    device, out = training_device(options.device, options.threads), options.out
+    run = RecipeRun(recipe, recordings, soundfonts, kits, instruments, options)
+    yield told_device(device)
     yield from run.render()
     run.check_held_out()
     for name in run.runs:
-        for line in _train_flow(run, name):
+        for line in _train_flow(run, name, device):
             yield f"{name}: {line}"
     heads = out / "heads" if run.recipe.head_steps else None
     if heads is not None:
@@ -243,26 +250,28 @@ def _train_heads(run: RecipeRun, out: Path) -> Iterator[str]:
     recipe = run.recipe
     corpora = {part: run.corpus(part, (part,)) for part in recipe.parts}
     heads = {part: (part,) for part in recipe.parts} | recipe.priors
-    for line in run_heads(corpora, heads, out, recipe.head_steps, recipe.seed):
+    options = replace(run.options, out=out, steps=recipe.head_steps)
+    for line in run_heads(corpora, heads, options):
         yield f"heads: {line}"
 
 
-def _train_flow(run: RecipeRun, stem: str) -> Iterator[str]:
+def _train_flow(run: RecipeRun, stem: str, device: torch.device) -> Iterator[str]:
     recipe, size = run.recipe, run.size
+    options = replace(run.options, out=run.out / stem)
     if recipe.music:
         corpora = {name: run.corpus(name, made_of) for name, made_of in recipe.priors.items()}
         for each in corpora.values():
             yield from corpus_summary(each)
-        yield from train_music_flow(run.out / stem, size, corpora)
+        yield from train_music_flow(size, corpora, options, device)
         return
     corpus = run.corpus(stem, recipe.priors[stem])
     yield from corpus_summary(corpus)
     others = [
         run.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
     ]
-    leak = Interference(stem, others) if others else None
+    leak = Interference(stem, others, device) if others else None
     leaks = "recordings" if others else "none"
-    yield from train_flow(run.out / stem, stem, size, corpus, leak, leaks)
+    yield from train_flow(stem, size, corpus, leak, leaks, options, device)
 
 
 def _judge(run: RecipeRun, bundles: Path, priors: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ import wave
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from engine.model.bands import BandPlan
@@ -13,13 +14,20 @@ from export import priors
 from export.data.augmentation import (
     DRY,
     PRODUCED,
-    add_room,
+    decaying,
+    in_a_room,
     random_cut,
     random_dynamics,
     random_eq,
 )
-from export.data.corpus import VARIANTS, Clip, Corpus, Interference, Variant, load_corpus
+from export.data.corpus import VARIANTS, Clip, Corpus, Variant, load_corpus
 from export.data.recordings import Origins, clipped_share, find_recordings
+from export.data.sampling import Interference, Sampler
+from export.models.features import Features
+from export.models.flow import FlowConfig
+from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings
+from export.training.run import TrainingRun
+from export.training.runs import TrainingOptions
 from presets import StemwrightError
 
 RATE = 8000
@@ -38,15 +46,20 @@ def write(path, audio, rate=RATE):
 
 
 def clip(song, frames, band=0, source="takes", pauses=0):
-    active = np.zeros((frames, 4), np.float16)
-    active[:, band] = 1
-    return Clip(song, source, active, np.full((pauses, 4), 0.01, np.float16))
+    magnitudes = np.full((frames + pauses, 4), 0.01, np.float16)
+    magnitudes[:frames] = 0
+    magnitudes[:frames, band] = 1
+    return Clip(song, source, magnitudes, np.arange(frames + pauses) < frames)
+
+
+def sample(corpus, rng, batch, frames):
+    return Sampler([corpus]).sample(rng, batch, frames).numpy()
 
 
 def test_excerpts_hold_playing_at_one_level():
     """As quality reports hear stems: no pauses, no gain, no treatment."""
     soft, loud = clip("soft", 64, pauses=50), clip("loud", 200, band=1)
-    soft.active[:] *= np.float16(0.1)
+    soft.magnitudes[:] *= np.float16(0.1)
     found = Corpus("bass", [soft, loud]).excerpts(64)
     assert [len(piece[0]) for piece in found] == [64, 64, 64, 64]
     levels = [float((piece**2).sum(axis=2).mean()) for piece in found]
@@ -173,7 +186,7 @@ def test_second_run_reads_the_cache(tmp_path):
 
 def test_one_seed_draws_the_same_batch():
     corpus = Corpus("bass", [clip("a", 50), clip("b", 10, pauses=30)])
-    first, again, other = (corpus.sample(np.random.default_rng(s), 8, 32) for s in (1, 1, 2))
+    first, again, other = (sample(corpus, np.random.default_rng(s), 8, 32) for s in (1, 1, 2))
     assert first.shape == (8, 32, 4)
     assert first.dtype == np.float32
     assert np.array_equal(first, again)
@@ -182,7 +195,7 @@ def test_one_seed_draws_the_same_batch():
 
 def test_gain_and_eq_stay_within_their_bounds():
     corpus = Corpus("bass", [clip("a", 100)])
-    drawn = corpus.sample(np.random.default_rng(0), 2000, 4)[:, 0, 0]
+    drawn = sample(corpus, np.random.default_rng(0), 2000, 4)[:, 0, 0]
     level_db = 20 * np.log10(drawn[drawn > 0])
     assert level_db.min() > -12 - 12 - 0.1
     assert level_db.max() < 3 + 12 + 0.1
@@ -192,7 +205,8 @@ def test_gain_and_eq_stay_within_their_bounds():
 
 def test_eq_is_smooth():
     for seed in range(20):
-        curve_db = 20 * np.log10(random_eq(np.random.default_rng(seed), 128))
+        (gains,) = random_eq(np.random.default_rng(seed), 1, 128)
+        curve_db = 20 * np.log10(gains)
         assert np.abs(curve_db).max() <= 12
         assert np.abs(np.diff(curve_db)).max() < 1
 
@@ -200,32 +214,43 @@ def test_eq_is_smooth():
 @pytest.mark.parametrize("seed", range(10))
 def test_production_leaves_silence_silent_and_levels_within_reach(seed):
     rng = np.random.default_rng(seed)
-    excerpt = np.abs(rng.standard_normal((64, 32))).astype(np.float32)
-    gain_db = 20 * np.log10(random_dynamics(rng, excerpt))
-    assert np.abs(gain_db).max() <= 12 + 1e-4
-    assert random_cut(rng, 32).max() == 1
-    silence = np.zeros((64, 32), np.float32)
+    excerpts = torch.from_numpy(np.abs(rng.standard_normal((6, 64, 32))).astype(np.float32))
+    gain_db = 20 * torch.log10(random_dynamics(rng, excerpts))
+    assert gain_db.shape == (6, 64, 1)
+    assert gain_db.abs().max() <= 12 + 1e-4
+    assert (random_cut(rng, 6, 32).max(axis=1) == 1).all()
+    silence = torch.zeros((6, 64, 32))
     PRODUCED.treat(rng, silence, 0.02)
     assert not silence.any()
 
 
 def test_a_room_adds_power_after_the_sound_and_never_before_it():
-    click = np.zeros((200, 8), np.float32)
-    click[50] = 1
-    for seed in range(10):
-        wet = click.copy()
-        add_room(np.random.default_rng(seed), wet, 0.02)
-        assert np.array_equal(wet[:51], click[:51])
-        tail = wet[51:] ** 2
-        assert (tail > 0).any()
-        assert (np.diff(tail, axis=0) <= 0).all()
-        assert tail.sum(axis=0).max() <= 1 + 1e-3  # at most as much as the direct sound
+    click = torch.zeros((10, 200, 8))
+    click[:, 50] = 1
+    wet = in_a_room(np.random.default_rng(0), click, 0.02)
+    assert torch.equal(wet[:, :51], click[:, :51])
+    tails = wet[:, 51:].numpy() ** 2
+    assert (tails > 0).any(axis=(1, 2)).all()
+    assert (np.diff(tails, axis=1) <= 0).all()
+    assert tails.sum(axis=1).max() <= 1 + 1e-3  # at most as much as the direct sound
+    assert len({float(tail.sum()) for tail in tails}) == 10  # each in a room of its own
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 128])
+def test_a_decay_in_doublings_is_that_from_frame_to_frame(frames, rng):
+    x = torch.from_numpy(rng.random((3, frames, 5)))
+    kept = torch.from_numpy(rng.random((3, 1, 5)))
+    y = torch.zeros_like(x)
+    last = torch.zeros_like(x[:, 0])
+    for index in range(frames):
+        last = y[:, index] = x[:, index] + kept[:, 0] * last
+    torch.testing.assert_close(decaying(x, kept), y)
 
 
 def test_dry_production_is_equaliser_and_gain_alone():
-    excerpt = np.ones((16, 8), np.float32)
-    DRY.treat(np.random.default_rng(0), excerpt, 0.02)
-    assert np.array_equal(excerpt, np.tile(excerpt[0], (16, 1)))
+    excerpts = torch.ones((3, 16, 8))
+    DRY.treat(np.random.default_rng(0), excerpts, 0.02)
+    assert torch.equal(excerpts, excerpts[:, :1].expand(3, 16, 8))
 
 
 def test_overdriven_variant_has_harmonics_that_the_recording_lacks(tmp_path):
@@ -241,23 +266,23 @@ def test_overdriven_variant_has_harmonics_that_the_recording_lacks(tmp_path):
 
 def test_some_of_the_silence_is_the_pauses_of_the_recordings():
     corpus = Corpus("bass", [clip("a", 100, pauses=100)])
-    drawn = corpus.sample(np.random.default_rng(0), 2000, 4)[:, 0, 1]  # the tone's band is 0
+    drawn = sample(corpus, np.random.default_rng(0), 2000, 4)[:, 0, 1]  # the tone's band is 0
     assert 0.01 < np.mean(drawn > 0) < 0.04
 
 
 def test_a_short_source_is_not_drowned_by_a_long_one():
     clips = [clip("a", 9900, 0, "long"), clip("b", 100, 1, "short")]
     rng = np.random.default_rng(0)
-    even = Corpus("bass", clips, production=DRY).sample(rng, 2000, 1)[:, 0]
+    even = sample(Corpus("bass", clips, production=DRY), rng, 2000, 1)[:, 0]
     heavy = Corpus("bass", clips, weights={"short": 10.0}, production=DRY)
-    heavy = heavy.sample(rng, 2000, 1)[:, 0]
+    heavy = sample(heavy, rng, 2000, 1)[:, 0]
     assert np.mean(even[:, 1] > 0) == pytest.approx(0.95 / 11, abs=0.03)
     assert np.mean(heavy[:, 1] > 0) == pytest.approx(0.95 / 2, abs=0.05)
 
 
 def bright_share(corpus):
     """How much of what is drawn lies above the lowest quarter of the bands, a mean in dB."""
-    drawn = corpus.sample(np.random.default_rng(0), 300, 16) ** 2
+    drawn = sample(corpus, np.random.default_rng(0), 300, 16) ** 2
     drawn = drawn[drawn.sum(axis=(1, 2)) > 0]
     above = drawn[:, :, drawn.shape[2] // 4 :].sum(axis=(1, 2)) / drawn.sum(axis=(1, 2))
     return 10 * np.log10(above.mean())
@@ -265,7 +290,7 @@ def bright_share(corpus):
 
 def flat_clip(source):
     flat = np.ones((64, 32), np.float16)
-    return Clip(source, source, flat, flat[:0], source)
+    return Clip(source, source, flat, np.ones(64, bool), source)
 
 
 def test_takes_are_finished_at_the_desk_and_stems_of_mixes_are_not():
@@ -285,14 +310,15 @@ def test_heads_learn_from_what_is_at_the_desk(monkeypatch, tmp_path):
     """Mixes for validation, too; the corpora that flows learn from stay as they are."""
     heard = []
 
-    def trainer(_folder, _config, _settings, train, valid, _given):
+    def trainer(_config, _settings, train, valid, *_):
         heard.extend([train.parts["bass"], valid.parts["bass"]])
         raise InterruptedError
 
-    monkeypatch.setattr(priors, "EstimatorTrainer", trainer)
+    monkeypatch.setattr(priors, "EstimatorTask", trainer)
     corpus = Corpus("bass", [flat_clip("takes")], production=DRY)
     with pytest.raises(InterruptedError):
-        list(priors.run_heads({"bass": corpus}, {"bass": ("bass",)}, tmp_path, 1, 0))
+        options = TrainingOptions(tmp_path, steps=1, device="cpu")
+        list(priors.run_heads({"bass": corpus}, {"bass": ("bass",)}, options))
     assert all(bright_share(half) < bright_share(corpus) - 2 for half in heard)
     assert len(heard) == 2
 
@@ -326,7 +352,7 @@ def test_a_song_falls_on_one_side_in_every_stem():
 
 def test_one_recording_is_split_in_time():
     recording = clip("take", 1000)
-    recording.active[:, 1] = np.arange(1000) / 1000
+    recording.magnitudes[:, 1] = np.arange(1000) / 1000
     train, valid = Corpus("bass", [recording]).split(0.1)
     assert len(train.clips[0].active) == 900
     assert valid.clips[0].active[:, 1].min() > train.clips[0].active[:, 1].max()
@@ -380,7 +406,7 @@ def test_a_digest_names_recordings_songs_and_how_they_are_drawn(tmp_path):
 def test_interference_adds_powers_of_other_stems_only():
     drums = Corpus("drums", [clip("a", 100, band=1)])
     guitar = Corpus("guitar", [clip("a", 100, band=2)])
-    leaks = Interference("bass", [drums, guitar])(np.random.default_rng(0), 200, 8)
+    leaks = Interference("bass", [drums, guitar])(np.random.default_rng(0), 200, 8).numpy()
     assert leaks.shape == (200, 8, 4)
     assert not leaks[..., [0, 3]].any()
     has = leaks[:, 0] > 0
@@ -398,24 +424,21 @@ def test_a_stem_never_interferes_with_itself():
 
 def test_no_batch_of_the_likelihood_term_holds_two_stems(tmp_path, monkeypatch):
     """Follow every batch into the flow: bass fills bands 0-2, drums alone band 3."""
-    train = pytest.importorskip("export.training.flow_training", reason="needs torch")
-    flow = pytest.importorskip("export.models.flow", reason="needs torch")
     low = clip("a", 300)
-    low.active[:, 1:3] = 1
+    low.magnitudes[:, 1:3] = 1
     bass, drums = Corpus("bass", [low]), Corpus("drums", [clip("a", 300, band=3)])
-    settings = train.TrainSettings(steps=4, frames=16, contrast_from=0.5)
-    trainer = train.Trainer(
-        tmp_path, flow.FlowConfig(bands=4), settings, bass, bass, Interference("bass", [drums])
-    )
+    settings = TrainSettings(steps=4, frames=16, contrast_from=0.5)
+    leak, heard = Interference("bass", [drums]), Sampler([bass])
+    task = FlowTask(FlowConfig(bands=4), settings, heard, heard, leak)
     holds_drums = []
-    apply = train.Features.apply
+    apply = Features.apply
 
-    def watched(features, magnitudes):
+    def watched(seen, magnitudes):
         holds_drums.append(bool(magnitudes[..., 3].any()))
-        return apply(features, magnitudes)
+        return apply(seen, magnitudes)
 
-    monkeypatch.setattr(train.Features, "apply", watched)
-    for _ in trainer.run(every=100):
+    monkeypatch.setattr(Features, "apply", watched)
+    for _ in TrainingRun(tmp_path, CHECKPOINT, task).run(every=100):
         pass
     # two steps of likelihood alone, two of likelihood then contrast; the rest is validation
     assert holds_drums[:6] == [False, False, False, True, False, True]

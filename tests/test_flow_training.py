@@ -9,17 +9,15 @@ import pytest
 import torch
 
 from engine import Device, FrontEndCard, make_session
+from export.data.augmentation import DRY
+from export.data.corpus import Clip, Corpus
+from export.data.mixes import RandomMixes, bins_per_band
 from export.models.estimator import Encoder, EstimatorConfig, emit_encoder
 from export.models.flow import FlowConfig
-from export.training.estimator_training import (
-    EstimatorSettings,
-    EstimatorTrainer,
-    RandomMixes,
-    bins_per_band,
-    load_estimator,
-)
-from export.training.flow_training import CHECKPOINT, Trainer, TrainSettings, load_run
-from export.training.loop import learning_rate
+from export.training.estimator_training import CHECKPOINT as ESTIMATOR
+from export.training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
+from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings, load_run
+from export.training.run import TrainingRun, learning_rate, training_device
 from export.training.runs import paper_front_end
 from presets import StemwrightError
 
@@ -37,7 +35,16 @@ class Tones:
 
     def sample(self, rng, batch, frames):
         noise = 0.3 * rng.random((batch, frames, BANDS)).astype(np.float32)
-        return self.shape * (1 + noise)
+        return torch.from_numpy(self.shape * (1 + noise))
+
+
+def tones(stem, peak, level=1.0, **corpus):
+    """Recordings of a steady spectrum, ready for mixes."""
+    magnitudes = Tones(peak).sample(np.random.default_rng(peak), 1, 200)[0].numpy()
+    clip = Clip(
+        f"{stem} alone", "takes", (level * magnitudes).astype(np.float16), np.ones(200, bool)
+    )
+    return Corpus(stem, [clip], production=DRY, **corpus)
 
 
 def leak(rng, batch, frames):
@@ -45,19 +52,13 @@ def leak(rng, batch, frames):
 
 
 def train(folder, steps, upto=None, given=(), config=CONFIG, **settings):
-    trainer = Trainer(
-        folder,
-        config,
-        TrainSettings(steps=steps, batch=4, frames=16, warm_up=2, **settings),
-        Tones(2),
-        Tones(2),
-        leak,
-        dict(given),
-    )
-    for progress in trainer.run(every=5):
+    settings = TrainSettings(steps=steps, batch=4, frames=16, warm_up=2, **settings)
+    task = FlowTask(config, settings, Tones(2), Tones(2), leak, dict(given))
+    run = TrainingRun(folder, CHECKPOINT, task)
+    for progress in run.run(every=5):
         if upto is not None and progress.step >= upto:
             break
-    return trainer
+    return run
 
 
 def weights(folder):
@@ -73,13 +74,13 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
 
 
 def test_likelihood_grows(tmp_path):
-    trainer = train(tmp_path, 150, contrast_weight=0.0)
-    before = Trainer(tmp_path / "new", CONFIG, trainer.settings, Tones(2), Tones(2), None)
+    run = train(tmp_path, 150, contrast_weight=0.0)
+    before = FlowTask(CONFIG, run.task.settings, Tones(2), Tones(2), None)
     with torch.no_grad():
-        before.flow.log_prob(
+        before.model.log_prob(
             before.features.apply(Tones(2).sample(np.random.default_rng(0), 4, 16))
         )
-    assert trainer.validate()[0] < before.validate()[0]
+    assert run.validate()[0] < before.validate()[0]
 
 
 def test_a_leak_is_told_from_the_clean_excerpt(tmp_path):
@@ -137,12 +138,13 @@ def test_both_trainings_share_one_schedule():
 
 
 def mixes():
-    parts = {"a": Tones(1), "b": Tones(5), "c": Tones(6)}
+    parts = {"a": tones("a", 1), "b": tones("b", 5), "c": tones("c", 6)}
     return RandomMixes(parts, {"a": ["a"], "rest": ["b", "c"]}, np.ones(BANDS))
 
 
 def test_random_mixes_have_unit_level_and_targets_on_the_same_scale():
     mix, targets = mixes().sample(np.random.default_rng(0), 64, 10)
+    mix, targets = mix.numpy(), {name: target.numpy() for name, target in targets.items()}
     power = (mix**2).mean(axis=(1, 2))
     assert np.allclose(power[power > 0.6], 1, atol=1e-3)  # less: nobody plays
     assert targets.keys() == {"a", "rest"}
@@ -157,9 +159,9 @@ def test_estimator_resumes_and_learns(tmp_path):
 
     def run(folder, steps, upto=None):
         settings = EstimatorSettings(steps=steps, batch=8, frames=16, warm_up=2)
-        trainer = EstimatorTrainer(folder, config, settings, mixes(), mixes())
+        task = EstimatorTask(config, settings, mixes(), mixes())
         reports = []
-        for progress in trainer.run(every=10):
+        for progress in TrainingRun(folder, ESTIMATOR, task).run(every=10):
             reports.append(progress)
             if upto is not None and progress.step >= upto:
                 break
@@ -170,7 +172,7 @@ def test_estimator_resumes_and_learns(tmp_path):
     run(tmp_path / "halves", 60)
     one, two = load_estimator(tmp_path / "whole"), load_estimator(tmp_path / "halves")
     assert torch.equal(one.encoder.start.weight, two.encoder.start.weight)
-    assert whole[-1].valid_loss["a"] < whole[0].valid_loss["a"]
+    assert whole[-1].valid["a"] < whole[0].valid["a"]
 
 
 @pytest.mark.parametrize("frames", [1, 2, 37])
@@ -205,7 +207,8 @@ def test_a_folder_of_other_heads_is_refused(tmp_path):
     settings = EstimatorSettings(steps=2, batch=2, frames=16)
 
     def run(mixes, given):
-        list(EstimatorTrainer(tmp_path, config, settings, mixes, mixes, given).run())
+        task = EstimatorTask(config, settings, mixes, mixes, given)
+        list(TrainingRun(tmp_path, ESTIMATOR, task).run())
 
     run(mixes(), {"recordings of a": "0123"})
     other = RandomMixes(mixes().parts, {"a": ["a"], "b": ["b"], "rest": ["c"]}, np.ones(BANDS))
@@ -227,16 +230,90 @@ def test_bins_per_band_are_those_of_the_view():
 
 
 def test_seats_of_a_mix_are_balanced_whatever_the_takes_levels_were():
-    class Loud(Tones):
-        def sample(self, rng, batch, frames):
-            return 30 * super().sample(rng, batch, frames)
-
-    parts = {"a": Loud(1), "b": Tones(5), "c": Tones(6)}
+    parts = {"a": tones("a", 1, level=30.0), "b": tones("b", 5), "c": tones("c", 6)}
     loud = RandomMixes(parts, {"a": ["a"], "rest": ["b", "c"]}, np.ones(BANDS))
     _, targets = loud.sample(np.random.default_rng(1), 200, 10)
-    levels = {n: 10 * np.log10((t**2).mean(axis=(1, 2)) + 1e-9) for n, t in targets.items()}
+    levels = {
+        name: 10 * np.log10((target.numpy() ** 2).mean(axis=(1, 2)) + 1e-9)
+        for name, target in targets.items()
+    }
     both = (levels["a"] > -30) & (levels["rest"] > -30)
     difference_db = levels["a"][both] - levels["rest"][both]
     assert both.mean() > 0.4
     assert abs(np.median(difference_db)) < 2
     assert 3 < difference_db.std() < 9
+
+
+def test_a_run_of_minutes_ends_by_the_clock_and_says_so(tmp_path):
+    task = FlowTask(CONFIG, TrainSettings(batch=4, frames=16), Tones(2), Tones(2), None)
+    run = TrainingRun(tmp_path, CHECKPOINT, task, minutes=0.01)
+    last = list(run.run(every=1000))[-1]
+    assert 0.6 <= last.seconds < 20
+    assert last.left_s == 0
+    assert last.step == last.steps == load_run(tmp_path).step
+    assert 0 < run.optimiser.param_groups[0]["lr"] < 0.05 * task.settings.learning_rate
+
+
+def test_a_card_that_is_not_there_is_told():
+    if torch.cuda.is_available():
+        assert training_device().type == training_device("cuda").type == "cuda"
+        return
+    assert training_device().type == "cpu"
+    with pytest.raises(StemwrightError, match="finds no CUDA card") as caught:
+        training_device("cuda")
+    assert "--device cpu" in str(caught.value)
+
+
+def in_tune(stem, peak, other):
+    """A song whose parts say in every frame where in it they are, and a take that does not."""
+    place = np.arange(1, 401, dtype=np.float16)[:, None] / 400
+    song = Clip("song", "songs", place * np.ones(BANDS, np.float16), np.ones(400, bool))
+    take = Clip(f"{stem} {other}", "takes", np.ones((9, BANDS), np.float16), np.ones(9, bool))
+    return Corpus(stem, [song, take], production=DRY, in_step={"songs"})
+
+
+def test_parts_of_a_song_are_drawn_at_the_same_place():
+    parts = {stem: in_tune(stem, 0, n) for n, stem in enumerate(("a", "b", "c"))}
+    together = RandomMixes(parts, {s: (s,) for s in parts}, np.ones(BANDS), in_step=1.0)
+    assert together.songs == 1
+    _, targets = together.sample(np.random.default_rng(0), 64, 10)
+    slopes = {
+        stem: (target[:, 1:] / target[:, :1])
+        .mean(dim=2)
+        .numpy()  # which place it is, at any level
+        for stem, target in targets.items()
+    }
+    heard = np.all([np.isfinite(slope).all(axis=1) for slope in slopes.values()], axis=0)
+    assert heard.mean() > 0.4
+    for stem in ("b", "c"):
+        np.testing.assert_allclose(slopes[stem][heard], slopes["a"][heard], rtol=1e-2)
+    assert len(np.unique(slopes["a"][heard][:, -1].round(4))) > 10
+    apart = RandomMixes(parts, {s: (s,) for s in parts}, np.ones(BANDS), in_step=0.0)
+    _, targets = apart.sample(np.random.default_rng(0), 64, 10)
+    assert not torch.allclose(targets["a"][:, 1:] / targets["a"][:, :1], torch.tensor(1.01))
+
+
+def test_a_compressed_sum_swings_less_and_its_shares_stay():
+    """The bus holds all parts down together: what a mask is asked for is the same."""
+    rng = np.random.default_rng(3)
+    swings = np.exp(np.cumsum(rng.standard_normal((300, 1)), axis=0) / 3)
+    loud = {
+        stem: Corpus(
+            stem,
+            [
+                Clip(
+                    stem, "takes", (swings * np.ones(BANDS)).astype(np.float16), np.ones(300, bool)
+                )
+            ],
+            production=DRY,
+        )
+        for stem in ("a", "b")
+    }
+    spread = []
+    for bus in (0.0, 1.0):
+        mixes = RandomMixes(loud, {s: (s,) for s in loud}, np.ones(BANDS), bus=bus)
+        mix, targets = mixes.sample(np.random.default_rng(0), 64, 32)
+        level_db = 10 * torch.log10((mix**2).mean(dim=2) + 1e-6)
+        spread.append(float(level_db.std(dim=1).median()))
+        assert torch.isfinite(targets["a"]).all()
+    assert spread[1] < 0.95 * spread[0]

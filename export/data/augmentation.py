@@ -5,17 +5,20 @@ and doubled. A prior that has only heard dry ones takes the room of one instrume
 All functions work on power or magnitude alone, as phases are not there: powers of a reverberant
 tail add to the direct sound's.
 
-Shape: excerpts are (frames, bands) magnitudes.
+Shape: excerpts are (rows, frames, bands) magnitudes on any device, treated all at once. What
+is random is drawn by numpy on the host, a few numbers a row: a seed means the same everywhere.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 EQ_DB = 6.0
@@ -26,7 +29,7 @@ COMPRESSION = (0.4, 1.1)  # output dB per input dB; above 1 expands
 MOST_GAIN_DB = 12.0  # of the compressor
 LAYER_DB = (-9.0, 0.0)
 _ENVELOPE_FRAMES = 4
-_LEAST = np.float32(1e-6)
+_LEAST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,67 +41,99 @@ class Production:
     cut: float = 0.15
     layer: float = 0.2
 
-    def treat(self, rng: Rng, excerpt: Float, frame_s: float) -> None:
-        """Treat one excerpt in place: dynamics, colour, room, gain."""
-        if rng.random() < self.dynamics:
-            excerpt *= random_dynamics(rng, excerpt)
-        excerpt *= random_eq(rng, excerpt.shape[1])
-        if rng.random() < self.cut:
-            excerpt *= random_cut(rng, excerpt.shape[1])
-        if rng.random() < self.room:
-            add_room(rng, excerpt, frame_s)
-        excerpt *= np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
+    def treat(self, rng: Rng, excerpts: Tensor, frame_s: float) -> None:
+        """Treat excerpts in place, each on its own: dynamics, colour, room, gain."""
+        rows, _, bands = excerpts.shape
+        if (some := chosen(rng, rows, self.dynamics)).size:
+            at = on(some, excerpts)
+            heard = excerpts[at]
+            excerpts[at] = heard * random_dynamics(rng, heard)
+        excerpts *= on(random_eq(rng, rows, bands), excerpts)[:, None]
+        if (some := chosen(rng, rows, self.cut)).size:
+            at = on(some, excerpts)
+            excerpts[at] *= on(random_cut(rng, some.size, bands), excerpts)[:, None]
+        if (some := chosen(rng, rows, self.room)).size:
+            at = on(some, excerpts)
+            excerpts[at] = in_a_room(rng, excerpts[at], frame_s)
+        excerpts *= on(10 ** (rng.uniform(*GAIN_DB, rows) / 20), excerpts)[:, None, None]
 
 
 PRODUCED = Production()
 DRY = Production(room=0, dynamics=0, cut=0, layer=0)  # equaliser and gain alone
 
 
-def random_eq(rng: Rng, bands: int) -> Float:
-    """A smooth gain curve (bands,): a tilt and one bell or dip, each up to EQ_DB."""
+def chosen(rng: Rng, rows: int, share: float) -> NDArray[np.int64]:
+    """Rows by chance, each with probability `share`."""
+    return np.flatnonzero(rng.random(rows) < share)
+
+
+def on(values: ArrayLike, like: Tensor) -> Tensor:
+    """Numbers where `like` is: floats in its precision, integers as they are."""
+    array = np.ascontiguousarray(values)
+    tensor = torch.from_numpy(array)
+    kind = tensor.dtype if array.dtype.kind in "iu" else like.dtype
+    return tensor.to(like.device, kind)
+
+
+def random_eq(rng: Rng, rows: int, bands: int) -> NDArray[np.float32]:
+    """Smooth gain curves (rows, bands): a tilt and one bell or dip, each up to EQ_DB."""
     position = np.linspace(-1, 1, bands)
-    curve_db = rng.uniform(-EQ_DB, EQ_DB) * position
-    centre, width = rng.uniform(-1, 1), rng.uniform(0.1, 0.5)
-    curve_db += rng.uniform(-EQ_DB, EQ_DB) * np.exp(-(((position - centre) / width) ** 2))
-    return (10 ** (curve_db / 20)).astype(np.float32)
-
-
-def random_cut(rng: Rng, bands: int) -> Float:
-    """A high-pass or low-pass gain curve (bands,) that takes away up to a third of the bands."""
-    edge, slope_db = rng.uniform(0.0, 0.33) * bands, rng.uniform(0.5, 3.0)
-    below = np.maximum(edge - np.arange(bands), 0)
-    curve_db = -np.minimum(slope_db * below, 60.0)
-    if rng.random() < 0.5:
-        curve_db = curve_db[::-1]
+    tilt, bell = rng.uniform(-EQ_DB, EQ_DB, (2, rows, 1))
+    centre, width = rng.uniform(-1, 1, (rows, 1)), rng.uniform(0.1, 0.5, (rows, 1))
+    curve_db = tilt * position + bell * np.exp(-(((position - centre) / width) ** 2))
     return np.asarray(10 ** (curve_db / 20), np.float32)
 
 
-def random_dynamics(rng: Rng, excerpt: Float) -> Float:
-    """A compressor's or expander's gain (frames, 1): the level's swings times a random ratio."""
-    return dynamics(excerpt, rng.uniform(*COMPRESSION), _ENVELOPE_FRAMES)
+def random_cut(rng: Rng, rows: int, bands: int) -> NDArray[np.float32]:
+    """High-pass or low-pass gain curves (rows, bands) that take away up to a third of them."""
+    edge = rng.uniform(0.0, 0.33, (rows, 1)) * bands
+    below = np.maximum(edge - np.arange(bands), 0)
+    curve_db = -np.minimum(rng.uniform(0.5, 3.0, (rows, 1)) * below, 60.0)
+    low_pass = rng.random((rows, 1)) < 0.5
+    return np.asarray(10 ** (np.where(low_pass, curve_db[:, ::-1], curve_db) / 20), np.float32)
 
 
-def dynamics(excerpt: Float, ratio: float, envelope_frames: int) -> Float:
-    """The gain (frames, 1) that leaves `ratio` dB of a level's swing for every dB.
+def random_dynamics(rng: Rng, excerpts: Tensor) -> Tensor:
+    """Compressors' or expanders' gains (rows, frames, 1): levels' swings times random ratios."""
+    return dynamics(excerpts, rng.uniform(*COMPRESSION, len(excerpts)), _ENVELOPE_FRAMES)
+
+
+def dynamics(excerpts: Tensor, ratios: ArrayLike, envelope_frames: int) -> Tensor:
+    """The gains (rows, frames, 1) that leave a row's ratio in dB of every dB of a level's swing.
 
     The level is that of the last few frames, so that with one onsets are held down as well.
     """
-    power = (excerpt**2).mean(axis=1)
-    smooth = np.convolve(power, np.ones(envelope_frames) / envelope_frames)[: power.size]
-    level_db = 10 * np.log10(smooth + _LEAST)
-    swing_db = level_db - np.percentile(level_db, 75)
-    limited = np.clip((ratio - 1) * swing_db, -MOST_GAIN_DB, MOST_GAIN_DB)
-    return np.asarray(10 ** (limited / 20), np.float32)[:, None]
+    power = (excerpts**2).mean(dim=2)
+    smooth = torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(power[:, None], (envelope_frames - 1, 0)), envelope_frames, 1
+    )[:, 0]
+    level_db = 10 * torch.log10(smooth + _LEAST)
+    usual_db = torch.quantile(level_db, 0.75, dim=1, keepdim=True)
+    limited_db = (on(ratios, excerpts)[:, None] - 1) * (level_db - usual_db)
+    return torch.pow(10, limited_db.clamp(-MOST_GAIN_DB, MOST_GAIN_DB) / 20)[:, :, None]
 
 
-def add_room(rng: Rng, excerpt: Float, frame_s: float) -> None:
-    """Add a decaying tail in place; high bands decay up to three times faster."""
-    decay_s = np.exp(rng.uniform(*np.log(ROOM_DECAY_S)))
-    faster = np.linspace(1, rng.uniform(1, 3), excerpt.shape[1])
-    kept = (10 ** (-6 * frame_s * faster / decay_s)).astype(np.float32)
-    share = np.float32(10 ** (rng.uniform(*ROOM_DB) / 10))
-    tail = np.zeros(excerpt.shape[1], np.float32)
-    for frame in excerpt:
-        power = frame**2
-        frame[:] = np.sqrt(power + share * tail)
-        tail = kept * tail + (1 - kept) * power
+def in_a_room(rng: Rng, excerpts: Tensor, frame_s: float) -> Tensor:
+    """Excerpts with a decaying tail each; high bands decay up to three times faster."""
+    rows, _, bands = excerpts.shape
+    shortest, longest = ROOM_DECAY_S
+    decay_s = np.exp(rng.uniform(math.log(shortest), math.log(longest), (rows, 1)))
+    faster = 1 + np.linspace(0, 1, bands) * rng.uniform(0, 2, (rows, 1))
+    kept = on(10 ** (-6 * frame_s * faster / decay_s), excerpts)[:, None]
+    share = on(10 ** (rng.uniform(*ROOM_DB, rows) / 10), excerpts)[:, None, None]
+    power = excerpts**2
+    tail = torch.zeros_like(power)
+    tail[:, 1:] = decaying((1 - kept) * power, kept)[:, :-1]
+    return torch.sqrt(power + share * tail)
+
+
+def decaying(x: Tensor, kept: Tensor) -> Tensor:
+    """y_t = x_t + kept * y_(t-1) along the frames, (rows, frames, bands).
+
+    In doublings instead of frame by frame: after each, twice as many frames are summed up.
+    """
+    y, reach, share = x, 1, kept
+    for _ in range(math.ceil(math.log2(max(x.shape[1], 1)))):
+        y = torch.cat([y[:, :reach], y[:, reach:] + share * y[:, :-reach]], dim=1)
+        reach, share = 2 * reach, share * share
+    return y

@@ -7,14 +7,15 @@ towards the one that finished stems have, by a random share of the way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-from .augmentation import dynamics
+from .augmentation import dynamics, on
 
-Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 # Power in sixteenths of the bands (of 5 Hz to 20 kHz, as flows and estimate see them) in dB of the
@@ -36,31 +37,50 @@ _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count
 _LEAST = 1e-12
 
 
-def finish(rng: Rng, excerpt: Float, stem: str) -> None:
-    """Finish an excerpt of a stem in place, by a random share; (frames, bands).
+def finish(rng: Rng, excerpts: Tensor, stems: Sequence[str]) -> None:
+    """Finish excerpts (rows, frames, bands) of a stem each in place, by random shares.
 
     Stems that no finished spectrum is known of stay as they are.
     """
-    if stem not in FINISHED_DB:
-        return
-    if rng.random() < _STEADY.get(stem, 0.0):
-        excerpt *= dynamics(excerpt, rng.uniform(*_STEADY_RATIO), envelope_frames=1)
-    if rng.random() < _FINISHED[stem]:
-        wanted_db = np.array(FINISHED_DB[stem], np.float64)
-        excerpt *= _towards(wanted_db, excerpt, rng.uniform(*_SHARE))
+    known = np.array([stem in FINISHED_DB for stem in stems], bool)
+    steadied = np.array([_STEADY.get(stem, 0.0) for stem in stems]) > rng.random(len(stems))
+    if (some := np.flatnonzero(known & steadied)).size:
+        at = on(some, excerpts)
+        heard = excerpts[at]
+        ratios = rng.uniform(*_STEADY_RATIO, some.size)
+        excerpts[at] = heard * dynamics(heard, ratios, envelope_frames=1)
+    wished = np.array([_FINISHED.get(stem, 0.0) for stem in stems]) > rng.random(len(stems))
+    if (some := np.flatnonzero(known & wished)).size:
+        at = on(some, excerpts)
+        heard = excerpts[at]
+        wanted_db = on([[float(v) for v in FINISHED_DB[stems[int(row)]]] for row in some], heard)
+        share = on(rng.uniform(*_SHARE, (some.size, 1)), heard)
+        excerpts[at] = heard * _towards(wanted_db, heard, share)[:, None]
 
 
-def _towards(wanted_db: NDArray[np.float64], excerpt: Float, share: float) -> Float:
-    """The gains (bands,) that bring the spectrum of an excerpt a share of the way."""
-    groups, bands = wanted_db.size, excerpt.shape[1]
-    edges = np.arange(groups) * bands // groups
-    power = np.add.reduceat(excerpt.astype(np.float64) ** 2, edges, axis=1)
-    loudness = power.sum(axis=1)
-    heard = power[loudness >= _ACTIVE * loudness.max()].mean(axis=0) + _LEAST
-    gain_db = share * (wanted_db - 10 * np.log10(heard / heard.sum()))
+def _towards(wanted_db: Tensor, excerpts: Tensor, share: Tensor) -> Tensor:
+    """The gains (rows, bands) that bring the spectrum of every excerpt a share of the way to the
+    wanted one, (rows, groups)."""
+    groups, bands = wanted_db.shape[1], excerpts.shape[2]
+    gather, spread = (on(each, excerpts) for each in _groups(groups, bands))
+    power = (excerpts**2) @ gather  # (rows, frames, groups)
+    loudness = power.sum(dim=2)
+    active = (loudness >= _ACTIVE * loudness.amax(dim=1, keepdim=True)).to(power.dtype)
+    heard = (power * active[:, :, None]).sum(dim=1) / active.sum(dim=1, keepdim=True) + _LEAST
+    gain_db = share * (wanted_db - 10 * torch.log10(heard / heard.sum(dim=1, keepdim=True)))
     # relative to where power lies and should lie: there the level is not ours to change
-    gain_db -= np.average(gain_db, weights=np.sqrt(heard * 10 ** (wanted_db / 10)))
-    gain_db = np.clip(gain_db, *_GAIN_DB)
+    weight = torch.sqrt(heard * 10 ** (wanted_db / 10))
+    gain_db = gain_db - (gain_db * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+    return torch.pow(10, (gain_db.clamp(*_GAIN_DB) @ spread) / 20)
+
+
+def _groups(groups: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of neighbouring bands (bands, groups), and the way back by straight lines between
+    their middles (groups, bands)."""
+    edges = np.arange(groups + 1) * bands // groups
+    gather = np.zeros((bands, groups), np.float32)
+    for group in range(groups):  # with fewer bands than groups, neighbours share one
+        gather[edges[group] : max(edges[group + 1], edges[group] + 1), group] = 1
     centres = (np.arange(groups) + 0.5) * bands / groups - 0.5
-    smooth = np.interp(np.arange(bands), centres, gain_db)
-    return np.asarray(10 ** (smooth / 20), np.float32)
+    spread = [np.interp(np.arange(bands), centres, row) for row in np.eye(groups)]
+    return gather, np.asarray(spread, np.float32)

@@ -6,18 +6,20 @@ instrument it never sees two of them at once: every excerpt of a batch is one st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from engine import Source
 
-from .corpus import Corpus, Interference
+from .corpus import Corpus
+from .sampling import CPU, Interference, Sampler
 
-Float = NDArray[np.float32]
 Rng = np.random.Generator
-Draw = Callable[[Rng, int, int], Float]
 
 
 def labels_of_rows(batch: int, labels: int) -> NDArray[np.int64]:
@@ -31,12 +33,21 @@ class Music:
     Row i of what it draws belongs to label `labels_of_rows(batch, labels)[i]`.
     """
 
-    def __init__(self, corpora: Sequence[Corpus]) -> None:
-        self.corpora = tuple(corpora)
+    def __init__(self, corpora: Sequence[Corpus], device: torch.device = CPU) -> None:
+        self.corpora, self.device = tuple(corpora), device
         self.labels = tuple(corpus.stem for corpus in corpora)
-        self._others = [
-            Interference(own.stem, [other for other in corpora if other is not own])
-            for own in corpora
+
+    @cached_property
+    def _sampler(self) -> Sampler:
+        return Sampler(self.corpora, self.device)
+
+    @cached_property
+    def _others(self) -> list[Interference]:
+        return [
+            Interference(
+                own.stem, [other for other in self.corpora if other is not own], self.device
+            )
+            for own in self.corpora
         ]
 
     @property
@@ -47,18 +58,17 @@ class Music:
     def split(self) -> tuple[Music, Music]:
         """Training and validation songs of every stem; no song is on both sides."""
         halves = [corpus.split() for corpus in self.corpora]
-        return Music([train for train, _ in halves]), Music([valid for _, valid in halves])
+        return (
+            Music([train for train, _ in halves], self.device),
+            Music([valid for _, valid in halves], self.device),
+        )
 
-    def sample(self, rng: Rng, batch: int, frames: int) -> Float:
+    def sample(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """Draw augmented excerpts (batch, frames, bands), each of one stem alone."""
-        return _in_turn([corpus.sample for corpus in self.corpora], rng, batch, frames)
+        return self._sampler.rows(rng, labels_of_rows(batch, len(self.corpora)), frames)
 
-    def leak(self, rng: Rng, batch: int, frames: int) -> Float:
+    def leak(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """Draw for every row a leak of the *other* labels' stems, for the contrastive term."""
-        return _in_turn(self._others, rng, batch, frames)
-
-
-def _in_turn(draws: Sequence[Draw], rng: Rng, batch: int, frames: int) -> Float:
-    """(batch, frames, bands) with rows from the first to the last and again from the first."""
-    each = np.stack([draw(rng, -(-batch // len(draws)), frames) for draw in draws], axis=1)
-    return np.ascontiguousarray(each.reshape(-1, *each.shape[2:])[:batch])
+        count = len(self._others)
+        each = [draw(rng, -(-batch // count), frames) for draw in self._others]
+        return torch.stack(each, dim=1).flatten(0, 1)[:batch]

@@ -56,7 +56,7 @@ def sampled_corpus(name: str, prior: Prior, seed: int, cache: Path | None = None
             aside = stored.with_suffix(".part.npy")
             np.save(aside, excerpts)
             aside.replace(stored)
-    nothing = np.zeros((0, excerpts.shape[2]), np.float16)
+    playing = np.ones(excerpts.shape[1], bool)
     frame_s = prior.card.front_end.hop / prior.card.front_end.sample_rate
     source = Source(
         name=f"samples of {name}",
@@ -66,7 +66,7 @@ def sampled_corpus(name: str, prior: Prior, seed: int, cache: Path | None = None
         minutes=round(excerpts.shape[0] * excerpts.shape[1] * frame_s / 60, 2),
     )
     clips = [
-        Clip(f"{name} {n}", source.name, excerpt, nothing, f"{prior.sha256} {seed} {n}")
+        Clip(f"{name} {n}", source.name, excerpt, playing, f"{prior.sha256} {seed} {n}")
         for n, excerpt in enumerate(excerpts)
     ]
     return Corpus(name, clips, [source], frame_s=frame_s)

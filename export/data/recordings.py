@@ -29,7 +29,8 @@ class Origin(BaseModel):
 
     `weight` multiplies how often the source is drawn; what is `held_out` is never trained on,
     neither for validation: it is kept for judging. What is `finished` are stems of mixes, not
-    takes: they are mixed already.
+    takes: they are mixed already. Recordings `in_step` are parts of whole songs: those of one
+    song, in several instruments' folders, begin and sound together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +42,7 @@ class Origin(BaseModel):
     weight: float = Field(default=1.0, gt=0)
     held_out: bool = False
     finished: bool = False
+    in_step: bool = False
 
 
 @dataclass(frozen=True)

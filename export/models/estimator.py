@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -39,6 +40,20 @@ class EstimatorConfig:
     def to_dict(self) -> dict[str, object]:
         """For cards and checkpoints."""
         return asdict(self)
+
+
+# what `draft` may cost decides how large (docs/lab.md)
+NETWORKS: Mapping[str, EstimatorConfig] = MappingProxyType(
+    {
+        "small": EstimatorConfig(),
+        "medium": EstimatorConfig(
+            channels=24, hidden=256, dilations=(1, 2, 4, 8, 1, 4), recurrent=192, head=128
+        ),
+        "large": EstimatorConfig(
+            channels=32, hidden=320, dilations=(1, 2, 4, 8, 1, 4), recurrent=256, head=160
+        ),
+    }
+)
 
 
 class Patterns(nn.Module):

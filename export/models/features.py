@@ -20,7 +20,8 @@ class Features:
     mean: Float
     std: Float
 
-    def apply(self, magnitudes: Float) -> Tensor:
-        """(batch, frames, bands) -> (batch, bands, frames)."""
-        x = (magnitudes**self.compression - self.mean) / self.std
-        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 2, 1), np.float32))
+    def apply(self, magnitudes: Tensor | Float) -> Tensor:
+        """(batch, frames, bands) -> (batch, bands, frames), on the device of what is given."""
+        m = torch.as_tensor(magnitudes)
+        mean, std = (torch.from_numpy(each).to(m.device) for each in (self.mean, self.std))
+        return ((m**self.compression - mean) / std).transpose(1, 2).contiguous()

@@ -74,11 +74,15 @@ class ActNorm(nn.Module):
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(channels, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1))
+        self.ready: Tensor
         self.register_buffer("ready", torch.tensor(False))
+        self._ready = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.ready:
-            self._initialise(x)
+        if not self._ready:  # asking a graphics card each time would wait for it
+            if not bool(self.ready):
+                self._initialise(x)
+            self._ready = True
         return x * self.log_scale.exp() + self.bias, self.log_scale.sum() * x.shape[2]
 
     def inverse(self, y: Tensor) -> Tensor:
@@ -89,7 +93,7 @@ class ActNorm(nn.Module):
         std, mean = torch.std_mean(x, dim=(0, 2), unbiased=False)
         self.log_scale.copy_(-std.clamp_min(1e-2).log()[:, None])
         self.bias.copy_(-(mean[:, None] * self.log_scale.exp()))
-        self.ready = torch.tensor(True)
+        self.ready.fill_(True)
 
 
 class InvertibleConv(nn.Module):
@@ -243,7 +247,7 @@ class Flow(nn.Module):
 def noise(x: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
     """Gaussian dequantisation noise in standardised units: keeps the density finite on
     silence, where features are constant."""
-    noisy: Tensor = x + sigma * torch.randn(x.shape, generator=generator)
+    noisy: Tensor = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
     return noisy
 
 

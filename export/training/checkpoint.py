@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from presets import StemwrightError
 
 _MODEL, _ADAM = "model/", "adam/"
+_MATRIX = 2048  # numbers from which on an array is one
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class Checkpoint:
         return settings | {"steps": self.about["step"], "of": settings["steps"]}
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """Put weights and moments back."""
+        """Put weights and moments back; a checkpoint without moments begins with new ones."""
         model.load_state_dict(self.model)
+        if not self.moments:
+            return
         state = optimiser.state_dict()
         state["state"] = self.moments
         optimiser.load_state_dict(state)
@@ -71,10 +74,13 @@ def save_checkpoint(
     """Write aside and rename: a killed run keeps the last one."""
     stored: dict[str, Any] = {**arrays, "about": np.array(json.dumps(about))}
     stored |= {
-        f"{_MODEL}{name}": value.detach().numpy() for name, value in model.state_dict().items()
+        f"{_MODEL}{name}": value.detach().cpu().numpy()
+        for name, value in model.state_dict().items()
     }
     for index, moments in optimiser.state_dict()["state"].items():
-        stored |= {f"{_ADAM}{index}/{name}": value.numpy() for name, value in moments.items()}
+        stored |= {
+            f"{_ADAM}{index}/{name}": value.cpu().numpy() for name, value in moments.items()
+        }
     aside = path.with_suffix(".part.npz")
     np.savez(aside, **stored)
     aside.replace(path)
@@ -90,8 +96,30 @@ def load_checkpoint(path: Path) -> Checkpoint:
         _, index, key = name.split("/")
         moments.setdefault(int(index), {})[key] = torch.from_numpy(arrays.pop(name))
     model = {
-        name.removeprefix(_MODEL): torch.from_numpy(arrays.pop(name))
+        name.removeprefix(_MODEL): _whole(torch.from_numpy(arrays.pop(name)))
         for name in list(arrays)
         if name.startswith(_MODEL)
     }
     return Checkpoint(model, moments, arrays, about)
+
+
+def _whole(weights: Tensor) -> Tensor:
+    """Weights in single precision, whatever they were stored in."""
+    return weights.float() if weights.is_floating_point() else weights
+
+
+def slim(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a checkpoint without the optimiser's moments, weights in half precision as
+    bundles store them: a sixth of its size. It can be exported, and gone on from.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        return {
+            name: array.astype(np.float16) if name.startswith(_MODEL) and _large(array) else array
+            for name, array in ((name, stored[name]) for name in stored.files)
+            if not name.startswith(_ADAM)
+        }
+
+
+def _large(array: NDArray[Any]) -> bool:
+    """Matrices; what else a flow has is kept to the last bit, as in its bundle."""
+    return bool(np.issubdtype(array.dtype, np.floating)) and array.size >= _MATRIX

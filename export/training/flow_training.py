@@ -11,7 +11,7 @@ excerpt under another label must be less likely, too.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -21,11 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from presets import StemwrightError
+
+from ..data.augmentation import on
 from ..data.labelled import labels_of_rows
 from ..models.features import Features
 from ..models.flow import Flow, FlowConfig, noise
-from .checkpoint import load_checkpoint, save_checkpoint
-from .loop import learning_rate, training_loop
+from .checkpoint import Checkpoint, load_checkpoint
+from .run import TrainingRun
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -34,15 +37,15 @@ CHECKPOINT = "checkpoint.npz"
 PLAYED = 1e-3  # an excerpt this far (30 dB) below its batch is a pause: it has no instrument
 
 
-class ExcerptSource(Protocol):
+class Excerpts(Protocol):
     """Where batches come from: band magnitudes of one instrument alone in every row. For a flow
     with labels the rows follow `labels_of_rows`."""
 
-    def sample(self, rng: Rng, batch: int, frames: int) -> Float:
+    def sample(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """Return augmented magnitudes, shape (batch, frames, bands)."""
 
 
-Leak = Callable[[Rng, int, int], Float]
+Leak = Callable[[Rng, int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,17 @@ class TrainSettings:
     seed: int = 0
 
 
-def measure_features(
-    corpus: ExcerptSource, settings: TrainSettings, batches: int = 40
-) -> Features:
+def measure_features(excerpts: Excerpts, settings: TrainSettings, batches: int = 40) -> Features:
     """Mean and standard deviation of every band; the floor keeps empty bands from exploding."""
     rng = np.random.default_rng([settings.seed, 1])
-    compressed = np.concatenate(
-        [corpus.sample(rng, settings.batch, settings.frames) for _ in range(batches)]
+    compressed = torch.cat(
+        [excerpts.sample(rng, settings.batch, settings.frames) for _ in range(batches)]
     )
-    compressed **= settings.compression
-    std = compressed.std(axis=(0, 1))
+    compressed = compressed.double() ** settings.compression
+    std = compressed.std(dim=(0, 1), correction=0).float().cpu().numpy()
     return Features(
         settings.compression,
-        compressed.mean(axis=(0, 1)).astype(np.float32),
+        compressed.mean(dim=(0, 1)).float().cpu().numpy(),
         np.maximum(std, max(0.3 * float(np.median(std)), 0.02)).astype(np.float32),
     )
 
@@ -100,90 +101,83 @@ class Validation(NamedTuple):
         return "  ".join(words)
 
 
-@dataclass(frozen=True)
-class FlowProgress:
-    """One report: nats per dimension on training audio, and what held-out songs say."""
+class FlowTask:
+    """The training of a flow: its model, likelihood and contrast.
 
-    step: int
-    steps: int
-    train_nll: float
-    valid: Validation
-    seconds: float
-
-
-class Trainer:
-    """A run: the flow, its optimiser and the folder it can be resumed from.
-
-    `given` says by name what else the run is of: its stem, what it hears. Raises StemwrightError
-    when the folder's run was another one.
+    `tuned` is a flow to go on from with its features, of the same size. Raises StemwrightError
+    when it has another one.
     """
 
     def __init__(
         self,
-        folder: Path,
         config: FlowConfig,
         settings: TrainSettings,
-        train: ExcerptSource,
-        valid: ExcerptSource,
+        train: Excerpts,
+        valid: Excerpts,
         leak: Leak | None,
         given: Mapping[str, str] = MappingProxyType({}),
+        device: torch.device | None = None,
+        tuned: tuple[Flow, Features] | None = None,
     ) -> None:
-        self.folder, self.config, self.settings, self.given = folder, config, settings, given
-        self.train_corpus, self.valid_corpus, self.leak = train, valid, leak
+        self.config, self.settings, self.given = config, settings, given
+        self.train_excerpts, self.valid_excerpts, self.leak = train, valid, leak
+        self.device = device or torch.device("cpu")
         torch.manual_seed(settings.seed)
-        self.flow = Flow(config)
-        self.optimiser = torch.optim.Adam(self.flow.parameters(), lr=settings.learning_rate)
-        self.step = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / CHECKPOINT).exists():
-            self._resume()
-        else:
-            self.features = measure_features(train, settings)
-        self.started_at = self.step
+        self.model = Flow(config)
+        self._features: Features | None = None
+        if tuned is not None:
+            self._begin_from(*tuned)
 
-    def run(self, every: int = 100) -> Iterator[FlowProgress]:
-        """Train to the end, reporting and saving every `every` steps."""
-        for loss, seconds in training_loop(self, every):
-            yield FlowProgress(self.step, self.settings.steps, loss, self.validate(), seconds)
-
-    def lines(self, labels: Sequence[str] = ()) -> Iterator[str]:
-        """`run`, told in lines for the terminal; `labels` are the names of the flow's labels."""
-        if self.step:
-            yield f"resuming at step {self.step} of {self.settings.steps}"
-        for p in self.run():
-            left = p.seconds / max(p.step - self.started_at, 1) * (p.steps - p.step)
-            yield (
-                f"step {p.step}/{p.steps}  nats per dimension: train {p.train_nll:.3f}, "
-                f"validation {p.valid.summary(labels)}  {left / 60:.1f} min left"
+    def _begin_from(self, flow: Flow, features: Features) -> None:
+        if flow.config != self.config or features.compression != self.settings.compression:
+            raise StemwrightError(
+                "prior-size-differs",
+                f"the prior to begin from is {flow.config}, this training {self.config}. Leave "
+                "--tune out, or name a prior of this size.",
             )
+        self.model.load_state_dict(flow.state_dict())
+        self._features = features
 
-    def train_step(self) -> float:
-        """Take one step; return its loss."""
+    @property
+    def features(self) -> Features:
+        """Those of the checkpoint or of the prior to begin from, or else measured now."""
+        if self._features is None:
+            self._features = measure_features(self.train_excerpts, self.settings)
+        return self._features
+
+    def described(self) -> dict[str, Any]:
+        """The size."""
+        return {"config": self.config.to_dict()}
+
+    def arrays(self) -> dict[str, Float]:
+        """The features'."""
+        return {"mean": self.features.mean, "std": self.features.std}
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Take the features back."""
+        mean, std = checkpoint.arrays["mean"], checkpoint.arrays["std"]
+        self._features = Features(self.settings.compression, mean, std)
+
+    def loss(self, step: int, done: float) -> tuple[Tensor, Tensor]:
+        """Nats per dimension and, later, the contrast; nats per dimension alone are reported."""
         s = self.settings
         # every step draws from its own generator: a resumed run sees the same batches
-        rng = np.random.default_rng([s.seed, 2, self.step])
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(s, self.step)
-        magnitudes = self.train_corpus.sample(rng, s.batch, s.frames)
+        rng = np.random.default_rng([s.seed, 2, step])
+        generator = self._generator(int(rng.integers(2**62)))
+        magnitudes = self.train_excerpts.sample(rng, s.batch, s.frames)
         log_prob = self._log_prob(magnitudes, generator, self._labels())
-        loss = -log_prob.mean()
-        nll = float(loss.detach())
-        if s.contrast_weight and self.step >= s.contrast_from * s.steps:
+        loss = nll = -log_prob.mean()
+        if s.contrast_weight and done >= s.contrast_from:
             if self.leak is not None:
                 term = self._contrast(rng, generator, magnitudes, log_prob)
                 loss = loss + s.contrast_weight * term
             if self.config.labels > 1:
                 term = self._label_contrast(rng, generator, magnitudes, log_prob)
                 loss = loss + s.contrast_weight * term
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.flow.parameters(), s.clip_norm)
-        self.optimiser.step()
-        return nll
+        return loss, nll
 
     def _contrast(
-        self, rng: Rng, generator: torch.Generator, magnitudes: Float, clean: Tensor
+        self, rng: Rng, generator: torch.Generator, magnitudes: Tensor, clean: Tensor
     ) -> Tensor:
         """Hinge on the gap between the excerpt and the same excerpt with a leak.
 
@@ -192,15 +186,17 @@ class Trainer:
         """
         assert self.leak is not None
         batch, frames = magnitudes.shape[:2]
-        level_db = rng.uniform(-25, 5, (batch, 1, 1)).astype(np.float32)
-        leaked = self.leak(rng, batch, frames) * 10 ** (level_db / 20)
-        mixed = np.sqrt(magnitudes**2 + leaked**2)
+        level_db = rng.uniform(-25, 5, batch)
+        leaked = (
+            self.leak(rng, batch, frames) * on(10 ** (level_db / 20), magnitudes)[:, None, None]
+        )
+        mixed = torch.sqrt(magnitudes**2 + leaked**2)
         dirty = self._log_prob(mixed, generator, self._labels())
-        share = torch.from_numpy(np.clip((level_db[:, 0, 0] + 25) / 20, 0, 1))
+        share = on(np.clip((level_db + 25) / 20, 0, 1), magnitudes)
         return torch.relu(self.settings.margin * share - (clean - dirty)).mean()
 
     def _label_contrast(
-        self, rng: Rng, generator: torch.Generator, magnitudes: Float, own: Tensor
+        self, rng: Rng, generator: torch.Generator, magnitudes: Tensor, own: Tensor
     ) -> Tensor:
         """Hinge on the gap between an excerpt under its own label and under another one.
 
@@ -208,9 +204,9 @@ class Trainer:
         """
         labels, count = self._labels(), self.config.labels
         assert labels is not None
-        other = (labels + torch.from_numpy(rng.integers(1, count, len(labels)))) % count
+        other = (labels + on(rng.integers(1, count, len(labels)), magnitudes)) % count
         wrong = self._log_prob(magnitudes, generator, other)
-        played = torch.from_numpy(_played(magnitudes).astype(np.float32))
+        played = _played(magnitudes).to(own.dtype)
         return (played * torch.relu(self.settings.margin - (own - wrong))).mean()
 
     @torch.no_grad()
@@ -218,13 +214,13 @@ class Trainer:
         """Measure the flow on held-out songs, always the same excerpts."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 3])
-        generator = torch.Generator().manual_seed(s.seed)
+        generator = self._generator(s.seed)
         clean, dirty, recognised = [], [], []
         for _ in range(batches):
-            magnitudes = self.valid_corpus.sample(rng, s.batch, s.frames)
+            magnitudes = self.valid_excerpts.sample(rng, s.batch, s.frames)
             clean.append(self._log_prob(magnitudes, generator, self._labels()))
             if self.leak is not None:
-                leaked = np.sqrt(magnitudes**2 + self.leak(rng, s.batch, s.frames) ** 2)
+                leaked = torch.sqrt(magnitudes**2 + self.leak(rng, s.batch, s.frames) ** 2)
                 dirty.append(self._log_prob(leaked, generator, self._labels()))
             if self.config.labels:
                 recognised.append(self._recognised(magnitudes)[_played(magnitudes)])
@@ -233,71 +229,63 @@ class Trainer:
         if not self.config.labels:
             return Validation(-float(scores.mean()), told)
         rows = np.tile(labels_of_rows(s.batch, self.config.labels), batches)
-        by_label = [-float(scores[rows == label].mean()) for label in range(self.config.labels)]
-        share = float(np.concatenate(recognised).mean())
+        by_label = [
+            -float(scores[on(np.flatnonzero(rows == label), scores)].mean())
+            for label in range(self.config.labels)
+        ]
+        share = float(torch.cat(recognised).float().mean())
         return Validation(-float(scores.mean()), told, tuple(by_label), share)
 
-    def _recognised(self, magnitudes: Float) -> NDArray[np.bool_]:
+    def _recognised(self, magnitudes: Tensor) -> Tensor:
         """Whether each row is likelier under its own label than under all others."""
         s, count = self.settings, self.config.labels
         under = []
         for label in range(count):
-            generator = torch.Generator().manual_seed(s.seed)  # the same noise for each
-            labels = torch.full((len(magnitudes),), label)
+            generator = self._generator(s.seed)  # the same noise for each
+            labels = torch.full((len(magnitudes),), label, device=self.device)
             under.append(self._log_prob(magnitudes, generator, labels))
-        likeliest = torch.stack(under).argmax(dim=0).numpy()
-        return np.asarray(likeliest == labels_of_rows(len(magnitudes), count))
+        own = self._labels()
+        assert own is not None
+        return torch.stack(under).argmax(dim=0) == own
+
+    def _generator(self, seed: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _labels(self) -> Tensor | None:
         """The labels of a batch's rows; None for a flow without labels."""
         if not self.config.labels:
             return None
-        return torch.from_numpy(labels_of_rows(self.settings.batch, self.config.labels))
+        labels = labels_of_rows(self.settings.batch, self.config.labels)
+        return torch.from_numpy(labels).to(self.device)
 
     def _log_prob(
-        self, magnitudes: Float, generator: torch.Generator, labels: Tensor | None
+        self, magnitudes: Tensor, generator: torch.Generator, labels: Tensor | None
     ) -> Tensor:
         x = noise(self.features.apply(magnitudes), self.settings.sigma, generator)
-        return self.flow.log_prob(x, labels)
+        scores: Tensor = self.model.log_prob(x, labels)
+        return scores
 
-    def save(self) -> None:
-        """Write the checkpoint."""
-        save_checkpoint(
-            self.folder / CHECKPOINT,
-            self.flow,
-            self.optimiser,
-            self._identity(),
-            mean=self.features.mean,
-            std=self.features.std,
+
+def flow_lines(run: TrainingRun[Validation], labels: Sequence[str] = ()) -> Iterator[str]:
+    """Train, told in lines for the terminal; `labels` are the names of the flow's labels."""
+    if run.step:
+        yield f"resuming at step {run.step} of {run.task.settings.steps}"
+    for p in run.run(run.every):
+        yield (
+            f"step {p.step}/{p.steps}  nats per dimension: train {p.train_loss:.3f}, "
+            f"validation {p.valid.summary(labels)}  {p.left}"
         )
 
-    def _resume(self) -> None:
-        checkpoint = load_checkpoint(self.folder / CHECKPOINT)
-        checkpoint.refuse_other(self.folder, self._identity())
-        checkpoint.restore(self.flow, self.optimiser)
-        self.step = int(checkpoint.about["step"])
-        self.features = Features(
-            self.settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"]
-        )
 
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "config": self.config.to_dict(),
-            "settings": asdict(self.settings),
-            "given": dict(self.given),
-        }
-
-
-def _played(magnitudes: Float) -> NDArray[np.bool_]:
+def _played(magnitudes: Tensor) -> Tensor:
     """Which rows of a batch (batch, frames, bands) are more than a pause."""
-    power = (magnitudes**2).mean(axis=(1, 2))
-    return np.asarray(power > PLAYED * power.mean())
+    power = (magnitudes**2).mean(dim=(1, 2))
+    return power > PLAYED * power.mean()
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training folder holds; `given` is as in `Trainer`."""
+    """What a training folder holds; `given` is as in `Task`."""
 
     flow: Flow
     features: Features

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,18 +21,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import Device, Prior, encoder_path, make_session
+from engine import Prior, encoder_path
 from presets import StemwrightError
 
+from ..data.mixes import RandomMixes
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
-from .checkpoint import load_checkpoint, save_checkpoint
-from .estimator_training import (
-    EstimatorSettings,
-    RandomMixes,
-    channels_first,
-    mask_loss,
-)
-from .loop import learning_rate, training_loop
+from ..models.graph_reader import read_encoder
+from .checkpoint import Checkpoint, load_checkpoint
+from .estimator_training import EstimatorSettings, mask_loss
 
 Float = NDArray[np.float32]
 
@@ -41,19 +37,19 @@ _LEAST_SHARE = 1e-3  # who is 30 dB below the mix does not play
 
 
 class FrozenEncoder:
-    """An encoder's ONNX file: mix of mean square 1 -> features."""
+    """An encoder's ONNX file, read back into torch: mix of mean square 1 -> features."""
 
     def __init__(self, path: Path) -> None:
         blob = path.read_bytes()
         self.sha256 = hashlib.sha256(blob).hexdigest()
-        self._session, _ = make_session(blob, Device("cpu"))
-        self.bands = int(self._session.get_inputs()[0].shape[2])
-        self.hidden = int(self._session.get_outputs()[0].shape[2])
+        self.model = read_encoder(blob).requires_grad_(False)
+        self.bands, self.hidden = self.model.config.bands, self.model.config.hidden
 
-    def features(self, mix: Float) -> Tensor:
+    @torch.no_grad()
+    def features(self, mix: Tensor) -> Tensor:
         """(batch, frames, bands) -> (batch, hidden, frames)."""
-        (features,) = self._session.run(["features"], {"mix": mix})
-        return channels_first(features)
+        found: Tensor = self.model(mix.transpose(1, 2) ** self.model.config.compression)
+        return found
 
 
 def installed_encoder(priors: Mapping[str, Prior]) -> FrozenEncoder | None:
@@ -66,70 +62,61 @@ def installed_encoder(priors: Mapping[str, Prior]) -> FrozenEncoder | None:
     return None
 
 
-@dataclass(frozen=True)
-class HeadProgress:
-    """Loss on training mixes and on held-out ones."""
+class HeadTask:
+    """One head on a frozen encoder's features.
 
-    step: int
-    steps: int
-    train_loss: float
-    valid_loss: float
-    seconds: float
-
-
-class HeadTrainer:
-    """A run that trains one head on a frozen encoder's features, resumable from its folder.
-
-    `given` says by name what the mixes are made of. Raises StemwrightError when the folder's head
-    belongs to another encoder or to other mixes.
+    `given` says by name what the mixes are made of.
     """
 
     def __init__(
         self,
-        folder: Path,
         stem: str,
         encoder: FrozenEncoder,
         settings: EstimatorSettings,
         train: RandomMixes,
         valid: RandomMixes,
         given: Mapping[str, str] = MappingProxyType({}),
+        device: torch.device | None = None,
     ) -> None:
-        self.folder, self.stem, self.encoder, self.settings = folder, stem, encoder, settings
-        self.given = given
+        self.stem, self.encoder, self.settings, self.given = stem, encoder, settings, given
         self.train_mixes, self.valid_mixes = train, valid
+        self.device = device or torch.device("cpu")
         self.config = EstimatorConfig(bands=encoder.bands, hidden=encoder.hidden)
         torch.manual_seed(settings.seed)
-        self.head = Head(self.config)
-        self.optimiser = torch.optim.Adam(self.head.parameters(), lr=settings.learning_rate)
-        self.step = 0
-        if (folder / CHECKPOINT).exists():
-            self._resume()
-        self.started_at = self.step
+        self.model = Head(self.config)
+        encoder.model.to(self.device)
 
-    def run(self, every: int = 100) -> Iterator[HeadProgress]:
-        """Train to the end, reporting and saving every `every` steps."""
-        for loss, seconds in training_loop(self, every):
-            yield HeadProgress(self.step, self.settings.steps, loss, self.validate(), seconds)
+    def described(self) -> dict[str, Any]:
+        """The size, and the encoder that the head reads."""
+        return {"config": self.config.to_dict(), "encoder_sha256": self.encoder.sha256}
 
-    def train_step(self) -> float:
-        """Take one step; return its loss."""
+    def arrays(self) -> dict[str, Float]:
+        """Nothing besides weights."""
+        return {}
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Refuse a head that belongs to another encoder."""
+        theirs = checkpoint.about["encoder_sha256"]
+        if theirs != self.encoder.sha256:
+            raise StemwrightError(
+                "encoder-changed",
+                f"{CHECKPOINT} of this run is a head for the encoder {theirs[:12]}, and the "
+                f"installed priors read {self.encoder.sha256[:12]}. Remove the file to train a "
+                "head for that one.",
+            )
+
+    def loss(self, step: int, done: float) -> tuple[Tensor, Tensor]:
+        """The head's loss on new mixes."""
         s = self.settings
-        rng = np.random.default_rng([s.seed, 8, self.step])
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(s, self.step)
+        rng = np.random.default_rng([s.seed, 8, step])
         loss = self._loss(*self.train_mixes.sample(rng, s.batch, s.frames))
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.head.parameters(), s.clip_norm)
-        self.optimiser.step()
-        return float(loss.detach())
+        return loss, loss
 
-    def _loss(self, mix: Float, targets: dict[str, Float]) -> Tensor:
-        mask = self.head(self.encoder.features(mix))
+    def _loss(self, mix: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         return mask_loss(
-            mask,
-            channels_first(mix),
-            channels_first(targets[self.stem]),
+            self.model(self.encoder.features(mix)),
+            mix.transpose(1, 2),
+            targets[self.stem].transpose(1, 2),
             self.config.compression,
             self.settings.compressed_weight,
         )
@@ -147,7 +134,7 @@ class HeadTrainer:
         """
         found, before = [], []
         for mix, targets in self._held_out(batches):
-            mask = self.head(self.encoder.features(mix)).numpy().transpose(0, 2, 1)
+            mask = self.model(self.encoder.features(mix)).transpose(1, 2)
             target = targets[self.stem]
             mixed = _plays(target, mix) & _plays(mix - target, mix)
             found += _sdr_db(target[mixed], (mask * mix)[mixed])
@@ -156,37 +143,10 @@ class HeadTrainer:
             return -math.inf, -math.inf
         return float(np.median(found)), float(np.median(before))
 
-    def _held_out(self, batches: int) -> Iterator[tuple[Float, dict[str, Float]]]:
+    def _held_out(self, batches: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         rng = np.random.default_rng([self.settings.seed, 9])
         for _ in range(batches):
             yield self.valid_mixes.sample(rng, self.settings.batch, self.settings.frames)
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        save_checkpoint(self.folder / CHECKPOINT, self.head, self.optimiser, self._identity())
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "config": self.config.to_dict(),
-            "settings": asdict(self.settings),
-            "given": dict(self.given),
-            "encoder_sha256": self.encoder.sha256,
-        }
-
-    def _resume(self) -> None:
-        checkpoint = load_checkpoint(self.folder / CHECKPOINT)
-        theirs = checkpoint.about["encoder_sha256"]
-        if theirs != self.encoder.sha256:
-            raise StemwrightError(
-                "encoder-changed",
-                f"{self.folder / CHECKPOINT} is a head for the encoder {theirs[:12]}, and the "
-                f"installed priors read {self.encoder.sha256[:12]}. Remove the file to train a "
-                "head for that one.",
-            )
-        checkpoint.refuse_other(self.folder, self._identity())
-        checkpoint.restore(self.head, self.optimiser)
-        self.step = int(checkpoint.about["step"])
 
 
 def load_head(folder: Path, seed: int) -> TrainedHead | None:
@@ -201,13 +161,13 @@ def load_head(folder: Path, seed: int) -> TrainedHead | None:
     return replace(trained, training=checkpoint.training)
 
 
-def _plays(magnitudes: Float, mix: Float) -> NDArray[np.bool_]:
+def _plays(magnitudes: Tensor, mix: Tensor) -> Tensor:
     """Which excerpts (batch, frames, bands) are more than a pause in their mix."""
-    share = (magnitudes**2).mean(axis=(1, 2)) / (mix**2).mean(axis=(1, 2))
-    return np.asarray(share > _LEAST_SHARE)
+    share = (magnitudes**2).mean(dim=(1, 2)) / (mix**2).mean(dim=(1, 2))
+    return share > _LEAST_SHARE
 
 
-def _sdr_db(target: Float, estimate: Float) -> list[float]:
+def _sdr_db(target: Tensor, estimate: Tensor) -> list[float]:
     """Signal to distortion of each excerpt (batch, frames, bands)."""
-    wrong = np.maximum(((estimate - target) ** 2).sum(axis=(1, 2)), 1e-12)
-    return [float(v) for v in 10 * np.log10((target**2).sum(axis=(1, 2)) / wrong)]
+    wrong = ((estimate - target) ** 2).sum(dim=(1, 2)).clamp_min(1e-12)
+    return [float(v) for v in 10 * torch.log10((target**2).sum(dim=(1, 2)) / wrong)]

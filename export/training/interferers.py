@@ -7,16 +7,21 @@ are the recordings that the user names, and where there are none, samples of ins
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from engine import FrontEndCard, Prior
 
-from ..data.corpus import Corpus, Interference
+from ..data.corpus import Corpus
+from ..data.mixes import RandomMixes, bins_per_band
 from ..data.prior_samples import installed_priors, sampled_corpora, sampled_corpus
-from .estimator_training import EstimatorSettings, RandomMixes, bins_per_band
-from .head_training import FrozenEncoder, HeadTrainer, installed_encoder
+from ..data.sampling import CPU, Interference
+from .estimator_training import EstimatorSettings
+from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder
+from .run import TrainingRun
 from .runs import add_others, sources_of
 
 SAMPLES = "samples"  # folder in the run
@@ -31,6 +36,7 @@ class Interferers:
     folder: Path
     seed: int
     recorded: dict[str, Corpus]
+    device: torch.device = CPU
 
     @cached_property
     def installed(self) -> dict[str, Prior]:
@@ -40,7 +46,9 @@ class Interferers:
     def leak(self) -> Interference | None:
         """What the contrastive term leaks in: recordings if there are any, or else samples."""
         corpora = self.recorded or self._sampled
-        return Interference(self.stem, list(corpora.values())) if corpora else None
+        if not corpora:
+            return None
+        return Interference(self.stem, list(corpora.values()), self.device)
 
     @property
     def kind(self) -> str:
@@ -73,9 +81,9 @@ class Interferers:
         """The encoder that installed bundles share."""
         return installed_encoder(self.installed)
 
-    def head_trainer(
+    def head_run(
         self, encoder: FrozenEncoder, corpus: Corpus, own: Prior, settings: EstimatorSettings
-    ) -> HeadTrainer:
+    ) -> TrainingRun[float]:
         """A run that trains the new stem's head on its recordings, against everyone else.
 
         A mix can hold every instrument, so samples stand in for all that were not recorded.
@@ -86,14 +94,7 @@ class Interferers:
         sides = zip(corpus.split(), cut.split(), strict=True)
         view = self.front_end
         mine = [
-            Corpus(
-                self.stem,
-                (*real.clips, *drawn.clips),
-                weights=real.weights,
-                frame_s=view.hop / view.sample_rate,
-                finished=real.finished,
-            ).as_stems()
-            for real, drawn in sides
+            replace(real, clips=(*real.clips, *drawn.clips)).as_stems() for real, drawn in sides
         ]
         others = {name: beside.as_stems().split() for name, beside in self._beside.items()}
         train, valid = (
@@ -101,15 +102,17 @@ class Interferers:
                 {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
                 {self.stem: (self.stem,)},
                 bins_per_band(view),
+                self.device,
             )
             for side in (0, 1)
         )
         given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
         given |= {"takes": corpus.digest}
-        trainer = HeadTrainer(self.folder, self.stem, encoder, settings, train, valid, given)
+        task = HeadTask(self.stem, encoder, settings, train, valid, given, self.device)
+        run = TrainingRun(self.folder, CHECKPOINT, task, self.device)
         # only now: a head of other mixes was refused, and its card stays as it is
         add_others(self.folder, sources_of(self._beside.values()))
-        return trainer
+        return run
 
     @property
     def _beside(self) -> dict[str, Corpus]:
@@ -132,20 +135,21 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
         )
         return
     settings = EstimatorSettings(steps=steps, seed=others.seed)
-    trainer = others.head_trainer(encoder, corpus, own, settings)
+    run = others.head_run(encoder, corpus, own, settings)
+    task = run.task
+    assert isinstance(task, HeadTask)
     yield (
         f"head: on the installed encoder {encoder.sha256[:12]}, which stays as it is; in mixes "
-        f"with {', '.join(name for name in trainer.train_mixes.parts if name != others.stem)}"
+        f"with {', '.join(name for name in task.train_mixes.parts if name != others.stem)}"
     )
-    if trainer.step:
-        yield f"head: resuming at step {trainer.step} of {steps}"
-    for p in trainer.run():
-        left = p.seconds / max(p.step - trainer.started_at, 1) * (p.steps - p.step)
+    if run.step:
+        yield f"head: resuming at step {run.step} of {steps}"
+    for p in run.run(run.every):
         yield (
             f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "
-            f"validation {p.valid_loss:.3f}  {left / 60:.1f} min left"
+            f"validation {p.valid:.3f}  {p.left}"
         )
-    found, before = trainer.measure()
+    found, before = task.measure()
     yield (
         f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
         f"mix itself has {before:.1f} dB"

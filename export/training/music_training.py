@@ -15,10 +15,11 @@ from presets import StemwrightError
 
 from ..data.corpus import Corpus
 from ..data.labelled import Music
-from .flow_training import Run, Trainer, load_run
+from .flow_training import CHECKPOINT, FlowTask, Run, flow_lines, load_run
+from .run import TrainingRun, told_device, training_device
 from .runs import (
     Size,
-    SizeName,
+    TrainingOptions,
     add_metadata,
     corpus_summary,
     digests,
@@ -31,35 +32,38 @@ from .runs import (
 MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
 
 
-def train_music(
-    places: Sequence[Path], out: Path, steps: int, size: SizeName, seed: int, threads: int
-) -> Iterator[str]:
-    """Train in `out`, yielding lines for the terminal; a folder with a checkpoint goes on.
+def train_music(places: Sequence[Path], options: TrainingOptions) -> Iterator[str]:
+    """Train in the options' folder, yielding lines for the terminal; a folder with a checkpoint
+    goes on.
 
     `places` are STEM=FOLDER of isolated recordings; stems may repeat. Their order is that of
     the labels. What leaks into a stem's excerpts in the contrastive term are the other stems.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    device = training_device(options.device, options.threads)
     folders = named_places(places)
     labels = tuple(folders)
-    chosen = sized(size, steps, seed)
-    view = chosen.front_end
+    chosen = sized(options)
     check_labels(labels)
-    corpora = {stem: read_corpus(stem, given, view, out) for stem, given in folders.items()}
+    corpora = {
+        stem: read_corpus(stem, given, chosen.front_end, options.out)
+        for stem, given in folders.items()
+    }
     for corpus in corpora.values():
         yield from corpus_summary(corpus)
-    yield from train_music_flow(out, chosen, corpora)
+    yield told_device(device)
+    yield from train_music_flow(chosen, corpora, options, device)
 
 
-def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> Iterator[str]:
-    """Train one flow for several stems in `out` and measure it on held-out songs."""
+def train_music_flow(
+    size: Size, corpora: Mapping[str, Corpus], options: TrainingOptions, device: torch.device
+) -> Iterator[str]:
+    """Train one flow for several stems and measure it on held-out songs."""
     view, config, settings = size
-    labels = tuple(corpora)
+    out, labels = options.out, tuple(corpora)
     config = replace(config, labels=len(labels))
     # as many rows of every label
     settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
-    music = Music(list(corpora.values()))
+    music = Music(list(corpora.values()), device)
     train, valid = music.split()
     given = {
         "stem": MUSICGLOW,
@@ -67,9 +71,10 @@ def train_music_flow(out: Path, size: Size, corpora: Mapping[str, Corpus]) -> It
         "leaks": "recordings" if settings.contrast_weight else "none",
         **digests(view, corpora),
     }
-    trainer = Trainer(out, config, settings, train, valid, train.leak, given)
+    task = FlowTask(config, settings, train, valid, train.leak, given, device)
+    run = TrainingRun(out, CHECKPOINT, task, device, options.minutes)
     write_metadata(out, MUSICGLOW, view, music.sources, settings, labels)
-    yield from trainer.lines(labels)
+    yield from flow_lines(run, labels)
     yield from _measured(load_run(out), valid, out)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from engine import FrontEndCard, Source, log_band_plan
 from presets import StemwrightError
 
-from ..data.corpus import Corpus, load_corpus
+from ..data.corpus import VARIANTS, Corpus, Variant, joined, load_corpus
+from ..data.pack import SUFFIX, packed_corpus
 from ..models.flow import FlowConfig
 from .flow_training import TrainSettings
+from .run import DeviceName
 
 STANDARD_RATE, STANDARD_HOP = 44_100, 1024  # window 93 ms: long enough for bass
 PAPER_RATE, PAPER_HOP, PAPER_BINS = 22_050, 256, 512
@@ -28,6 +30,36 @@ class Size(NamedTuple):
     front_end: FrontEndCard
     flow: FlowConfig
     settings: TrainSettings
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train, whatever is trained.
+
+    `out` is the run's folder, where it resumes. `minutes`, where given, ends it instead of
+    `steps`. `tune` is a bundle to begin from, or a folder of them for the encoder and its heads.
+    `batch` and `learning_rate` replace what the size has (0: that).
+    """
+
+    out: Path
+    steps: int = 4000
+    size: SizeName = "cpu"
+    seed: int = 0
+    threads: int = 0
+    device: DeviceName = "auto"
+    minutes: float = 0.0
+    batch: int = 0
+    learning_rate: float = 0.0
+    tune: Path | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """What differs from a size's settings."""
+        wanted = {"batch": self.batch, "learning_rate": self.learning_rate}
+        return {name: value for name, value in wanted.items() if value}
+
+    def flow_changes(self) -> dict[str, Any]:
+        """The same for a flow: one that is gone on from has learned its likelihood already."""
+        return self.changes() | ({"contrast_from": 0.0} if self.tune else {})
 
 
 def standard_front_end() -> FrontEndCard:
@@ -52,22 +84,44 @@ def paper_front_end() -> FrontEndCard:
     return FrontEndCard(sample_rate=PAPER_RATE, hop=PAPER_HOP, edges_hz=edges)
 
 
-def sized(size: SizeName, steps: int, seed: int) -> Size:
+def sized(options: TrainingOptions) -> Size:
     """Ours (`cpu`), the published one (`paper`), or the published view, features and objective
     with a network of our size (`paper-small`), which two cores can train and search."""
-    ours = TrainSettings(steps=steps, seed=seed)
-    if size == "cpu":
-        return Size(standard_front_end(), FlowConfig(), ours)
-    # Zhu et al.: linear magnitudes, likelihood alone
-    published = replace(ours, compression=1.0, contrast_weight=0.0)
-    if size == "paper-small":
-        return Size(paper_front_end(), FlowConfig(bands=PAPER_BINS), published)
-    return Size(paper_front_end(), FlowConfig.paper(), replace(published, learning_rate=1e-4))
+    ours = TrainSettings(steps=options.steps, seed=options.seed)
+    view, flow, settings = standard_front_end(), FlowConfig(), ours
+    if options.size != "cpu":
+        # Zhu et al.: linear magnitudes, likelihood alone
+        settings = replace(ours, compression=1.0, contrast_weight=0.0)
+        view, flow = paper_front_end(), FlowConfig(bands=PAPER_BINS)
+    if options.size == "paper":
+        flow, settings = FlowConfig.paper(), replace(settings, learning_rate=1e-4)
+    return Size(view, flow, replace(settings, **options.flow_changes()))
 
 
-def read_corpus(stem: str, places: Sequence[Path], card: FrontEndCard, out: Path) -> Corpus:
-    """The user's recordings of a stem; magnitudes are kept in the run's folder."""
-    return load_corpus(stem, places, card.front_end(), cache=out / "magnitudes")
+def read_corpus(
+    stem: str,
+    places: Sequence[Path],
+    card: FrontEndCard,
+    out: Path,
+    variants: Sequence[Variant] = VARIANTS,
+) -> Corpus:
+    """The user's recordings of a stem, folders, files and packs; the magnitudes of what is audio
+    are kept in the run's folder."""
+    audio, packs = by_kind(places)
+    corpora = [packed_corpus(pack, part or stem, card) for pack, part in packs]
+    if audio or not packs:
+        view, cache = card.front_end(), out / "magnitudes"
+        corpora.insert(0, load_corpus(stem, audio, view, variants=variants, cache=cache))
+    return replace(joined(corpora), stem=stem)
+
+
+def by_kind(places: Sequence[Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """Audio files and folders; and packs with the part that is meant, where one is named as if
+    the pack were a folder: all.pack/guitar."""
+    packs = [(place, "") for place in places if place.suffix == SUFFIX]
+    packs += [(p.parent, p.name) for p in places if p.parent.suffix == SUFFIX and not p.exists()]
+    audio = [p for p in places if p.suffix != SUFFIX and (p.exists() or p.parent.suffix != SUFFIX)]
+    return audio, packs
 
 
 def corpus_summary(corpus: Corpus) -> Iterator[str]:

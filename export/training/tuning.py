@@ -1,0 +1,59 @@
+"""Where a training begins that does not begin anew: in the bundles of an earlier one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine import read_bundle
+from presets import StemwrightError
+
+from ..models.estimator import Encoder, Head
+from ..models.features import Features
+from ..models.flow import Flow
+from ..models.graph_reader import read_encoder, read_flow, read_head
+
+
+def bundled_flow(bundle: Path) -> tuple[Flow, Features]:
+    """The flow of a bundle and what it sees of magnitudes."""
+    card, files, _ = read_bundle(bundle)
+    flow, mean, std = read_flow(files["forward.onnx"], card.flow)
+    return flow, Features(card.compression, mean, std)
+
+
+def bundled_estimate(folder: Path) -> tuple[Encoder, Mapping[str, Head]]:
+    """The encoder in a folder of bundles, and the heads that read it."""
+    sha256, heads = _heads_of(folder)
+    encoder = read_encoder((folder / f"{sha256[:16]}.encoder.onnx").read_bytes())
+    return encoder, {stem: read_head(graph) for stem, graph in heads.items()}
+
+
+def encoder_name(folder: Path) -> str:
+    """The sha256 of the encoder in a folder of bundles."""
+    return _heads_of(folder)[0]
+
+
+def file_digest(path: Path) -> str:
+    """A file's sha256."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _heads_of(folder: Path) -> tuple[str, dict[str, bytes]]:
+    """The encoder's sha256 and every head's graph by stem.
+
+    Raises StemwrightError unless the folder's bundles share one encoder.
+    """
+    heads, encoders = {}, set()
+    for path in sorted(folder.glob("*.prior")):
+        card, files, _ = read_bundle(path)
+        if card.encoder_sha256 is not None:
+            heads[card.stem] = files["head.onnx"]
+            encoders.add(card.encoder_sha256)
+    if len(encoders) != 1:
+        raise StemwrightError(
+            "encoder-not-found",
+            f"the heads of {folder} read {len(encoders)} encoders, and one is needed to begin "
+            "from. Name the folder of a set of priors, such as engine/priors.",
+        )
+    return encoders.pop(), heads
