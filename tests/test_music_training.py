@@ -25,7 +25,8 @@ from export.data.corpus import Clip, Corpus
 from export.data.labelled import Music, labels_of_rows
 from export.models.flow import Flow, FlowConfig
 from export.models.flow_graphs import emit_graphs
-from export.training.flow_training import Trainer, TrainSettings, load_run
+from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings, load_run
+from export.training.run import TrainingRun
 from presets import StemwrightError, load_preset
 from prior_fixtures import (
     BANDS,
@@ -164,7 +165,9 @@ def corpus(stem, low, high):
     for song in range(12):
         active = np.zeros((60, 8), np.float16)
         active[:, low:high] = 0.2 + rng.random((60, high - low))
-        clips.append(Clip(f"song {song}", "made", active, np.zeros((4, 8), np.float16)))
+        silent = np.zeros((4, 8), np.float16)
+        playing = np.arange(64) < 60
+        clips.append(Clip(f"song {song}", "made", np.concatenate([active, silent]), playing))
     return Corpus(stem, clips, production=DRY)
 
 
@@ -184,15 +187,16 @@ def stems_heard(row):
 def train(folder, steps, upto=None, given=None, **settings):
     train, valid = (given or music()).split()
     told = TrainSettings(steps=steps, batch=6, frames=16, warm_up=2, **settings)
-    trainer = Trainer(folder, SMALL, told, train, valid, train.leak)
-    for progress in trainer.run(every=10):
+    task = FlowTask(SMALL, told, train, valid, train.leak)
+    run = TrainingRun(folder, CHECKPOINT, task)
+    for progress in run.run(every=10):
         if upto is not None and progress.step >= upto:
             break
-    return trainer
+    return run
 
 
 def test_every_excerpt_is_one_stems_and_its_leak_the_others(rng):
-    drawn, leaked = music().sample(rng, 30, 16), music().leak(rng, 30, 16)
+    drawn, leaked = music().sample(rng, 30, 16).numpy(), music().leak(rng, 30, 16).numpy()
     for row, leak, label in zip(drawn, leaked, labels_of_rows(30, 3), strict=True):
         own = list(STEMS)[label]
         assert stems_heard(row) <= {own}
@@ -204,10 +208,11 @@ def test_the_likelihood_never_sees_two_stems_in_one_excerpt(tmp_path):
     """What really reaches the flow, with its labels: the first call of every step."""
     split, valid = music().split()
     told = TrainSettings(steps=8, batch=6, frames=16, sigma=0.0)
-    trainer = Trainer(tmp_path, SMALL, told, split, valid, split.leak)
-    log_prob, seen = trainer.flow.log_prob, []
-    trainer.flow.log_prob = lambda x, labels: seen.append((x, labels)) or log_prob(x, labels)
-    mean, std = trainer.features.mean, trainer.features.std
+    task = FlowTask(SMALL, told, split, valid, split.leak)
+    trainer = TrainingRun(tmp_path, CHECKPOINT, task)
+    log_prob, seen = task.model.log_prob, []
+    task.model.log_prob = lambda x, labels: seen.append((x, labels)) or log_prob(x, labels)
+    mean, std = task.features.mean, task.features.std
     contrasted = 0
     for step in range(told.steps):
         trainer.step = step
@@ -232,7 +237,7 @@ def test_training_makes_the_labels_differ(tmp_path):
             trainer.step = step
             with torch.enable_grad():
                 trainer.train_step()
-        modes = [trainer.flow.inverse(zeros, torch.tensor([k])) for k in range(3)]
+        modes = [trainer.task.model.inverse(zeros, torch.tensor([k])) for k in range(3)]
     assert (modes[0] - modes[1]).abs().max() > 1e-3
     assert (modes[1] - modes[2]).abs().max() > 1e-3
 

@@ -8,24 +8,24 @@ import pytest
 import soundfile
 import torch
 
+import export
 import export.priors
 import export.training.runs
 from engine import Device, Prior, read_bundle
 from engine.separation.estimate import Estimate, give_way
-from export import export_prior, train_prior
+from export import TrainingOptions, export_prior
 from export.bundle import TOLERANCE, write_bundle
-from export.data.corpus import Interference
+from export.data.mixes import RandomMixes
 from export.data.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
+from export.data.sampling import Interference
 from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
-from export.training.estimator_training import (
-    EstimatorSettings,
-    EstimatorTrainer,
-    RandomMixes,
-    load_estimator,
-)
+from export.training.estimator_training import CHECKPOINT as ESTIMATOR
+from export.training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
 from export.training.flow_training import TrainSettings
-from export.training.head_training import FrozenEncoder, HeadTrainer, installed_encoder, load_head
+from export.training.head_training import CHECKPOINT as HEAD
+from export.training.head_training import FrozenEncoder, HeadTask, installed_encoder, load_head
 from export.training.interferers import Interferers
+from export.training.run import TrainingRun
 from export.training.runs import corpus_summary, read_corpus
 from export.verdict import GOOD, judge_run
 from presets import StemwrightError
@@ -192,7 +192,8 @@ def test_a_collective_bundle_carries_what_its_head_is_against(priors, tmp_path):
     mixes = RandomMixes(corpora, {"a": ("a",), "rest": ("b", "c")}, np.ones(BANDS))
     config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1,), head=8)
     settings = EstimatorSettings(steps=1, batch=2, frames=16)
-    list(EstimatorTrainer(tmp_path, config, settings, mixes, mixes).run())
+    task = EstimatorTask(config, settings, mixes, mixes)
+    list(TrainingRun(tmp_path, ESTIMATOR, task).run())
     for stem, expected in (("rest", ("a",)), ("a", ())):
         write_bundle(
             tiny_run(np.full(BANDS, 0.3), 0),
@@ -207,6 +208,11 @@ def test_a_collective_bundle_carries_what_its_head_is_against(priors, tmp_path):
         assert read_bundle(tmp_path / f"{stem}.prior")[0].against == expected
 
 
+def train_prior(stem, takes, run, against, steps, size, seed, threads, head_steps):
+    options = TrainingOptions(run, steps, size, seed, threads, device="cpu")
+    return export.train_prior(stem, takes, options, against, head_steps)
+
+
 # the head
 
 
@@ -217,25 +223,26 @@ def mixes(priors):
 
 def head_run(folder, mixes, encoder, steps, upto=None):
     settings = EstimatorSettings(steps, batch=4, frames=16, warm_up=2, learning_rate=1e-2)
-    trainer = HeadTrainer(folder, "low", encoder, settings, mixes, mixes)
+    run = TrainingRun(folder, HEAD, HeadTask("low", encoder, settings, mixes, mixes))
     reports = []
-    for progress in trainer.run(every=10):
+    for progress in run.run(every=10):
         reports.append(progress)
         if upto is not None and progress.step >= upto:
             break
-    return trainer, reports
+    return run, reports
 
 
 def test_head_learns_on_the_frozen_encoder_and_resumes_exactly(mixes, encoder, tmp_path):
     for folder in ("whole", "halves"):
         (tmp_path / folder).mkdir()
-    trainer, reports = head_run(tmp_path / "whole", mixes, encoder, 40)
+    run, reports = head_run(tmp_path / "whole", mixes, encoder, 40)
     head_run(tmp_path / "halves", mixes, encoder, 40, upto=20)
     resumed, _ = head_run(tmp_path / "halves", mixes, encoder, 40)
     assert resumed.started_at == 20
-    assert torch.equal(trainer.head.last.weight, resumed.head.last.weight)
-    assert reports[-1].valid_loss < reports[0].valid_loss
-    found, before = trainer.measure()
+    assert torch.equal(run.task.model.last.weight, resumed.task.model.last.weight)
+    untrained = HeadTask("low", encoder, run.task.settings, mixes, mixes)
+    assert reports[-1].valid < 0.9 * untrained.validate()
+    found, before = run.task.measure()
     assert found > before
 
 
@@ -482,8 +489,8 @@ def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
     assert others.kind == "recordings"
     assert not (tmp_path / "run" / "samples").exists()
     own = Prior(installed / "high.prior", Device("cpu"))
-    trainer = others.head_trainer(others.encoder, recorded["low"], own, EstimatorSettings(steps=1))
-    parts = trainer.train_mixes.parts
+    run = others.head_run(others.encoder, recorded["low"], own, EstimatorSettings(steps=1))
+    parts = run.task.train_mixes.parts
     assert parts.keys() == {"mid", "low", "high"}
     assert {clip.source for clip in parts["high"].clips} == {"samples of high"}
     assert {clip.source for clip in parts["low"].clips}.isdisjoint({"samples of low"})

@@ -27,7 +27,8 @@ from engine.evaluation.quality_report import CLEANEST_DB, PASSAGE_S, QualityMete
 from engine.model.spectrogram import Stft
 from engine.stems.manifest import Manifest
 from export import export_prior
-from export.training.flow_training import Trainer, TrainSettings, load_run
+from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings, load_run
+from export.training.run import TrainingRun
 from export.training.runs import add_metadata, write_metadata
 from presets import load_preset
 from prior_fixtures import BANDS, CONFIG, tiny_front_end
@@ -266,21 +267,21 @@ class Noise:
     """A corpus of one sound."""
 
     def sample(self, rng, batch, frames):
-        return rng.random((batch, frames, BANDS), np.float32)
+        return torch.from_numpy(rng.random((batch, frames, BANDS), np.float32))
 
 
 def test_percentiles_of_a_run_are_exported_in_the_bundles_unit(tmp_path, rng):
     """A run measures features of unit variance, a bundle those before: a constant between."""
     run, of_run = tmp_path / "run", [0.1 * n for n in range(len(PERCENTS))]
     settings = TrainSettings(steps=1, batch=2, frames=16)
-    trainer = Trainer(run, CONFIG, settings, Noise(), Noise(), None)
-    trainer.flow(torch.randn(2, BANDS, 16))  # ActNorm takes its values from a first batch
-    trainer.save()
+    task = FlowTask(CONFIG, settings, Noise(), Noise(), None)
+    task.model(torch.randn(2, BANDS, 16))  # ActNorm takes its values from a first batch
+    TrainingRun(run, CHECKPOINT, task).save()
     write_metadata(run, "mid", tiny_front_end(), (), settings)
     add_metadata(run, percentiles=of_run)
     export_prior(run, tmp_path / "mid.prior", None)
     prior, trained = Prior(tmp_path / "mid.prior", CPU), load_run(run)
-    magnitudes = Noise().sample(rng, 1, EXCERPT_FRAMES)
+    magnitudes = Noise().sample(rng, 1, EXCERPT_FRAMES).numpy()
     with torch.no_grad():
         measured = trained.flow.log_prob(trained.features.apply(magnitudes))
     constant = float(prior.log_likelihood(magnitudes)[0] - measured[0])

@@ -196,7 +196,7 @@ def restored(codes: Codes, peak: float, step_db: float, floor_db: float = FLOOR_
     """The magnitudes that codes stand for."""
     table = peak * 10 ** ((floor_db + (np.arange(256) - 1) * step_db) / 20)
     table[0] = 0
-    return table.astype(np.float16)[codes]
+    return np.minimum(table, 6e4).astype(np.float16)[codes]  # no code of a recording is so loud
 
 
 def _clip(archive: zipfile.ZipFile, card: PackCard, recording: Packed) -> Clip:
