@@ -122,7 +122,7 @@ def train_flow(
         device,
         bundled_flow(options.tune) if options.tune else None,
     )
-    run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.minutes)
+    run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.deadline)
     # only now: the folder of another run keeps the card that belongs to its weights
     write_metadata(out, stem, view, corpus.sources, settings)
     add_others(out, sources_of(leaking))
@@ -208,10 +208,10 @@ def run_heads(
     config = NETWORKS[estimate.network]
     tuned = bundled_estimate(options.tune) if options.tune else None
     task = EstimatorTask(config, settings, train, valid, given, device, tuned)
-    run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.minutes)
+    run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
     add_others(options.out, sources_of(corpora.values()))
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{told_device(device)}; {size:.2f} M parameters; sums in step from {train.songs} songs"
+    yield f"{told_device(device)}; {size:.2f} M parameters; parts sound together in {train.songs} songs"
     for p in run.run(run.every):
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
         yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"

@@ -72,7 +72,7 @@ def train_music_flow(
         **digests(view, corpora),
     }
     task = FlowTask(config, settings, train, valid, train.leak, given, device)
-    run = TrainingRun(out, CHECKPOINT, task, device, options.minutes)
+    run = TrainingRun(out, CHECKPOINT, task, device, options.deadline)
     write_metadata(out, MUSICGLOW, view, music.sources, settings, labels)
     yield from flow_lines(run, labels)
     yield from _measured(load_run(out), valid, out)

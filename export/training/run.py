@@ -99,9 +99,9 @@ class Progress(Generic[Held]):
 class TrainingRun(Generic[Held]):
     """A task's training in a folder, from which it resumes exactly.
 
-    With `minutes` the run ends after this time instead of after the settings' steps; the schedule
-    follows the clock then, and two runs are not equal. Raises StemwrightError when the folder's
-    run was another one.
+    With a `deadline` (of `time.monotonic`) the run ends then instead of after the settings' steps;
+    the schedule follows the clock, and two runs are not equal. Raises StemwrightError when the
+    folder's run was another one.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class TrainingRun(Generic[Held]):
         checkpoint: str,
         task: Task[Held],
         device: torch.device | None = None,
-        minutes: float = 0.0,
+        deadline: float | None = None,
     ) -> None:
-        self.path, self.task, self.minutes = folder / checkpoint, task, minutes
+        self.path, self.task, self.deadline = folder / checkpoint, task, deadline
         self.device = device or torch.device("cpu")
         task.model.to(self.device)
         fused = self.device.type == "cuda"
@@ -162,17 +162,19 @@ class TrainingRun(Generic[Held]):
     @property
     def _done(self) -> float:
         """The share of the training that is behind."""
-        if not self.minutes:
+        if self.deadline is None:
             return self.step / self.task.settings.steps
-        return min((time.monotonic() - self._begun) / (60 * self.minutes), 1.0)
+        whole = max(self.deadline - self._begun, 1e-9)
+        return min((time.monotonic() - self._begun) / whole, 1.0)
 
     def _progress(self, loss: float) -> Progress[Held]:
         seconds = time.monotonic() - self._begun
         rate = (self.step - self.started_at) / max(seconds, 1e-9)
         steps = self.task.settings.steps
-        left = 60 * self.minutes - seconds if self.minutes else (steps - self.step) / rate
-        if self.minutes:
-            steps = self.step + round(max(left, 0) * rate)
+        left = (steps - self.step) / rate
+        if self.deadline is not None:
+            left = max(self.deadline - time.monotonic(), 0)
+            steps = self.step + round(left * rate)
         return Progress(
             self.step, steps, loss, self.task.validate(), seconds, max(left, 0.0), rate
         )
@@ -190,7 +192,7 @@ class TrainingRun(Generic[Held]):
             "settings": asdict(settings),  # type: ignore[call-overload]
             "given": dict(self.task.given),
             "device": self.device.type,
-            **({"minutes": self.minutes} if self.minutes else {}),
+            "by the clock": self.deadline is not None,
             **self.task.described(),
         }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -36,9 +37,10 @@ class Size(NamedTuple):
 class TrainingOptions:
     """How to train, whatever is trained.
 
-    `out` is the run's folder, where it resumes. `minutes`, where given, ends it instead of
-    `steps`. `tune` is a bundle to begin from, or a folder of them for the encoder and its heads.
-    `batch` and `learning_rate` replace what the size has (0: that).
+    `out` is the run's folder, where it resumes. `minutes` after these options were made, reading
+    of recordings included, the training ends, where given, instead of after `steps`. `tune` is a
+    bundle to begin from, or a folder of them for the encoder and its heads. `batch` and
+    `learning_rate` replace what the size has (0: that).
     """
 
     out: Path
@@ -51,6 +53,12 @@ class TrainingOptions:
     batch: int = 0
     learning_rate: float = 0.0
     tune: Path | None = None
+    made: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `minutes` are over, by `time.monotonic`."""
+        return self.made + 60 * self.minutes if self.minutes else None
 
     def changes(self) -> dict[str, Any]:
         """What differs from a size's settings."""
