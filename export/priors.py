@@ -211,7 +211,7 @@ def run_heads(
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
     add_others(options.out, sources_of(corpora.values()))
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{told_device(device)}; {size:.2f} M parameters; parts sound together in {train.songs} songs"
+    yield f"{told_device(device)}; {size:.2f} M parameters; {train.songs} songs whose parts agree"
     for p in run.run(run.every):
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
         yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"
