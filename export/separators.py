@@ -1,0 +1,215 @@
+"""From songs to a separator: training of the networks of the literature, and their cards.
+
+What comes out is an ONNX file and a card beside it, the same that a foreign model has: at work
+the program knows no difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from engine import put_file
+from presets import StemwrightError
+
+from .data.songs import read_songs
+from .models.demucs import Demucs
+from .models.estimator import Encoder, Head
+from .models.mask_graphs import emit_masks
+from .models.wave_unet import WaveUNet
+from .models.waveform_graphs import emit_demucs, emit_wave_unet
+from .training.interleaved_training import MaskFamily, front_end, load_family
+from .training.run import DeviceName, TrainingRun, told_device, training_device
+from .training.waveform_training import (
+    CHECKPOINT,
+    RECIPES,
+    Kind,
+    TrainedSeparator,
+    WaveformSettings,
+    WaveformTask,
+    config_of,
+    load_separator,
+)
+
+Float = NDArray[np.float32]
+
+SEGMENT_S = 10.0  # of one call at work
+TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
+TITLES = {"demucs": "Demucs v2", "waveunet": "Wave-U-Net"}
+
+
+@dataclass(frozen=True)
+class SeparatorOptions:
+    """What a training is told besides its songs; `minutes` ends it instead of `steps`."""
+
+    out: Path
+    steps: int = 4000
+    minutes: float = 0.0
+    batch: int = 8
+    seconds: float = 4.0
+    learning_rate: float | None = None
+    seed: int = 0
+    device: DeviceName = "auto"
+    threads: int = 0
+    published: bool = False
+
+
+def train_separator(kind: Kind, songs: Sequence[Path], options: SeparatorOptions) -> Iterator[str]:
+    """Train in the options' folder, yielding lines for the terminal; a folder with a checkpoint
+    goes on. Then write the separator: ONNX file and card."""
+    device = training_device(options.device, options.threads)
+    config = config_of(kind, options.published)
+    read = read_songs(songs, config.stems, config.sample_rate, config.audio_channels)
+    train, valid = read.split()
+    names = ", ".join(song.name for song in valid.songs)
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
+    settings = WaveformSettings(
+        steps=options.steps,
+        batch=options.batch,
+        seconds=options.seconds,
+        learning_rate=options.learning_rate or RECIPES[kind].learning_rate,
+        seed=options.seed,
+    )
+    task = WaveformTask(kind, config, settings, train, valid, device)
+    run = TrainingRun(options.out, CHECKPOINT, task, device, options.minutes)
+    size = sum(p.numel() for p in task.model.parameters()) / 1e6
+    yield f"{told_device(device)}; {TITLES[kind]}, {size:.2f} M parameters"
+    for p in run.run(25):
+        yield f"step {p.step}/{p.steps}  loss {p.train_loss:.5f}  held out {p.valid}  {p.left}"
+    yield f"written: {export_separator(options.out, options.out / f'{kind}.yaml')}"
+
+
+def export_separator(run: Path, card: Path, licence: str = "your own recordings") -> Path:
+    """Write the ONNX file of a run and its card; raises StemwrightError when the graph does not
+    do what torch does, with nothing written."""
+    trained = load_separator(run)
+    config = trained.config
+    segment = round(SEGMENT_S * config.sample_rate)
+    blob = _graph(trained, segment)
+    discard = math.ceil((config.valid_length(segment) - segment) / 2)
+    facts = {
+        "stems": list(config.stems),
+        "sample_rate": config.sample_rate,
+        "channels": config.audio_channels,
+        "segment": segment,
+        "discard": discard,
+        "inputs": [{"name": "mix", "role": "wave", "axes": "b c n"}],
+        "outputs": [{"name": "stems", "role": "wave", "axes": "b s c n"}],
+    }
+    source = f"{TITLES[trained.kind]}, {_told(trained.training)}"
+    return _written(card, blob, source, licence, facts)
+
+
+def _graph(trained: TrainedSeparator, segment: int) -> bytes:
+    """The ONNX file, compared with torch on a second of noise."""
+    network = trained.network
+
+    def emitted(samples: int) -> bytes:
+        if isinstance(network, Demucs):
+            return _bytes(emit_demucs(network, samples))
+        assert isinstance(network, WaveUNet)
+        return _bytes(emit_wave_unet(network, samples))
+
+    samples = trained.config.sample_rate
+    rng = np.random.default_rng(0)
+    shape = (1, trained.config.audio_channels, samples)
+    mix = (0.1 * rng.standard_normal(shape)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(emitted(samples)).run(None, {"mix": mix})
+    with torch.no_grad():
+        expected = network.separate(torch.from_numpy(mix)).numpy()
+    _refuse_difference(found, expected)
+    return emitted(segment)
+
+
+def export_family(run: Path, card: Path, licence: str = "your own recordings") -> Path:
+    """The same of a run of the interleaved family."""
+    family = load_family(run)
+    view = front_end()
+    blob = family_graph(family)
+    stft = view.front_end().stft(view.sample_rate)
+    rng = np.random.default_rng(0)
+    mix = rng.random((1, 1, stft.bins, 40)).astype(np.float32)
+    (found,) = onnxruntime.InferenceSession(blob).run(None, {"magnitudes": mix})
+    _refuse_difference(found, family_masks(family, mix[0, 0])[None, :, None])
+    facts = {
+        "stems": list(family.heads),
+        "sample_rate": view.sample_rate,
+        "channels": 1,
+        "segment": round(SEGMENT_S * view.sample_rate),
+        "discard": stft.n_fft // 2,
+        "stft": {"n_fft": stft.n_fft, "hop": stft.hop},
+        "inputs": [{"name": "magnitudes", "role": "mag", "axes": "b c f t"}],
+        "outputs": [{"name": "mask", "role": "mask", "axes": "b s c f t"}],
+    }
+    return _written(card, blob, "interleaved multitask network", licence, facts)
+
+
+def family_graph(family: MaskFamily) -> bytes:
+    """The ONNX file of a family."""
+    names = list(family.encoders)
+    encoders = [cast(Encoder, family.encoders[name]) for name in names]
+    heads = [cast(Head, head) for head in family.heads.values()]
+    owner = [names.index(family.encoder_of[stem]) for stem in family.heads]
+    return _bytes(emit_masks(front_end(), encoders, heads, owner))
+
+
+@torch.no_grad()
+def family_masks(family: MaskFamily, magnitudes: Float) -> Float:
+    """What torch says: (bins, frames) -> gains (stems, bins, frames)."""
+    view = front_end().front_end()
+    rate = front_end().sample_rate
+    band = view.band_of_bin(rate)
+    bands = view.band_magnitudes(magnitudes.T[None].astype(np.complex64), rate)
+    bands /= np.sqrt((bands**2).mean())
+    masks = family.masks(torch.from_numpy(bands.T[None]), list(family.heads))
+    return np.stack([mask[0].numpy()[band] for mask in masks.values()])
+
+
+def _refuse_difference(found: Float, expected: Float) -> None:
+    error = float(np.abs(found - expected).max() / max(float(np.abs(expected).max()), 1e-12))
+    if not error < TOLERANCE:  # NaN too
+        raise StemwrightError(
+            "export-parity",
+            f"the graph differs from torch by {error:.1e} (allowed {TOLERANCE}); nothing was "
+            "written. Train longer or with a smaller learning rate: it is badly conditioned.",
+        )
+
+
+def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str, Any]) -> Path:
+    """Put graph and card beside each other."""
+    graph = card.with_suffix(".onnx")
+    card.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "card": 1,
+        "name": card.stem,
+        "source": source,
+        "licence": licence,
+        "commercial": "unknown",
+        "files": [{"path": graph.name, "sha256": hashlib.sha256(blob).hexdigest()}],
+        "rest": "residual",
+        **facts,
+    }
+    put_file(graph, blob)
+    put_file(card, yaml.safe_dump(about, sort_keys=False, allow_unicode=True).encode())
+    return card
+
+
+def _told(training: dict[str, Any]) -> str:
+    return (
+        f"{training['steps']} steps on {training['minutes of songs']} minutes of songs, "
+        f"seed {training['seed']}"
+    )
+
+
+def _bytes(model: Any) -> bytes:  # noqa: ANN401
+    return bytes(model.SerializeToString(deterministic=True))
