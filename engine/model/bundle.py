@@ -11,8 +11,9 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -23,12 +24,24 @@ from .card import CARD_SCHEMA, ModelCard
 SUFFIX = ".prior"
 GRAPHS = ("forward", "inverse", "gradient")
 HEAD = "head"
+FLOW = "flow"
 _MOST_BYTES = 512 * 2**20  # no bundle is near this; a zip bomb is
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 
 
 def read_bundle(path: Path) -> tuple[ModelCard, dict[str, bytes], str]:
     """Read and check a bundle without opening a session: card, files, sha256 of the file."""
+    about, files, sha256 = read_card(path)
+    try:
+        card = ModelCard.model_validate(about)
+    except pydantic.ValidationError as error:
+        raise damaged(path, f"its card cannot be read: {error}") from error
+    check_files(path, GRAPHS, card.files, files)
+    return card, files, sha256
+
+
+def read_card(path: Path, kind: str = FLOW) -> tuple[dict[str, Any], dict[str, bytes], str]:
+    """Read a bundle of one kind: what its card says, files, sha256 of the file."""
     try:
         blob = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(blob)) as bundle:
@@ -43,27 +56,31 @@ def read_bundle(path: Path) -> tuple[ModelCard, dict[str, bytes], str]:
         raise damaged(path, str(error)) from error
     try:
         about = json.loads(files["card.json"])
-        if about.get("schema_version") != CARD_SCHEMA:
-            raise damaged(
-                path,
-                f"its card has schema {about.get('schema_version')}, this program reads "
-                f"{CARD_SCHEMA}",
-            )
-        card = ModelCard.model_validate(about)
+        schema, found = about.get("schema_version"), about.get("kind", FLOW)
     except KeyError:
         raise damaged(path, "it has no card.json") from None
-    except (ValueError, AttributeError, pydantic.ValidationError) as error:
+    except (ValueError, AttributeError) as error:
         raise damaged(path, f"its card cannot be read: {error}") from error
-    _check_files(path, card, files)
-    return card, files, hashlib.sha256(blob).hexdigest()
+    if schema != CARD_SCHEMA:
+        raise damaged(path, f"its card has schema {schema}, this program reads {CARD_SCHEMA}")
+    if found != kind:
+        raise StemwrightError(
+            "prior-kind",
+            f"{path}: a prior of kind {found}, where one of kind {kind} is needed. Flows are "
+            "searched in spectra, GANs as waveforms; name a bundle of the right kind.",
+        )
+    return about, files, hashlib.sha256(blob).hexdigest()
 
 
-def _check_files(path: Path, card: ModelCard, files: dict[str, bytes]) -> None:
-    needed = {f"{graph}.onnx" for graph in GRAPHS} | {"selftest.npz"}
-    missing = needed - files.keys() | needed - card.files.keys()
+def check_files(
+    path: Path, graphs: Sequence[str], hashes: Mapping[str, str], files: Mapping[str, bytes]
+) -> None:
+    """Raise StemwrightError unless all graphs are there and every file has its sha256."""
+    needed = {f"{graph}.onnx" for graph in graphs} | {"selftest.npz"}
+    missing = needed - files.keys() | needed - hashes.keys()
     if missing:
         raise damaged(path, f"{', '.join(sorted(missing))} is missing")
-    for name, expected in card.files.items():
+    for name, expected in hashes.items():
         if name not in files or hashlib.sha256(files[name]).hexdigest() != expected:
             raise damaged(path, f"{name} does not match its sha256")
 
