@@ -1,0 +1,244 @@
+"""Prints docs/systems.md: the systems of the paper's poster, trained and judged on the same songs.
+
+    python bench/systems.py --scores build/systems.jsonl --card "Demucs v2=build/demucs.yaml" \\
+        --card Wave-U-Net=build/waveunet.yaml --gans build/gans > docs/systems.md
+
+Every mix is mono at 22.05 kHz, as in the paper's evaluation. Rows of separators are given by
+their cards, GAN priors as a folder of bundles, priors of the paper's view as `--instglow FOLDER`
+and `--musicglow FILE`. `--judged FILE` adds rows that were measured where they were trained
+(lines of JSON: column, song, system, parameters, sdr, si_sdr, mix, seconds). Songs, scores and
+`--set` are those of bench/quality.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+import nmf
+from engine import channel_groups, probe
+from engine.audio.signal import MixFile
+from engine.model.gan_prior import GanPrior
+from engine.model.hooks import SearchHooks
+from engine.model.sessions import Device
+from engine.separation.gan_search import separate_with_gans
+from engine.separators.estimating import CardSeparation
+from engine.separators.loading import load_card
+from multitracks import Song
+from presets import load_preset
+from quality import (
+    AUDIO,
+    FOUR,
+    PRESET,
+    SETS,
+    Engine,
+    Mix,
+    Row,
+    Stems,
+    even_shares,
+    identity,
+    measure,
+    oracle,
+    songs_of,
+    supervised_nmf,
+)
+from quality_page import Score
+from systems_page import Trained, systems_page
+
+Audio = NDArray[np.float32]
+
+RATE = 22_050  # of the paper's evaluation, mono
+CPU = Device("cpu")
+
+
+@dataclass(frozen=True)
+class PaperSong:
+    """A song as the paper judges it: one channel at RATE."""
+
+    song: Song
+
+    @property
+    def name(self) -> str:
+        """The song's."""
+        return self.song.name
+
+    def read(self, seconds: float) -> tuple[Stems, int]:
+        """The stems (1, samples) and their rate."""
+        stems, rate = self.song.read(seconds)
+        mono = {
+            stem: soxr.resample(audio.mean(axis=0), rate, RATE).astype(np.float32)[None]
+            for stem, audio in stems.items()
+        }
+        return mono, RATE
+
+
+def card_row(path: Path, threads: int) -> Row:
+    """A separator by its card, run as the program runs it."""
+    loaded = load_card(path)
+
+    def separate(mix: Mix) -> Stems:
+        signal = MixFile(mix.path, probe(mix.path))
+        groups = channel_groups(signal.info.channels, signal.info.channel_mask)
+        separation = CardSeparation(loaded, CPU, threads)
+        with tempfile.TemporaryDirectory() as folder:
+            separation.search(signal, groups, Path(folder), SearchHooks())
+            found = np.concatenate(list(separation.stems_of(signal, groups, Path(folder))), axis=2)
+        by_name = dict(zip(separation.stems, found, strict=True))
+        return {stem: by_name[stem] for stem in mix.truth}
+
+    return Row(separate, graph_parameters(path), loaded.digest)
+
+
+def graph_parameters(card: Path) -> int:
+    """Weights in the graphs of a card."""
+    import onnx
+
+    loaded = load_card(card)
+    return sum(
+        int(np.prod(weights.dims))
+        for file in loaded.card.graphs
+        for weights in onnx.load_model(str(loaded.path_of(file))).graph.initializer
+        if weights.data_type == onnx.TensorProto.FLOAT16  # constants are in single precision
+    )
+
+
+def gan_row(folder: Path, steps: int, threads: int) -> Row:
+    """The search of a folder's GAN priors."""
+    priors = {stem: GanPrior(folder / f"{stem}.prior", CPU) for stem in FOUR}
+
+    def separate(mix: Mix) -> Stems:
+        own = [priors[stem] for stem in mix.truth]
+        with ThreadPoolExecutor(threads) as pool:
+            found = separate_with_gans(own, mix.audio[0], mix.rate, pool, steps)
+        return {stem: audio[None] for stem, audio in zip(mix.truth, found, strict=True)}
+
+    made_of = " ".join([str(steps), *(prior.sha256 for prior in priors.values())])
+    sizes = sum(prior.card.parameters for prior in priors.values())
+    return Row(separate, sizes, hashlib.sha256(made_of.encode()).hexdigest()[:16])
+
+
+def rows_of(given: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
+    """Every line of the table in its order, and how each was trained."""
+    engine, faithful, ours = Engine(given.threads), load_preset("faithful"), load_preset(PRESET)
+    view = engine.front_end
+    rows = {"mixture / K": Row(even_shares, 0, "")}
+    told = []
+    files = {
+        stem: [f for part in parts for f in sorted((given.recordings / part).glob("rendered_*"))]
+        for stem, parts in {**{s: (s,) for s in FOUR}, "other": ("guitar", "piano")}.items()
+    }
+    files = {stem: [f for f in own if not f.stem.endswith("3")] for stem, own in files.items()}
+    if all(files.values()):
+        atoms = nmf.learn(files, view)
+        rows["KL-NMF"] = Row(
+            supervised_nmf(view, atoms), sum(W.size for W in atoms.values()), "same songs"
+        )
+        told.append(Trained("KL-NMF", "64 atoms a stem, learned in a minute"))
+    if given.gans:
+        rows["GAN prior"] = gan_row(given.gans, given.gan_steps, given.threads)
+    if given.musicglow:
+        rows["MusicGlow"] = engine.row(faithful, musicglow=given.musicglow)
+    if given.instglow:
+        rows["InstGlow"] = Engine(given.threads, given.instglow).row(faithful)
+    for item in given.cards:
+        name, _, path = item.partition("=")
+        rows[name] = card_row(Path(path), given.threads)
+        told.append(Trained(name, load_card(Path(path)).card.source))
+    rows["faithful search, shipped priors"] = engine.row(faithful)
+    for tier in ("draft", "standard", "best"):
+        rows[f"Stemwright, {tier}"] = engine.row(ours, tier)
+    rows["oracle ratio mask"] = Row(oracle(view), 0, "")
+    return rows, told
+
+
+def judged(path: Path | None) -> Iterator[Score]:
+    """Scores that were measured elsewhere."""
+    for line in path.read_text(encoding="utf-8").splitlines() if path else ():
+        row = json.loads(line)
+        decibels = {
+            stem: (sdr, row["si_sdr"][stem], sdr - row["mix"][stem])
+            for stem, sdr in row["sdr"].items()
+        }
+        yield Score(
+            row["column"],
+            row["song"],
+            row["system"],
+            row["parameters"],
+            decibels,
+            row["seconds"],
+            row["audio_s"],
+            "judged",
+        )
+
+
+def songs_by_column(given: argparse.Namespace) -> Iterator[tuple[str, PaperSong]]:
+    """Every song that is judged; of the sets behind the first, every `--every`th."""
+    for number, spec in enumerate(given.sets or SETS):
+        column, songs, _ = songs_of(spec, FOUR)
+        for song in songs[:: given.every if number else 1]:
+            yield column, PaperSong(song)
+
+
+def scores_of(given: argparse.Namespace, rows: Mapping[str, Row]) -> Iterator[Score]:
+    """Measure what is not in the scores file yet."""
+    given.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    old = {score.key: score for score in map(Score.parse, known)}
+    for column, song in songs_by_column(given):
+        for name, row in rows.items():
+            score = old.get((column, song.name, name, identity(row, given.seconds)))
+            if score is None:
+                score = measure(song, column, name, row, given.seconds)
+                with given.scores.open("a") as file:
+                    file.write(score.line() + "\n")
+                print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
+            yield score
+
+
+def main() -> None:
+    """Measure and print."""
+    given = _arguments()
+    rows, told = rows_of(given)
+    if given.only:
+        rows = {name: row for name, row in rows.items() if name in given.only}
+    scores = [*scores_of(given, rows), *judged(given.judged)]
+    notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
+    command = shlex.join(["python", "bench/systems.py", *sys.argv[1:]])
+    print(systems_page(scores, list(rows), told, notes, given.seconds, command), end="")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
+    parser.add_argument("--card", action="append", dest="cards", default=[], metavar="NAME=CARD")
+    parser.add_argument(
+        "--gans", type=Path, metavar="FOLDER", help="with STEM.prior of four stems"
+    )
+    parser.add_argument("--gan-steps", type=int, default=1000)
+    parser.add_argument("--instglow", type=Path, metavar="FOLDER")
+    parser.add_argument("--musicglow", type=Path, metavar="PATH.prior")
+    parser.add_argument("--judged", type=Path, metavar="FILE")
+    parser.add_argument("--notes", type=Path, help="what the heading says of the trainings")
+    parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
+    parser.add_argument("--only", action="append", metavar="ROW", help="may repeat")
+    parser.add_argument("--every", type=int, default=1, help="of the unfamiliar songs")
+    parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
