@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,31 @@ def si_sdr_db(reference: Audio, estimate: Audio) -> float:
     s, e = reference.astype(np.float64).ravel(), estimate.astype(np.float64).ravel()
     along = float(s @ e) ** 2
     return _ratio_db(along, float(s @ s) * float(e @ e) - along)
+
+
+def bss_eval_db(
+    references: Mapping[str, Audio], stem: str, estimate: Audio
+) -> tuple[float, float, float]:
+    """SDR, SIR and SAR of one stem, in dB (Vincent, Gribonval, Févotte, IEEE TASL 2006).
+
+    The distortion that is allowed is a gain, not their filter of 512 taps: the estimate is
+    projected on its own reference (target), on all references (what is added are interferences),
+    and the rest are artefacts.
+    """
+    names = list(references)
+    sources = np.stack([references[name].astype(np.float64).ravel() for name in names])
+    e = estimate.astype(np.float64).ravel()
+    own = sources[names.index(stem)]
+    target = own * (e @ own) / max(float(own @ own), 1e-12)
+    heard = sources[(sources**2).sum(axis=1) > 1e-9]
+    gains = np.linalg.lstsq(heard @ heard.T, heard @ e, rcond=None)[0]
+    explained = gains @ heard
+    power = float(target @ target)
+    return (
+        _ratio_db(power, float(((e - target) ** 2).sum())),
+        _ratio_db(power, float(((explained - target) ** 2).sum())),
+        _ratio_db(float(explained @ explained), float(((e - explained) ** 2).sum())),
+    )
 
 
 def _ratio_db(signal: float, rest: float) -> float:

@@ -24,11 +24,20 @@ from presets import StemwrightError
 
 from .data.songs import read_songs
 from .models.demucs import Demucs
-from .models.estimator import Encoder, Head
+from .models.estimator import Encoder, EstimatorConfig, Head
 from .models.mask_graphs import emit_masks
 from .models.wave_unet import WaveUNet
 from .models.waveform_graphs import emit_demucs, emit_wave_unet
-from .training.interleaved_training import MaskFamily, front_end, load_family
+from .training.interleaved_training import CHECKPOINT as FAMILY_CHECKPOINT
+from .training.interleaved_training import (
+    SHARED,
+    InterleavedTask,
+    MaskFamily,
+    Mode,
+    front_end,
+    load_family,
+    settings_of,
+)
 from .training.run import DeviceName, TrainingRun, told_device, training_device
 from .training.waveform_training import (
     CHECKPOINT,
@@ -87,6 +96,54 @@ def train_separator(kind: Kind, songs: Sequence[Path], options: SeparatorOptions
     for p in run.run(25):
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.5f}  held out {p.valid}  {p.left}"
     yield f"written: {export_separator(options.out, options.out / f'{kind}.yaml')}"
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """What the trainings of the interleaved family are told besides their songs. `new` is the
+    stem whose decoder is trained on an encoder that has never been asked for it."""
+
+    out: Path
+    updates: int = 1000
+    batch: int = 16
+    seed: int = 0
+    device: DeviceName = "auto"
+    threads: int = 0
+    stems: tuple[str, ...] = ("vocals", "bass", "drums", "other")
+    new: str = "vocals"
+
+
+# the shipped estimate's network at half its width: five runs of it are trained
+FAMILY = EstimatorConfig(channels=12, hidden=96, recurrent=64, head=64)
+RUNS = ("interleaved", "simultaneous", "apart", "independent", "trunk", "frozen")
+
+
+def train_family(songs: Sequence[Path], options: FamilyOptions) -> Iterator[str]:
+    """Train one network family in every mode, each in a folder of its own in the options'
+    folder, yielding lines for the terminal; what is finished is left as it is.
+
+    `trunk` is interleaved without the stem `new`, and `frozen` its decoder on that encoder.
+    """
+    device = training_device(options.device, options.threads)
+    read = read_songs(songs, options.stems, front_end().sample_rate)
+    train, valid = read.split()
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {told_device(device)}"
+    others = tuple(stem for stem in options.stems if stem != options.new)
+    for name in RUNS:
+        stems, encoder, mode = options.stems, None, cast(Mode, name)
+        if name == "trunk":
+            stems, mode = others, "interleaved"
+        if name == "frozen":
+            stems = (options.new,)
+            encoder = cast(Encoder, load_family(options.out / "trunk").encoders[SHARED])
+        settings = settings_of(
+            mode, stems, updates=options.updates, batch=options.batch, seed=options.seed
+        )
+        task = InterleavedTask(mode, stems, FAMILY, settings, train, valid, device, encoder)
+        run = TrainingRun(options.out / name, FAMILY_CHECKPOINT, task, device)
+        for p in run.run(200):
+            told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
+            yield f"{name}: step {p.step}/{p.steps}  {p.train_loss:.4f}  held out {told}  {p.left}"
 
 
 def export_separator(run: Path, card: Path, licence: str = "your own recordings") -> Path:

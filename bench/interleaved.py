@@ -1,0 +1,245 @@
+"""Trains the interleaved family in every mode and prints what its paper claims, true or false.
+
+    python bench/interleaved.py SONGS --out build/interleaved --scores build/interleaved.jsonl
+
+`SONGS` is a folder of song folders with stems. What is trained already is left as it is; another
+seed wants another `--out`. Songs and `--set` are those of bench/quality.py, judged in mono at
+22.05 kHz. On two cores the trainings take some hours, on a card minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from export.separators import RUNS, FamilyOptions, export_family, train_family
+from quality import FOUR, LEAST_POWER, Mix, Row
+from scores import Estimated, bootstrap, bss_eval_db, over_stems, sdr_db
+from systems import PaperSong, card_row, graph_parameters, songs_by_column
+
+Table = NDArray[np.float64]
+MEASURES = ("sdr", "sir", "sar", "over the mixture")
+WITHIN_DB, SHARE = 0.5, 0.8
+
+
+@dataclass(frozen=True)
+class Line:
+    """One song and one run: stem -> MEASURES in dB."""
+
+    column: str
+    song: str
+    run: str
+    made_of: str
+    decibels: dict[str, tuple[float, ...]]
+    cpu_s: float
+    audio_s: float
+
+
+def measured(given: argparse.Namespace, cards: Mapping[str, Path]) -> Iterator[Line]:
+    """Separate every song with every run; what stands in the scores file is taken from there."""
+    given.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    old = {(x.column, x.song, x.run, x.made_of): x for x in (Line(**json.loads(k)) for k in known)}
+    for run, card in cards.items():
+        row = card_row(card, given.threads)
+        for column, song in songs_by_column(given):
+            made_of = f"{row.identity}/{given.seconds:g}"
+            line = old.get((column, song.name, run, made_of))
+            if line is None:
+                line = _measure(column, song, run, row, made_of, given.seconds)
+                with given.scores.open("a") as file:
+                    file.write(json.dumps(asdict(line)) + "\n")
+            yield line
+
+
+def _measure(
+    column: str, song: PaperSong, run: str, row: Row, made_of: str, seconds: float
+) -> Line:
+    truth, rate = song.read(seconds)
+    audio = np.sum(list(truth.values()), axis=0)
+    asked = {stem: part for stem, part in truth.items() if run != "frozen" or stem == "vocals"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "mix.wav"
+        soundfile.write(path, audio.T, rate, subtype="FLOAT")
+        started = time.process_time()
+        found = row.system(Mix(path, audio, rate, asked)) if asked else {}
+        cpu_s = time.process_time() - started
+    decibels = {}
+    for stem, estimate in found.items():
+        if float((truth[stem] ** 2).mean()) >= LEAST_POWER:
+            sdr = sdr_db(truth[stem], estimate)
+            _, sir, sar = bss_eval_db(truth, stem, estimate)
+            decibels[stem] = (sdr, sir, sar, sdr - sdr_db(truth[stem], audio))
+    return Line(column, song.name, run, made_of, decibels, cpu_s, audio.shape[1] / rate)
+
+
+def table(lines: Sequence[Line], run: str, measure: str, stems: Sequence[str] = FOUR) -> Table:
+    """(songs, stems), NaN where a song lacks the stem; songs in one order for all runs."""
+    own = sorted((x for x in lines if x.run == run), key=lambda x: (x.column, x.song))
+    index = MEASURES.index(measure)
+    return np.array([[x.decibels.get(s, (np.nan,) * 4)[index] for s in stems] for x in own])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, what was found, and whether it holds here."""
+
+    words: str
+    found: str
+    holds: bool
+
+
+def claims(lines: Sequence[Line], sizes: Mapping[str, int], passes: int) -> list[Claim]:
+    """The claims of the abstract on one column."""
+
+    def apart(a: str, b: str, measure: str) -> Estimated:
+        return bootstrap(table(lines, a, measure) - table(lines, b, measure))
+
+    near = apart("interleaved", "independent", "sdr")
+    rejects = apart("interleaved", "simultaneous", "sir")
+    suffices = apart("apart", "interleaved", "sdr")
+    gain = table(lines, "frozen", "over the mixture", ("vocals",))
+    scratch = table(lines, "independent", "over the mixture", ("vocals",))
+    share = _ratio(gain, scratch)
+    better = bootstrap(table(lines, "apart", "over the mixture"))
+    fewer = sizes["interleaved"] / sizes["independent"]
+    return [
+        Claim(
+            f"a shared encoder trained in turns is within {WITHIN_DB} dB of independent networks",
+            f"SDR {near} dB",
+            abs(near.mean) <= WITHIN_DB or near.mean > 0,
+        ),
+        Claim("with fewer parameters", f"{fewer:.2f} of theirs", fewer < 1),
+        Claim("the encoder runs once", f"{passes} encoder in the graph", passes == 1),
+        Claim(
+            "turns reject other sources at least as well as simultaneous training",
+            f"SIR {rejects} dB",
+            rejects.mean >= 0,
+        ),
+        Claim(
+            f"a new decoder on the frozen encoder has {SHARE:.0%} of the gain of a network of its"
+            " own",
+            f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}] of {over_stems(scratch):.2f} dB"
+            " (vocals)",
+            share.mean >= SHARE,
+        ),
+        Claim(
+            f"databases that lack the other stems suffice (within {WITHIN_DB} dB)",
+            f"SDR {suffices} dB; over the mixture {better} dB",
+            suffices.mean >= -WITHIN_DB,
+        ),
+    ]
+
+
+def _ratio(gain: Table, scratch: Table) -> Estimated:
+    """Mean over mean, songs drawn anew."""
+    both = ~np.isnan(gain[:, 0]) & ~np.isnan(scratch[:, 0])
+    a, b = gain[both, 0], scratch[both, 0]
+    rng = np.random.default_rng(0)
+    rows = (rng.integers(len(a), size=len(a)) for _ in range(2000))
+    drawn = [a[r].mean() / b[r].mean() for r in rows]
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return Estimated(float(a.mean() / b.mean()), float(low), float(high))
+
+
+def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, about: str) -> str:
+    """As Markdown."""
+    out = [
+        "# Interleaved multitask training",
+        "",
+        f"Printed by `{shlex.join(['python', 'bench/interleaved.py', *sys.argv[1:]])}`.",
+        "",
+        "Doire and Okubadejo (arXiv:1908.05182): one encoder, a decoder for every stem, trained",
+        "in turns on data that hold the mix and one stem. The paper's network and tables could",
+        "not be read; what is tested is what its abstract claims. Encoder and decoder are those of",
+        "the shipped first estimate at half its width; that estimate is the *simultaneous* mode",
+        "trained on random sums of isolated recordings, with decoders that can be added.",
+        *(["", about] if about else []),
+        "",
+        "Mono at 22.05 kHz; SDR is the global one, SIR and SAR allow a gain. Means over songs.",
+    ]
+    for column in dict.fromkeys(line.column for line in lines):
+        own = [line for line in lines if line.column == column]
+        out += ["", f"## {column.capitalize()}", "", *_rows(own, sizes), ""]
+        out += ["| the paper claims | found | holds here |", "| --- | --- | --- |"]
+        for claim in claims(own, sizes, passes):
+            out.append(f"| {claim.words} | {claim.found} | {'yes' if claim.holds else 'no'} |")
+    return "\n".join(out) + "\n"
+
+
+def _rows(lines: Sequence[Line], sizes: Mapping[str, int]) -> list[str]:
+    head = [
+        "run",
+        *(f"{stem}: SDR SIR SAR" for stem in FOUR),
+        "SDR, mean",
+        "SIR, mean",
+        "SAR, mean",
+    ]
+    rows = [[*head, "s/s", "parameters"], ["---"] * (len(head) + 2)]
+    for run in dict.fromkeys(line.run for line in lines):
+        tables = [table(lines, run, measure) for measure in MEASURES[:3]]
+        cells = [
+            " ".join(f"{np.nanmean(t[:, n]):.2f}" for t in tables)
+            if np.isfinite(tables[0][:, n]).any()
+            else "-"
+            for n in range(len(FOUR))
+        ]
+        own = [line for line in lines if line.run == run]
+        cost = sum(x.cpu_s for x in own) / sum(x.audio_s for x in own)
+        means = [str(bootstrap(t)) for t in tables]
+        rows.append([run, *cells, *means, f"{cost:.3f}", f"{sizes[run] / 1e6:.2f} M"])
+    return [f"| {' | '.join(cells)} |" for cells in rows]
+
+
+def main() -> None:
+    """Train what is missing, measure, print."""
+    given = _arguments()
+    options = FamilyOptions(
+        given.out, given.updates, seed=given.seed, device=given.device, threads=given.threads
+    )
+    if given.songs:
+        for line in train_family(given.songs, options):
+            print(line, file=sys.stderr)
+    cards = {
+        run: export_family(given.out / run, given.out / f"{run}.yaml")
+        for run in RUNS
+        if run != "trunk"
+    }
+    sizes = {run: graph_parameters(card) for run, card in cards.items()}
+    from export.training.interleaved_training import load_family
+
+    passes = len(load_family(given.out / "interleaved").encoders)
+    lines = list(measured(given, cards))
+    notes = given.notes.read_text(encoding="utf-8").strip() if given.notes else ""
+    print(page(lines, sizes, passes, notes), end="")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("songs", nargs="*", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--updates", type=int, default=1000, help="of every decoder")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
+    parser.add_argument("--every", type=int, default=1, help="of the unfamiliar songs")
+    parser.add_argument("--seconds", type=float, default=11.5)
+    parser.add_argument("--notes", type=Path)
+    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
