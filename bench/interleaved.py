@@ -162,7 +162,7 @@ def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, about: st
         "",
         "Doire and Okubadejo (arXiv:1908.05182): one encoder, a decoder for every stem, trained",
         "in turns on data that hold the mix and one stem. The paper's network and tables could",
-        "not be read; what is tested is what its abstract claims. Encoder and decoder are those of",
+        "not be read; what is tested is what its abstract claims. Encoder and decoders are of",
         "the shipped first estimate at half its width; that estimate is the *simultaneous* mode",
         "trained on random sums of isolated recordings, with decoders that can be added.",
         *(["", about] if about else []),

@@ -1,0 +1,171 @@
+"""The pages of the poster's systems and of the interleaved family: measures, rows, verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bench_path  # noqa: F401
+from interleaved import Line, claims, page, table
+from multitracks import Song
+from quality_page import Score
+from rival_fixtures import STEMS, tones, write_songs
+from scores import bss_eval_db, sdr_db
+from systems import RATE, PaperSong, judged
+from systems_page import POSTER_MUSDB, Trained, systems_page
+
+
+@pytest.fixture
+def references():
+    rng = np.random.default_rng(0)
+    return {stem: rng.standard_normal((1, 4000)).astype(np.float32) for stem in STEMS}
+
+
+def test_a_true_stem_has_neither_interference_nor_artefacts(references):
+    assert min(bss_eval_db(references, "bass", references["bass"])) > 90
+
+
+def test_a_gain_is_forgiven(references):
+    measured = bss_eval_db(references, "bass", 0.5 * references["bass"])
+    assert min(measured) > 90
+
+
+def test_bleed_is_interference_and_noise_is_artefact(references):
+    noise = np.random.default_rng(9).standard_normal((1, 4000)).astype(np.float32)
+    sdr, sir, sar = bss_eval_db(references, "bass", references["bass"] + 0.1 * references["drums"])
+    assert (sdr, sir) == (pytest.approx(20, abs=0.5), pytest.approx(20, abs=0.5))
+    assert sar > 90
+    sdr, sir, sar = bss_eval_db(references, "bass", references["bass"] + 0.1 * noise)
+    assert (sdr, sar) == (pytest.approx(20, abs=0.5), pytest.approx(20, abs=0.5))
+    assert sir > 30
+
+
+def test_distortion_is_the_sum_of_both(references):
+    noise = np.random.default_rng(9).standard_normal((1, 4000)).astype(np.float32)
+    e = references["bass"] + 0.2 * references["vocals"] + 0.1 * noise
+    sdr, sir, sar = bss_eval_db(references, "bass", e)
+    together = 10 ** (-sir / 10) + 10 ** (-sar / 10)
+    assert sdr == pytest.approx(-10 * np.log10(together), abs=0.3)
+
+
+def test_a_silent_stem_beside_it_does_no_harm(references):
+    references["other"] = np.zeros_like(references["other"])
+    assert np.isfinite(bss_eval_db(references, "bass", references["bass"] * 0.9)).all()
+
+
+def test_songs_are_judged_as_in_the_paper(tmp_path):
+    folder = write_songs(tmp_path, 1, 44_100, 1.0) / "song 0"
+    song = PaperSong(Song("song 0", {stem: (folder / f"{stem}.wav",) for stem in STEMS}))
+    stems, rate = song.read(0)
+    assert rate == RATE
+    expected = tones(0, RATE, 1.0)[1]
+    inside = slice(500, -500)
+    assert sdr_db(expected[inside], stems["bass"][0, inside]) > 20
+
+
+def score(system, song, level, column="familiar"):
+    decibels = {stem: (level, level - 3, level + 5) for stem in STEMS}
+    return Score(column, song, system, 4_000_000, decibels, 1.0, 10.0, "x")
+
+
+def test_the_page_has_published_numbers_beside_ours_and_reports_the_order():
+    scores = [
+        score(system, song, level, column)
+        for column in ("familiar", "unfamiliar")
+        for song in ("heldout_1", "b")
+        for system, level in (
+            ("mixture / K", 1.0),
+            ("InstGlow, published size", 5.0),
+            ("Demucs v2", 3.0),
+            ("GAN prior", -0.5),
+        )
+    ]
+    told = [Trained("Demucs v2", "for ten minutes")]
+    printed = systems_page(scores, ["mixture / K", "Demucs v2"], told, "Sizes differ.", 11.5, "x")
+    assert "- *Demucs v2*: for ten minutes" in printed
+    assert "Sizes differ." in printed
+    assert "| Demucs v2 | 7.14 | 5.50 | 6.74 | 4.16 | 5.88 |" in printed.replace("5.89", "5.88")
+    assert "familiar: InstGlow (5.00) > Demucs v2 (3.00) > GAN prior (-0.50)" in printed
+    assert "| Wave-U-Net | 0.01 | 3.91 | - | - |" in printed
+    assert "2.00 [2.00, 2.00]" in printed  # Demucs over mixture / K
+
+
+def test_the_posters_means_are_the_papers():
+    means = {system: np.mean(values) for system, values in POSTER_MUSDB.items()}
+    expected = {"InstGlow": 3.18, "MusicGlow": 1.71, "GAN prior": -0.01, "Demucs v2": 5.89}
+    assert means == pytest.approx(expected | {"Wave-U-Net": 3.345}, abs=0.01)
+
+
+def test_rows_that_were_measured_elsewhere_are_scores(tmp_path):
+    about = {
+        "column": "familiar",
+        "song": "a",
+        "system": "InstGlow, published size",
+        "parameters": 46_000_000,
+        "sdr": {"bass": 2.0},
+        "si_sdr": {"bass": 1.0},
+        "mix": {"bass": -4.0},
+        "seconds": 3.0,
+        "audio_s": 11.5,
+    }
+    path = tmp_path / "judged.jsonl"
+    path.write_text(json.dumps(about) + "\n")
+    (found,) = judged(path)
+    assert found.decibels == {"bass": (2.0, 1.0, 6.0)}
+    assert list(judged(None)) == []
+
+
+def lines_of(levels):
+    """Lines of ten songs; `levels` has SDR and SIR of every run."""
+    rng = np.random.default_rng(1)
+    found = []
+    for number in range(10):
+        easy = rng.normal(0, 1)
+        for run, (sdr, sir) in levels.items():
+            stems = ("vocals",) if run == "frozen" else STEMS
+            decibels = {s: (sdr + easy, sir + easy, 8.0 + easy, sdr + 5) for s in stems}
+            found.append(Line("familiar", f"song {number}", run, "x", decibels, 1.0, 10.0))
+    return found
+
+
+GOOD = {
+    "interleaved": (4.0, 9.0),
+    "simultaneous": (4.2, 8.5),
+    "apart": (3.8, 8.0),
+    "independent": (4.3, 9.2),
+    "frozen": (3.5, 8.0),
+}
+SIZES = {run: 1_000_000 for run in GOOD} | {"independent": 3_000_000}
+
+
+def test_claims_that_hold_are_said_to_hold():
+    assert [claim.holds for claim in claims(lines_of(GOOD), SIZES, 1)] == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "index"),
+    [
+        ({"interleaved": (3.0, 9.0)}, 0),
+        ({"interleaved": (4.0, 8.0)}, 3),
+        ({"frozen": (0.5, 8.0)}, 4),
+        ({"apart": (2.0, 8.0)}, 5),
+    ],
+)
+def test_claims_that_do_not_hold_are_said_not_to(change, index):
+    found = claims(lines_of(GOOD | change), SIZES, 1)
+    assert not found[index].holds
+    assert found[index].words
+
+
+def test_size_and_passes_are_claims_too():
+    found = claims(lines_of(GOOD), SIZES | {"interleaved": 3_000_001}, 4)
+    assert [claim.holds for claim in found[1:3]] == [False, False]
+
+
+def test_the_interleaved_page_has_every_run_and_claim():
+    printed = page(lines_of(GOOD), SIZES, 1, "Trained for a minute.")
+    for run in GOOD:
+        assert f"| {run} |" in printed
+    assert printed.count("| yes |") == 6
+    assert "Trained for a minute." in printed
+    assert np.isnan(table(lines_of(GOOD), "frozen", "sdr")[:, 1]).all()
