@@ -123,7 +123,7 @@ def lines_of(levels):
         easy = rng.normal(0, 1)
         for run, (sdr, sir) in levels.items():
             stems = ("vocals",) if run == "frozen" else STEMS
-            decibels = {s: (sdr + easy, sir + easy, 8.0 + easy, sdr + 5) for s in stems}
+            decibels = {s: (sdr + easy, sir + easy, 8.0 + easy, sdr - 1) for s in stems}
             found.append(Line("familiar", f"song {number}", run, "x", decibels, 1.0, 10.0))
     return found
 
@@ -133,7 +133,7 @@ GOOD = {
     "simultaneous": (4.2, 8.5),
     "apart": (3.8, 8.0),
     "independent": (4.3, 9.2),
-    "frozen": (3.5, 8.0),
+    "frozen": (4.0, 8.0),
 }
 SIZES = {run: 1_000_000 for run in GOOD} | {"independent": 3_000_000}
 
