@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,7 @@ class SeparatorOptions:
 def train_separator(kind: Kind, songs: Sequence[Path], options: SeparatorOptions) -> Iterator[str]:
     """Train in the options' folder, yielding lines for the terminal; a folder with a checkpoint
     goes on. Then write the separator: ONNX file and card."""
+    deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
     device = training_device(options.device, options.threads)
     config = config_of(kind, options.published)
     read = read_songs(songs, config.stems, config.sample_rate, config.audio_channels)
@@ -90,7 +92,7 @@ def train_separator(kind: Kind, songs: Sequence[Path], options: SeparatorOptions
         seed=options.seed,
     )
     task = WaveformTask(kind, config, settings, train, valid, device)
-    run = TrainingRun(options.out, CHECKPOINT, task, device, options.minutes)
+    run = TrainingRun(options.out, CHECKPOINT, task, device, deadline)
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
     yield f"{told_device(device)}; {TITLES[kind]}, {size:.2f} M parameters"
     for p in run.run(25):

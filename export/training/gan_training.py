@@ -143,10 +143,10 @@ def playing(rng: np.random.Generator, songs: Songs, stem: str, batch: int, sampl
 
 
 def run_of(
-    folder: Path, task: GanTask, device: torch.device = CPU, minutes: float = 0.0
+    folder: Path, task: GanTask, device: torch.device = CPU, deadline: float | None = None
 ) -> TrainingRun[float]:
     """The run of a GAN, with the published betas of Adam."""
-    run = TrainingRun(folder, CHECKPOINT, task, device, minutes)
+    run = TrainingRun(folder, CHECKPOINT, task, device, deadline)
     for group in run.optimiser.param_groups:
         group["betas"] = BETAS
     return run
