@@ -1,4 +1,4 @@
-"""Trainings of Demucs, Wave-U-Net, the GAN and the interleaved family: what they learn and touch."""
+"""Trainings of Demucs, Wave-U-Net, the GAN and the interleaved family: what each one touches."""
 
 import copy
 
