@@ -25,7 +25,6 @@ from .data.recordings import SUFFIXES, Origins
 from .data.sampling import Interference
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
-from .synthesis.song_rendering import open_studio, render_songs
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
 from .training.run import told_device, training_device
 from .training.runs import SizeName, TrainingOptions, by_kind, corpus_summary, sized
@@ -142,6 +141,9 @@ class RecipeRun:
         folder = self.out / "songs"
         if recipe.songs and not folder.exists():
             aside = folder.with_name("songs.part")
+            # not at the top: whole songs go through plug-ins, and a training needs none
+            from .synthesis.song_rendering import open_studio, render_songs
+
             studio = open_studio(self._soundfonts, self._kits, self._instruments)
             files = sum(len(f) for f in render_songs(aside, recipe.songs, seed, studio))
             aside.rename(folder)
