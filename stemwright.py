@@ -355,7 +355,7 @@ def prior_render(
         studio = open_studio(soundfonts, kits, instruments)
         for done, files in enumerate(render_songs(out, songs, seed, studio), 1):
             stems = ", ".join(path.parent.name for path in files)
-            click.echo(f"{done} of {songs}: {files[0].stem} ({stems})")
+            say(f"{done} of {songs}: {files[0].stem} ({stems})")
         return
     if songs is not None or stem is None or minutes is None:
         raise click.UsageError(
@@ -366,7 +366,7 @@ def prior_render(
         written = procedural_corpus(out, stem, minutes, seed, kits)
     else:
         written = render_corpus(out, stem, minutes, seed, soundfonts)
-    click.echo(f"{len(written)} recordings in {out}")
+    say(f"{len(written)} recordings in {out}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -12,6 +11,7 @@ from typing import Any
 
 from .model.prior import list_priors, prior_folders
 from .model.sessions import Device, usable_cores
+from .plugins.catalogue import plugin_folders
 from .version import ENGINE_VERSION
 
 _PACKAGES = (
@@ -41,7 +41,7 @@ def examine(device: str, output: Path) -> dict[str, Any]:
         "threads": {"cores": usable_cores(), "sessions_run_on": 1},
         "priors": {name: str(path) for name, path in priors.items()},
         "prior_folders": [str(folder) for folder in prior_folders()],
-        "plugin_folders": [str(folder) for folder in _plugin_folders() if folder.is_dir()],
+        "plugin_folders": [str(folder) for folder in plugin_folders()],
         "output": {"folder": str(output), "free_bytes": _free(output)},
         "problems": problems,
     }
@@ -87,19 +87,6 @@ def _device(asked: str, priors: dict[str, Path]) -> tuple[str | None, list[str]]
     if device.name not in ("auto", prior.got):
         return prior.got, [f"device {device.name} was asked for, sessions run on {prior.got}"]
     return prior.got, []
-
-
-def _plugin_folders() -> list[Path]:
-    """Where VST3 and Audio Unit plug-ins are installed on this system."""
-    home = Path.home()
-    if sys.platform == "darwin":
-        roots = [Path("/Library/Audio/Plug-Ins"), home / "Library/Audio/Plug-Ins"]
-        return [root / kind for root in roots for kind in ("VST3", "Components")]
-    if sys.platform == "win32":
-        return [
-            Path(os.environ.get("COMMONPROGRAMFILES", "C:/Program Files/Common Files"), "VST3")
-        ]
-    return [home / ".vst3", Path("/usr/lib/vst3"), Path("/usr/local/lib/vst3")]
 
 
 def _free(folder: Path) -> int | None:

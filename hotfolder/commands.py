@@ -311,7 +311,11 @@ def verify(output: Path, mixes: tuple[Path, ...], state: Path | None) -> None:
     for folder in (output, *mixes):
         if not folder.is_dir():
             raise StemwrightError("folder-missing", f"{folder}: no such folder.")
-    expected = expected_sets(output, state_folder(output.absolute(), state))
+    try:
+        journal = state_folder(output.absolute(), state)
+    except StemwrightError:  # without a home there is no journal either
+        journal = None
+    expected = expected_sets(output, journal)
     wrong = sets = 0
     for audit in verify_sets(output, mixes_below(list(mixes)), expected):
         sets += 1

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from presets import StemwrightError, printable
+from presets import StemwrightError, needed_folder, printable
 
 from .atomic import move_new, write_whole
 from .records import read_marker
@@ -163,7 +162,8 @@ def state_folder(root: Path, given: Path | None = None) -> Path:
     if given is not None:
         return given
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
-    return _state_home() / f"{root.name or 'root'}-{name}"
+    home = needed_folder("state", "Name a folder with --state")
+    return home / f"{root.name or 'root'}-{name}"
 
 
 def insist_on_local(state: Path, mounts: Path = Path("/proc/mounts")) -> None:
@@ -181,10 +181,3 @@ def insist_on_local(state: Path, mounts: Path = Path("/proc/mounts")) -> None:
             f"{state}: lies on a share ({kind} at {place}), where a journal is not safe. Give "
             "--state a folder on a local disk.",
         )
-
-
-def _state_home() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", "~")).expanduser() / "stemwright"
-    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "stemwright"

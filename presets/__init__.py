@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .errors import StemwrightError, placed_at
 from .lazy_door import lazy_door
+from .places import expanded, home_folder, needed_folder, user_folder
 from .printable import name_text, printable
 from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
 
@@ -60,13 +61,16 @@ __all__ = [
     "complain",
     "describe_errors",
     "dotted",
+    "expanded",
     "explain",
     "find_preset",
+    "home_folder",
     "is_loss",
     "json_schema",
     "lazy_door",
     "load_preset",
     "name_text",
+    "needed_folder",
     "placed",
     "placed_at",
     "preset_names",
@@ -77,4 +81,5 @@ __all__ = [
     "show",
     "speaking",
     "suggestion",
+    "user_folder",
 ]

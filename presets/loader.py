@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from .effects import Convolution, Effect, Parallel
 from .errors import StemwrightError
 from .messages import describe_errors, dotted, suggestion
+from .places import expanded
 from .schema import Preset, files_of
 from .strict_yaml import Document, Mark, read_strict
 from .strict_yaml import Path as KeyPath
@@ -149,11 +150,11 @@ def _resolve_files(data: Any, folder: Path) -> None:  # noqa: ANN401
         named = {"effect": "impulse_response_filename", "plugin": "state"}
         for kind, key in named.items():
             if kind in data and isinstance(data.get(key), str) and data[key]:
-                data[key] = str((folder / Path(data[key]).expanduser()).resolve())
+                data[key] = str((folder / expanded(data[key])).resolve())
         # a plug-in is a name, or a path beside the preset
         plugin = data.get("plugin")
         if isinstance(plugin, str) and ("/" in plugin or "\\" in plugin):
-            data["plugin"] = str((folder / Path(plugin).expanduser()).resolve())
+            data["plugin"] = str((folder / expanded(plugin)).resolve())
         for value in data.values():
             _resolve_files(value, folder)
 

@@ -58,7 +58,8 @@ def _ending(error: BaseException) -> tuple[tuple[str, ...], int]:
         logging.getLogger(__name__).info("in full:", exc_info=error)
         return (_of_the_disk(error) + _published(),), MENDABLE
     log = _bug_report(error)
-    told = f"a bug of ours: {type(error).__name__}: {error}.{_published()} Please report it"
+    known = _published() or " No set is left half-published."  # workers may have whole ones
+    told = f"a bug of ours: {type(error).__name__}: {error}.{known} Please report it"
     return (f"{told} with {log}." if log else f"{told}.",), BUG
 
 
@@ -66,7 +67,7 @@ def _published() -> str:
     """What is known about sets of this run."""
     if done := published_here():
         return f" Published before it, and whole: {', '.join(map(str, done))}."
-    return " No set was published half."  # workers may have published whole ones
+    return ""
 
 
 def _of_the_disk(error: OSError) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import StemwrightError
+from presets import StemwrightError, user_folder
 
 from .bundle import GRAPHS, HEAD, SUFFIX, damaged, read_bundle
 from .sessions import BoundSession, Device, make_session, telling_device_faults
@@ -247,8 +247,9 @@ def open_priors(
 def prior_folders(extra: Sequence[Path] = ()) -> list[Path]:
     """Where priors are looked for: given folders, $STEMWRIGHT_PRIORS, the user's, the shipped."""
     named = [Path(p) for p in os.environ.get("STEMWRIGHT_PRIORS", "").split(os.pathsep) if p]
-    data = Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser()
-    return [*extra, *named, data / "stemwright" / "priors", Path(__file__).parents[1] / "priors"]
+    data = user_folder("data")
+    own = [data / "priors"] if data else []
+    return [*extra, *named, *own, Path(__file__).parents[1] / "priors"]
 
 
 def list_priors(extra: Sequence[Path] = ()) -> dict[str, Path]:

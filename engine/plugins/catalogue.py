@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from presets import Plugin, StemwrightError, suggestion
+from presets import Plugin, StemwrightError, expanded, home_folder, suggestion
 
 from .client import MISDEEDS, PluginClient, PluginFailedError
 from .store import PluginStore, default_store
@@ -109,7 +109,7 @@ class PluginCatalogue:
             )
 
     def _allowed(self, path: Path) -> Path:
-        real = path.expanduser().resolve()
+        real = expanded(str(path)).resolve()
         if not any(real.is_relative_to(folder.resolve()) for folder in self.folders):
             raise StemwrightError(
                 "plugin-not-allowed",
@@ -148,15 +148,17 @@ def _is_inspection(known: dict[str, Any] | None) -> bool:
 def plugin_folders() -> tuple[Path, ...]:
     """The folders of STEMWRIGHT_PLUGINS and those where this system keeps plug-ins."""
     own = [Path(part) for part in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if part]
+    homes = [home for home in [home_folder()] if home]
     if sys.platform == "win32":
         common = Path(os.environ.get("COMMONPROGRAMFILES", r"C:\Program Files\Common Files"))
         usual = [common / "VST3"]
     elif sys.platform == "darwin":
         audio = "Library/Audio/Plug-Ins"
-        roots = [Path.home() / audio, Path("/") / audio]
+        roots = [*(home / audio for home in homes), Path("/") / audio]
         usual = [root / kind for root in roots for kind in ("VST3", "Components")]
     else:
-        usual = [Path.home() / ".vst3", Path("/usr/local/lib/vst3"), Path("/usr/lib/vst3")]
+        own_folders = [home / ".vst3" for home in homes]
+        usual = [*own_folders, Path("/usr/local/lib/vst3"), Path("/usr/lib/vst3")]
     return tuple(folder for folder in [*own, *usual] if folder.is_dir())
 
 

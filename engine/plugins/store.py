@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from presets import needed_folder, user_folder
 
 FOLDER_VARIABLE = "STEMWRIGHT_CACHE"
 FAILURES_UNTIL_QUARANTINE = 3
@@ -22,8 +23,13 @@ class PluginStore:
     a new chance.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies; an error where this user has no place for it."""
+        return self._folder or needed_folder("cache", f"Name a folder in {FOLDER_VARIABLE}")
 
     def parameters(self, plugin: Path) -> dict[str, Any] | None:
         """What `inspect` found, when it has been asked since the plug-in changed."""
@@ -51,6 +57,8 @@ class PluginStore:
         return self.folder / f"{fingerprint(plugin)}.{kind}.json"
 
     def _read(self, plugin: Path, kind: str) -> dict[str, Any] | None:
+        if self._folder is None:
+            return None
         try:
             content = json.loads(self._file(plugin, kind).read_text("utf-8"))
         except (OSError, ValueError):  # a damaged memory is no memory
@@ -71,13 +79,8 @@ def default_store() -> PluginStore:
     """The store in STEMWRIGHT_CACHE, or in the system's folder for such things."""
     if named := os.environ.get(FOLDER_VARIABLE):
         return PluginStore(Path(named) / "plugins")
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home()))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return PluginStore(base / "stemwright" / "plugins")
+    base = user_folder("cache")
+    return PluginStore(base / "plugins" if base else None)
 
 
 def fingerprint(plugin: Path) -> str:

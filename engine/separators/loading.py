@@ -18,6 +18,7 @@ from presets import (
     dotted,
     read_strict,
     suggestion,
+    user_folder,
 )
 
 from .card import CardFile, SeparatorCard
@@ -122,13 +123,8 @@ def load_card(path: Path) -> LoadedCard:
 def separator_folders(extra: Sequence[Path] = ()) -> list[Path]:
     """Where cards are looked for: given folders, $STEMWRIGHT_SEPARATORS, the user's own."""
     named = [Path(p) for p in os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep) if p]
-    return [*extra, *named, user_folder()]
-
-
-def user_folder() -> Path:
-    """The folder of one's own cards."""
-    data = Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser()
-    return data / "stemwright" / "separators"
+    data = user_folder("data")
+    return [*extra, *named, *([data / "separators"] if data else [])]
 
 
 def list_cards(extra: Sequence[Path] = ()) -> dict[str, Path]:
@@ -147,10 +143,13 @@ def find_card(name: str, extra: Sequence[Path] = ()) -> LoadedCard:
     known = list_cards(extra)
     if name not in known:
         hint = suggestion(name, known) or f"; there are {', '.join(sorted(known)) or 'none'}"
+        own = user_folder("data")
+        places = f"{own / 'separators'} or " if own else ""
+        places += f"a folder of ${FOLDERS_VARIABLE}"
         raise StemwrightError(
             "separator-unknown",
-            f"no separator is called {name!r}{hint}. Put its card into {user_folder()} or a "
-            f"folder of ${FOLDERS_VARIABLE}; `stemwright separator init MODEL.onnx` writes one.",
+            f"no separator is called {name!r}{hint}. Put its card into {places}; `stemwright "
+            "separator init MODEL.onnx` writes one.",
         )
     return load_card(known[name])
 
