@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from presets import name_text
@@ -13,15 +13,22 @@ from presets import name_text
 from .containers import sniff
 from .loudness import Loudness
 from .riff import ChunkFile, walk_chunks
-from .tags import (
-    PICTURE_BLOCK,
-    VORBIS_BLOCK,
-    flac_blocks,
+from .tag_writing import (
+    cue_chunks,
     id3_bytes,
     info_chunk,
-    mp3_id3,
-    read_tags,
+    picture_block,
     vorbis_block,
+    with_vorbis_fields,
+)
+from .tags import (
+    CUE_BLOCK,
+    PICTURE_BLOCK,
+    VORBIS_BLOCK,
+    FileTags,
+    Tags,
+    flac_blocks,
+    read_tags,
 )
 from .wave_header import FileFormat, RawChunk
 
@@ -49,16 +56,19 @@ def metadata_for(mix: Path, fmt: FileFormat, history: str) -> Metadata:
     """What a stem of this mix carries in that format.
 
     The same family of containers gets every chunk as it is, except that `history` is appended
-    to the coding history of a bext chunk; another family gets the tags it can hold.
+    to the coding history of a bext chunk; another family gets the tags it can hold. What stands
+    in front of a container or behind it (ID3, APE) is carried where the container says nothing.
     """
     container = sniff(mix)
+    tags = read_tags(mix)
+    foreign = {name: values for name, values in tags.fields.items() if name not in tags.own}
     if container in ("wav", "rf64", "w64") and fmt.container == "wav":
-        return _copied(walk_chunks(mix), history)
+        return _with_foreign(_copied(walk_chunks(mix), history), b"id3 ", tags, foreign)
     if container == "aiff" and fmt.container == "aiff":
-        return _copied(walk_chunks(mix), history)
+        return _with_foreign(_copied(walk_chunks(mix), history), b"ID3 ", tags, foreign)
     if container == "flac" and fmt.container == "flac":
-        return Metadata(before=flac_blocks(mix))
-    return _translated(mix, container, fmt)
+        return _flac_to_flac(mix, tags, foreign, fmt)
+    return _translated(mix, container, tags, fmt)
 
 
 def with_history(bext: bytes, line: str) -> bytes:
@@ -107,7 +117,7 @@ def rewrite_loudness(path: Path, loudness: Loudness) -> None:
 
 def naming_fields(mix: Path) -> dict[str, str]:
     """Title, artist and ISRC of a mix; the title is the file's name when no tag says it."""
-    tags = read_tags(mix)
+    tags = read_tags(mix).fields
     found = {key: tags.get(key, [""])[0] for key in ("title", "artist", "isrc")}
     return {**found, "title": found["title"] or name_text(mix.stem)}
 
@@ -140,25 +150,82 @@ def _copied(file: ChunkFile, history: str) -> Metadata:
     return Metadata(tuple(before), tuple(after), tuple(dropped))
 
 
-def _translated(mix: Path, container: str, fmt: FileFormat) -> Metadata:
-    tags = read_tags(mix)
-    dropped = _untranslatable(mix, container)
+def _with_foreign(copied: Metadata, name: bytes, tags: FileTags, foreign: Tags) -> Metadata:
+    """Copied chunks, and in an ID3 chunk what only stood around the container."""
+    images = tags.pictures[tags.own_pictures :]
+    if not foreign and not images:
+        return replace(copied, dropped=(*copied.dropped, *_around(tags)))
+    ours = [payload for key, payload in copied.before + copied.after if key == name]
+    before, after = (
+        tuple(chunk for chunk in part if chunk[0] != name)
+        for part in (copied.before, copied.after)
+    )
+    merged = id3_bytes(foreign, images, onto=ours[0] if ours and "ID3" not in tags.unread else b"")
+    return Metadata(before, (*after, (name, merged)), (*copied.dropped, *_around(tags)))
+
+
+def _around(tags: FileTags) -> list[str]:
+    """What found no place of the tags in front of a container and behind it."""
+    return sorted(name for name in tags.unread if name.startswith("APE"))
+
+
+def _flac_to_flac(mix: Path, tags: FileTags, foreign: Tags, fmt: FileFormat) -> Metadata:
+    blocks = list(flac_blocks(mix))
+    comments = [number for number, (name, _) in enumerate(blocks) if name[0] == VORBIS_BLOCK]
+    dropped = {*_around(tags), *tags.id3_unread} | tags.unread & {"ID3"}
+    if foreign and not comments:
+        blocks.append((bytes([VORBIS_BLOCK]), vorbis_block(foreign, fmt)))
+    elif foreign and "Vorbis comments" in tags.unread:  # damaged ones are kept, not added to
+        dropped |= {f"field {name}" for name in foreign}
+    elif foreign:
+        name, payload = blocks[comments[0]]
+        blocks[comments[0]] = (name, with_vorbis_fields(payload, foreign))
+    images = tags.pictures[tags.own_pictures :]
+    blocks += [(bytes([PICTURE_BLOCK]), picture_block(image)) for image in images]
+    return Metadata(before=tuple(blocks), dropped=tuple(sorted(dropped)))
+
+
+def _translated(mix: Path, container: str, tags: FileTags, fmt: FileFormat) -> Metadata:
+    dropped = tags.unread | _untranslatable(mix, container)
     if fmt.container == "flac":
-        return Metadata(before=((VORBIS_BLOCK, vorbis_block(tags, fmt)),), dropped=dropped)
-    id3 = mp3_id3(mix) if container == "mp3" else id3_bytes(tags)
+        blocks = [(bytes([VORBIS_BLOCK]), vorbis_block(tags.fields, fmt))]
+        blocks += [(bytes([PICTURE_BLOCK]), picture_block(image)) for image in tags.pictures]
+        return Metadata(tuple(blocks), dropped=tuple(sorted(dropped | tags.id3_unread)))
+    id3 = _id3(tags)
     if fmt.container == "aiff":
-        return Metadata(after=((b"ID3 ", id3),) if id3 else (), dropped=dropped)
-    info = info_chunk(tags)
-    chunks = ((b"LIST", info),) if info else ()
-    return Metadata(before=chunks, after=((b"id3 ", id3),) if id3 else (), dropped=dropped)
+        after: tuple[RawChunk, ...] = ((b"ID3 ", id3),) if id3 else ()
+        return Metadata(after=after, dropped=tuple(sorted(dropped)))
+    info = info_chunk(tags.fields)
+    cues = _cues(mix, container)
+    if cues:
+        dropped -= {"cuesheet"}
+    chunks: tuple[RawChunk, ...] = ((b"LIST", info),) if info else ()
+    after = (*cues, (b"id3 ", id3)) if id3 else cues
+    return Metadata(chunks, after, tuple(sorted(dropped)))
 
 
-def _untranslatable(mix: Path, container: str) -> tuple[str, ...]:
-    """Names of the chunks or blocks that have no counterpart in another container."""
-    if container == "flac" and any(name[0] == PICTURE_BLOCK for name, _ in flac_blocks(mix)):
-        return ("picture",)
-    if container not in ("wav", "rf64", "w64", "aiff"):
+def _id3(tags: FileTags) -> bytes:
+    """The file's own ID3 tag as it is, with what else the file says; or one of all its fields."""
+    if not tags.id3 or "ID3" in tags.unread:
+        return tags.id3 or id3_bytes(tags.fields, tags.pictures)
+    told = FileTags()
+    fields = told.add_id3(tags.id3)
+    more = {name: values for name, values in tags.fields.items() if name not in fields}
+    images = [image for image in tags.pictures if image not in told.pictures]
+    return id3_bytes(more, images, onto=tags.id3)
+
+
+def _cues(mix: Path, container: str) -> tuple[RawChunk, ...]:
+    if container != "flac":
         return ()
+    sheets = (payload for name, payload in flac_blocks(mix) if name[0] == CUE_BLOCK)
+    return next((cue_chunks(sheet) for sheet in sheets), ())
+
+
+def _untranslatable(mix: Path, container: str) -> set[str]:
+    """Names of the chunks that have no counterpart in another container."""
+    if container not in ("wav", "rf64", "w64", "aiff"):
+        return set()
     told = {b"LIST", b"list", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"ANNO", b"(c) "} | NOT_COPIED
     names = (chunk.id for chunk in walk_chunks(mix).chunks if chunk.id not in told)
-    return tuple(sorted({name.decode("latin-1").strip() for name in names}))
+    return {name.decode("latin-1").strip() for name in names}
