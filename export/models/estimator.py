@@ -109,8 +109,15 @@ class Encoder(nn.Module):
         for gate, mixer in zip(self.gates, self.mixers, strict=True):
             a, b = gate(h).chunk(2, dim=1)
             h = h + mixer(torch.tanh(a) * torch.sigmoid(b))
-        remembered, _ = self.memory(h.transpose(1, 2))
-        return h + cast(Tensor, self.recall(remembered.transpose(1, 2)))
+        return h + cast(Tensor, self.recall(self._remembered(h.transpose(1, 2)).transpose(1, 2)))
+
+    def _remembered(self, steps: Tensor) -> Tensor:
+        """(batch, frames, hidden) -> (batch, frames, 2 * recurrent)."""
+        if not steps.is_cuda:
+            return cast(Tensor, self.memory(steps)[0])
+        # a card's recurrent layers would be cast to half precision, whose gradients vanish
+        with torch.autocast("cuda", enabled=False):
+            return cast(Tensor, self.memory(steps.float())[0])
 
 
 class Head(nn.Module):
