@@ -62,7 +62,7 @@ INSTRUMENTS = click.option(
 
 # Their work is on the disk, and their exit code says how it went: a report that nobody could read
 # takes nothing from it. What all others do is to print.
-WORKING = ("separate", "process", "report", "session", "watch", "batch", "prior")
+WORKING = ("separate", "process", "report", "session", "watch", "batch", "prior", "separator")
 
 
 @contextlib.contextmanager
@@ -125,8 +125,13 @@ def main(verbose: bool) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
 
 
+@click.group()
+def separator() -> None:
+    """Separators of mixes whose stems are known, beside the priors."""
+
+
 for command in (
-    *(separate, null, doctor, process, report, session, preset, plugin, prior),
+    *(separator, separate, null, doctor, process, report, session, preset, plugin, prior),
     *(watch, status, explain, retry, forget, pause, resume, batch, verify),
 ):
     main.add_command(command)
@@ -265,6 +270,85 @@ def prior_heads(
     )
     estimate = EstimateOptions(network, in_step, bus, validation)
     for line in train_heads(parts, heads, options, estimate):
+        say(line)
+
+
+@prior.command("gan")
+@click.argument("songs", nargs=-1, required=True, type=FOLDER)
+@click.option("--stem", required=True, help="Whose sound is learned.")
+@click.option("--out", type=FOLDER, help="Folder of the run; resumes there.  [runs/gan-STEM]")
+@click.option("--steps", type=click.IntRange(1), default=30_000, show_default=True)
+@click.option("--published", is_flag=True, help="The paper's size, for a graphics card.")
+@MINUTES
+@BATCH
+@RATE
+@DEVICE
+@SEED
+@THREADS
+def prior_gan(
+    songs: tuple[Path, ...],
+    stem: str,
+    out: Path | None,
+    steps: int,
+    published: bool,
+    minutes: float,
+    batch: int,
+    learning_rate: float,
+    device: Literal["auto", "cpu", "cuda"],
+    seed: int,
+    threads: int,
+) -> None:
+    """Train a GAN prior of one stem, for comparison (docs/systems.md).
+
+    SONGS are folders that hold a folder of stems for each song, as `separator train` takes them.
+    """
+    from export import TrainingOptions, train_gan
+
+    run = out or Path("runs") / f"gan-{stem}"
+    options = TrainingOptions(
+        run, steps, "cpu", seed, threads, device, minutes, batch, learning_rate
+    )
+    for line in train_gan(stem, songs, options, published):
+        say(line)
+
+
+@separator.command("train")
+@click.argument("network", type=click.Choice(["demucs", "waveunet"]))
+@click.argument("songs", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FOLDER, help="Folder of the run; resumes there.  [runs/NETWORK]")
+@click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
+@click.option("--published", is_flag=True, help="The paper's size, for a graphics card.")
+@MINUTES
+@BATCH
+@RATE
+@DEVICE
+@SEED
+@THREADS
+def separator_train(
+    network: Literal["demucs", "waveunet"],
+    songs: tuple[Path, ...],
+    out: Path | None,
+    steps: int,
+    published: bool,
+    minutes: float,
+    batch: int,
+    learning_rate: float,
+    device: Literal["auto", "cpu", "cuda"],
+    seed: int,
+    threads: int,
+) -> None:
+    """Train a separator of the literature on songs with stems, and write it with a card.
+
+    SONGS are folders that hold a folder for each song: SONGS/<song>/vocals.wav, bass.wav,
+    drums.wav; everything else there is part of other.
+    """
+    from export import TrainingOptions, train_separator
+
+    run = out or Path("runs") / network
+    options = TrainingOptions(
+        run, steps, "cpu", seed, threads, device, minutes, batch, learning_rate
+    )
+    for line in train_separator(network, songs, options, published):
         say(line)
 
 

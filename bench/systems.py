@@ -116,7 +116,7 @@ def graph_parameters(card: Path) -> int:
 
 def gan_row(folder: Path, steps: int, threads: int) -> Row:
     """The search of a folder's GAN priors."""
-    priors = {stem: GanPrior(folder / f"{stem}.prior", CPU) for stem in FOUR}
+    priors = {stem: GanPrior(folder / f"{stem}.gan", CPU) for stem in FOUR}
 
     def separate(mix: Mix) -> Stems:
         own = [priors[stem] for stem in mix.truth]
@@ -223,9 +223,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
     parser.add_argument("--card", action="append", dest="cards", default=[], metavar="NAME=CARD")
-    parser.add_argument(
-        "--gans", type=Path, metavar="FOLDER", help="with STEM.prior of four stems"
-    )
+    parser.add_argument("--gans", type=Path, metavar="FOLDER", help="with STEM.gan of four stems")
     parser.add_argument("--gan-steps", type=int, default=1000)
     parser.add_argument("--instglow", type=Path, metavar="FOLDER")
     parser.add_argument("--musicglow", type=Path, metavar="PATH.prior")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .gan_bundle import train_gan
 from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
 from .recipe import make_priors
+from .separators import train_separator
 from .training.music_training import train_music
 from .training.runs import TrainingOptions, paper_front_end, standard_front_end
 
@@ -15,7 +17,9 @@ __all__ = [
     "pack_recordings",
     "paper_front_end",
     "standard_front_end",
+    "train_gan",
     "train_heads",
     "train_music",
     "train_prior",
+    "train_separator",
 ]

@@ -6,6 +6,8 @@ import hashlib
 import importlib.metadata
 import io
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +18,38 @@ from torch.nn import functional as F
 
 from engine import write_bundle_file
 
+from .data.songs import REST, read_songs
 from .models.gan_graphs import HOP, LEAST, N_FFT, QUIET, SCALES, WEIGHTS, emit_gan
-from .models.wavegan import Generator
-from .training.gan_training import load_generator
+from .models.wavegan import GanConfig, Generator
+from .training.gan_training import GanSettings, GanTask, load_generator, run_of
+from .training.run import told_device, training_device
+from .training.runs import TrainingOptions
 
 Float = NDArray[np.float32]
 
+STEMS = ("vocals", "bass", "drums", "other")
+SUFFIX = ".gan"
 BOUND = 0.9  # as published
 TOLERANCE = 1e-2  # relative: the gradient of absolute values turns at their kinks
 _SPREAD = 0.5  # of the self-test's latents
+
+
+def train_gan(
+    stem: str, songs: Sequence[Path], options: TrainingOptions, published: bool = False
+) -> Iterator[str]:
+    """Train a generator of one stem in the options' folder and write its bundle there, yielding
+    lines for the terminal. `songs` are folders of song folders with stems."""
+    device = training_device(options.device, options.threads)
+    config = GanConfig.published() if published else GanConfig()
+    read = read_songs(songs, STEMS if stem in STEMS else (stem, REST), config.sample_rate)
+    train, valid = read.split()
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {told_device(device)}"
+    settings = replace(GanSettings(steps=options.steps, seed=options.seed), **options.changes())
+    task = GanTask(stem, config, settings, train, valid, device)
+    for p in run_of(options.out, task, device, options.deadline).run(120):
+        told = f"distance {p.train_loss:.4f}, held out {p.valid:.4f}"
+        yield f"step {p.step}/{p.steps}  {told}  {p.left}"
+    yield f"written: {export_gan(options.out, stem, options.out / (stem + SUFFIX))}"
 
 
 def export_gan(run: Path, stem: str, out: Path, licence: str = "your own recordings") -> Path:

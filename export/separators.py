@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +39,7 @@ from .training.interleaved_training import (
     settings_of,
 )
 from .training.run import DeviceName, TrainingRun, told_device, training_device
+from .training.runs import TrainingOptions
 from .training.waveform_training import (
     CHECKPOINT,
     RECIPES,
@@ -53,49 +53,43 @@ from .training.waveform_training import (
 
 Float = NDArray[np.float32]
 
+REPORT_EVERY = 25  # steps, which are slow on a processor
 SEGMENT_S = 10.0  # of one call at work
 TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
 TITLES = {"demucs": "Demucs v2", "waveunet": "Wave-U-Net"}
 
 
-@dataclass(frozen=True)
-class SeparatorOptions:
-    """What a training is told besides its songs; `minutes` ends it instead of `steps`."""
-
-    out: Path
-    steps: int = 4000
-    minutes: float = 0.0
-    batch: int = 8
-    seconds: float = 4.0
-    learning_rate: float | None = None
-    seed: int = 0
-    device: DeviceName = "auto"
-    threads: int = 0
-    published: bool = False
-
-
-def train_separator(kind: Kind, songs: Sequence[Path], options: SeparatorOptions) -> Iterator[str]:
+def train_separator(
+    kind: Kind,
+    songs: Sequence[Path],
+    options: TrainingOptions,
+    published: bool = False,
+    seconds: float = 4.0,
+) -> Iterator[str]:
     """Train in the options' folder, yielding lines for the terminal; a folder with a checkpoint
-    goes on. Then write the separator: ONNX file and card."""
-    deadline = time.monotonic() + 60 * options.minutes if options.minutes else None
+    goes on. Then write the separator: ONNX file and card.
+
+    `published` is the size of the paper, `seconds` the length of an excerpt.
+    """
     device = training_device(options.device, options.threads)
-    config = config_of(kind, options.published)
+    config = config_of(kind, published)
     read = read_songs(songs, config.stems, config.sample_rate, config.audio_channels)
     train, valid = read.split()
     names = ", ".join(song.name for song in valid.songs)
     yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
     settings = WaveformSettings(
         steps=options.steps,
-        batch=options.batch,
-        seconds=options.seconds,
-        learning_rate=options.learning_rate or RECIPES[kind].learning_rate,
+        seconds=seconds,
+        learning_rate=RECIPES[kind].learning_rate,
         seed=options.seed,
     )
-    task = WaveformTask(kind, config, settings, train, valid, device)
-    run = TrainingRun(options.out, CHECKPOINT, task, device, deadline)
+    task = WaveformTask(kind, config, replace(settings, **options.changes()), train, valid, device)
+    run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
     yield f"{told_device(device)}; {TITLES[kind]}, {size:.2f} M parameters"
-    for p in run.run(25):
+    if run.step:
+        yield f"resuming at step {run.step}"
+    for p in run.run(REPORT_EVERY if device.type == "cpu" else run.every):
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.5f}  held out {p.valid}  {p.left}"
     yield f"written: {export_separator(options.out, options.out / f'{kind}.yaml')}"
 

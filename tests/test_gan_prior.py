@@ -30,13 +30,13 @@ def bundles(tmp_path_factory):
         task = GanTask(stem, CONFIG, GanSettings(steps=12, batch=4), *songs)
         for _ in run_of(folder / stem, task).run(12):
             pass
-        export_gan(folder / stem, stem, folder / f"{stem}.prior")
+        export_gan(folder / stem, stem, folder / f"{stem}.gan")
     return folder
 
 
 @pytest.fixture(scope="module")
 def priors(bundles):
-    return [GanPrior(bundles / f"{stem}.prior", CPU) for stem in ("bass", "drums")]
+    return [GanPrior(bundles / f"{stem}.gan", CPU) for stem in ("bass", "drums")]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_bundle_says_what_it_is(bundles, priors):
     card = priors[0].card
     assert (card.kind, card.stem, card.samples, card.bound) == ("gan", "bass", 4096, 0.9)
     assert card.training["steps"] == 12
-    again = export_gan(bundles / "bass", "bass", bundles / "again.prior")
-    assert again.read_bytes() == (bundles / "bass.prior").read_bytes()
+    again = export_gan(bundles / "bass", "bass", bundles / "again.gan")
+    assert again.read_bytes() == (bundles / "bass.gan").read_bytes()
 
 
 def test_the_search_lowers_the_objective(priors, pool):
@@ -111,9 +111,9 @@ def test_silence_is_separated_into_silence(priors, pool):
 
 def test_a_gan_is_no_flow_and_a_flow_no_gan(bundles, tmp_path):
     with pytest.raises(StemwrightError, match="kind gan, where one of kind flow"):
-        Prior(bundles / "bass.prior", CPU)
+        Prior(bundles / "bass.gan", CPU)
     flow = tmp_path / "flow.prior"
-    rewrite(bundles / "bass.prior", flow, lambda card: card | {"kind": "flow"})
+    rewrite(bundles / "bass.gan", flow, lambda card: card | {"kind": "flow"})
     with pytest.raises(StemwrightError, match="kind flow, where one of kind gan"):
         GanPrior(flow, CPU)
 
@@ -128,9 +128,9 @@ def test_a_gan_is_no_flow_and_a_flow_no_gan(bundles, tmp_path):
     ],
 )
 def test_a_damaged_bundle_is_refused(bundles, tmp_path, change, told):
-    rewrite(bundles / "bass.prior", tmp_path / "x.prior", change)
+    rewrite(bundles / "bass.gan", tmp_path / "x.gan", change)
     with pytest.raises(StemwrightError, match=told):
-        GanPrior(tmp_path / "x.prior", CPU)
+        GanPrior(tmp_path / "x.gan", CPU)
 
 
 def rewrite(source, target, change):

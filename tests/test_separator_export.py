@@ -17,7 +17,6 @@ from engine.separators.estimating import CardSeparation
 from engine.separators.loading import load_card
 from export.models.estimator import EstimatorConfig
 from export.separators import (
-    SeparatorOptions,
     export_family,
     export_separator,
     family_masks,
@@ -26,6 +25,7 @@ from export.separators import (
 from export.training import interleaved_training
 from export.training.interleaved_training import InterleavedTask, load_family, settings_of
 from export.training.run import TrainingRun
+from export.training.runs import TrainingOptions
 from export.training.waveform_training import load_separator
 from presets import StemwrightError
 from rival_fixtures import STEMS, tones, toy_songs, write_songs
@@ -36,8 +36,8 @@ def trained(request, tmp_path_factory):
     """A run of the reduced size, too short to be of use."""
     songs = write_songs(tmp_path_factory.mktemp("songs"), 3, 22_050, 1.5)
     out = tmp_path_factory.mktemp("run")
-    options = SeparatorOptions(out, steps=1, batch=1, device="cpu", threads=1, seconds=0.1)
-    return out, list(train_separator(request.param, [songs], options)), request.param
+    options = TrainingOptions(out, steps=1, batch=1, device="cpu", threads=1)
+    return out, list(train_separator(request.param, [songs], options, seconds=0.1)), request.param
 
 
 def stored(network):
@@ -128,6 +128,6 @@ def test_a_family_becomes_gains_of_bins(tmp_path, mode):
 
 def test_one_song_is_too_few(tmp_path):
     songs = write_songs(tmp_path / "songs", 1)
-    options = SeparatorOptions(tmp_path / "run", steps=1, device="cpu", threads=1)
+    options = TrainingOptions(tmp_path / "run", steps=1, device="cpu", threads=1)
     with pytest.raises(StemwrightError, match="at least two"):
         list(train_separator("demucs", [songs], options))

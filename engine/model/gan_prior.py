@@ -20,6 +20,7 @@ from .sessions import Device, make_session
 
 Float = NDArray[np.float32]
 
+SUFFIX = ".gan"  # so that no preset takes it for the prior of its stem
 GRAPHS = ("inverse", "gradient")
 KIND = "gan"
 

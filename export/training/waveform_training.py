@@ -59,7 +59,7 @@ class WaveformSettings:
     """One run. `seconds` is the length of an excerpt without what convolutions cut off."""
 
     steps: int = 20_000
-    batch: int = 16
+    batch: int = 8
     seconds: float = 4.0
     learning_rate: float = 3e-4
     warm_up: int = 100
