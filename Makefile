@@ -52,7 +52,7 @@ soak: $(VENV)/dev.stamp
 # The shipped priors anew, four to seven hours on two cores: make priors RECORDINGS=folder
 priors: recordings-named $(VENV)/dev.stamp
 	$(BIN)/stemwright prior make export/shipped.yaml --recordings $(RECORDINGS) \
-		$(addprefix --soundfont ,$(SOUNDFONTS)) --kits $(KITS) --out runs/shipped --priors engine/priors
+		$(addprefix --soundfont ,$(SOUNDFONTS)) --kits $(KITS) --output runs/shipped --into engine/priors
 
 recordings-named:
 	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth, the SoundFonts of SOUNDFONTS and the drum kits of KITS, too))

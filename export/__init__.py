@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from .gan_bundle import train_gan
-from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
-from .recipe import make_priors
-from .separators import train_separator
-from .training.music_training import train_music
-from .training.runs import TrainingOptions, paper_front_end, standard_front_end
+from typing import TYPE_CHECKING
+
+from presets import lazy_door
+
+if TYPE_CHECKING:
+    from .gan_bundle import train_gan
+    from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
+    from .recipe import make_priors
+    from .separators import train_separator
+    from .training.music_training import train_music
+    from .training.runs import TrainingOptions, paper_front_end, standard_front_end
 
 __all__ = [
     "EstimateOptions",
@@ -23,3 +28,17 @@ __all__ = [
     "train_prior",
     "train_separator",
 ]
+
+__getattr__ = lazy_door(  # nothing of torch is loaded before a name is asked for
+    __name__,
+    {
+        "gan_bundle": ("train_gan",),
+        "priors": (
+            "EstimateOptions", "export_prior", "pack_recordings", "train_heads", "train_prior",
+        ),
+        "recipe": ("make_priors",),
+        "separators": ("train_separator",),
+        "training.music_training": ("train_music",),
+        "training.runs": ("TrainingOptions", "paper_front_end", "standard_front_end"),
+    },
+)  # fmt: skip

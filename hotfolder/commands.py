@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from engine.cli import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, TIER
+from engine.cli import (
+    DEADLINE,
+    DEVICE,
+    FILE,
+    FOLDER,
+    JSON,
+    NATURAL,
+    PRIORS,
+    SEED,
+    STRICT_DEVICE,
+    TIER,
+    output,
+)
 from presets import StemwrightError, complain, placed_at, say, say_json
 
 if TYPE_CHECKING:
@@ -53,7 +65,10 @@ def _root_of(root: Path | None, path: Path) -> Path:
 def watch(
     root: Path, config: Path | None, state: Path | None, once: bool, dry_run: bool, adopt: bool
 ) -> None:
-    """Watch ROOT/inbox: every mix dropped there becomes a set of stems in ROOT/outbox."""
+    """Make sets of the mixes that are dropped into ROOT/inbox.
+
+    They appear in ROOT/outbox. The folders are made where they are missing.
+    """
     from .admin import preview
     from .daemon import Daemon
     from .logs import log_to
@@ -78,7 +93,7 @@ def watch(
 @click.argument("root", type=FOLDER, default=Path())
 @STATE
 @CONFIG
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -> None:
     """Tell what a hot folder does: counts, work, waits, failures."""
     admin = _admin(_root_of(None, root), state, config)
@@ -98,7 +113,10 @@ def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -
 def explain(
     files: tuple[str, ...], root: Path | None, state: Path | None, config: Path | None
 ) -> None:
-    """Say why each of FILES is where it is: waiting, queued, in work, done, quarantined."""
+    """Say why each of FILES is where it is.
+
+    That is waiting, queued, in work, done or quarantined.
+    """
     for file in files:
         admin = _admin(_root_of(root, Path(file)), state, config)
         for sentence in admin.explain(file):
@@ -127,7 +145,10 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
 @ROOT
 @STATE
 def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> None:
-    """Forget finished FILES, so that the same mix is done again. Deletes no file."""
+    """Forget finished FILES, so that they may be done again.
+
+    Deletes no file.
+    """
     for file in files:
         admin = _admin(_root_of(root, Path(file)), state, None)
         for job in admin.forget(file):
@@ -138,9 +159,11 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
 @click.command()
 @click.argument("root", type=FOLDER, default=Path())
 @STATE
-@click.option("--reason", default="somebody asked for it", show_default=True)
+@click.option(
+    "--reason", default="somebody asked for it", show_default=True, help="What `status` says."
+)
 def pause(root: Path, state: Path | None, reason: str) -> None:
-    """Let the daemons of ROOT finish what they have, and begin nothing."""
+    """Let the daemons of ROOT begin nothing new."""
     admin = _admin(_root_of(None, root), state, None)
     admin.pause(reason)
     admin.close()
@@ -158,15 +181,16 @@ def resume(root: Path, state: Path | None) -> None:
 
 @click.command()
 @click.argument("catalogue")
-@click.option("-o", "--output", type=FOLDER, required=True)
+@output("Folder of the sets and the report.", required=True)
 @click.option("--preset", default="default", show_default=True, help="For rows that name none.")
-@click.option("--tier", type=TIER)
+@TIER
 @click.option(
     "--jobs", type=click.IntRange(0, 64), default=0, help="Workers; 0 measures cores and memory."
 )
-@click.option("--device", default="auto", show_default=True)
+@DEVICE
 @STRICT_DEVICE
 @SEED
+@click.option("--threads", type=NATURAL, help="Of one worker.  [1, or all cores for one worker]")
 @PRIORS
 @DEADLINE
 @click.option("--cluster", help="tcp://scheduler:8786, or local:N.")
@@ -179,11 +203,15 @@ def resume(root: Path, state: Path | None) -> None:
 @STATE
 def batch(
     catalogue: str, output: Path, preset: str, tier: str | None, jobs: int, device: str,
-    strict_device: bool, seed: int, priors: tuple[Path, ...], deadline: float | None,
+    strict_device: bool, seed: int, threads: int | None,
+    priors: tuple[Path, ...], deadline: float | None,
     cluster: str | None, gpu: bool, retry_failed: bool, strict: bool, dry_run: bool,
     as_json: bool, encoding: str | None, state: Path | None,
 ) -> None:  # fmt: skip
-    """Separate a CATALOGUE (folder, glob, CSV or JSONL) into OUTPUT; run again to resume."""
+    """Separate all mixes of a CATALOGUE; run again to resume.
+
+    A catalogue is a folder, a glob, a CSV or a JSONL file.
+    """
     from engine import Device
 
     from .catalogue.batch import Batch
@@ -199,7 +227,8 @@ def batch(
     _tell_problems(read, catalogue, strict=strict)
     worker = WorkerSettings(
         device=device, strict_device=strict_device, seed=seed, tier=tier,
-        threads=1 if jobs != 1 else 0, prior_folders=tuple(map(str, priors)), deadline_s=deadline,
+        threads=(1 if jobs != 1 else 0) if threads is None else threads,
+        prior_folders=tuple(map(str, priors)), deadline_s=deadline,
     )  # fmt: skip
     settings = HotFolderSettings(jobs=max(jobs, 1), incomplete_after_s=0, worker=worker)
     run = Batch(
@@ -303,7 +332,7 @@ def _is_verbose() -> bool:
 @click.option("--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls.")
 @STATE
 def verify(output: Path, mixes: tuple[Path, ...], state: Path | None) -> None:
-    """Prove that all sets in OUTPUT are unchanged and that their stems still null."""
+    """Prove that all sets in OUTPUT are unchanged and still null."""
     from .catalogue.audit import mixes_below, verify_sets
     from .catalogue.expected import expected_sets
     from .root import state_folder

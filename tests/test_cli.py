@@ -135,7 +135,7 @@ def test_output_that_cannot_be_written_is_told(tmp_path, short):
     [
         (("prior", "sample", "bass", "--seconds", 0.2, "-o", "none/x.wav"), "none/x.wav"),
         (("prior", "sample", "bass", "--seconds", 0.2, "-o", "x.ogg"), "x.ogg"),
-        (("prior", "export", "none", "--out", "x.prior"), "none"),
+        (("prior", "export", "none", "--output", "x.prior"), "none"),
         (("batch", "mixes", "-o", "file/out"), "file/out"),
         (("batch", "mixes", "-o", "out", "--state", "file/state"), "file/state"),
         (("watch", "file/studio", "--once"), "file/studio"),
@@ -229,7 +229,18 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
             takes / f"take{n}.wav", 0.3 * hum + 0.01 * rng.standard_normal(4 * rate), rate
         )
     run = tmp_path / "run"
-    words = ("prior", "train", "--stem", "hum", takes, "--out", run, "--threads", 1, "--no-head")
+    words = (
+        "prior",
+        "train",
+        "--stem",
+        "hum",
+        takes,
+        "--output",
+        run,
+        "--threads",
+        1,
+        "--no-head",
+    )
     first = stemwright(*words, "--steps", 2)
     assert first.returncode == 0, first.stderr
     assert "3 recordings" in first.stdout
@@ -237,7 +248,7 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
     assert "resuming at step 2 of 3" in again.stdout
     bundle = tmp_path / "priors" / "hum.prior"
     bundle.parent.mkdir()
-    exported = stemwright("prior", "export", run, "--out", bundle)
+    exported = stemwright("prior", "export", run, "--output", bundle)
     assert exported.returncode == 0, exported.stderr
     assert "equals torch" in exported.stdout
     preset = tmp_path / "hum.yaml"
@@ -251,5 +262,5 @@ def test_a_prior_is_trained_resumed_exported_and_used(tmp_path, short):
 
 
 def test_untrained_folder_is_told(tmp_path):
-    done = stemwright("prior", "export", tmp_path, "--out", tmp_path / "x.prior")
+    done = stemwright("prior", "export", tmp_path, "--output", tmp_path / "x.prior")
     assert "no training run" in one_sentence(done)

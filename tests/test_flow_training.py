@@ -107,7 +107,7 @@ def test_a_folder_of_another_run_is_refused(tmp_path, change, sentence):
     with pytest.raises(StemwrightError, match=re.escape(f"({sentence})")) as caught:
         train(tmp_path, 5, **{"given": GIVEN} | change)
     assert caught.value.code == "run-differs"
-    assert "--out" in str(caught.value)
+    assert "--output" in str(caught.value)
 
 
 def test_more_steps_of_the_same_run_are_welcome(tmp_path):

@@ -379,15 +379,15 @@ def tiny(monkeypatch):
 
 def test_trained_resumed_exported_and_used(tiny, places, tmp_path, monkeypatch):
     run, priors = tmp_path / "run", tmp_path / "priors"
-    words = ("prior", "train", "--music", *places, "--out", run, "--threads", 1)
+    words = ("prior", "train", "--music", *places, "--output", run, "--threads", 1)
     told = command(*words, "--steps", 2)
     assert "low: 4 recordings" in told and "high: 4 recordings" in told
     assert "recognises labels" in told
     assert "resuming at step 2 of 4" in command(*words, "--steps", 4)
-    command("prior", "train", "--music", *places[::-1], "--out", run, code=1)
+    command("prior", "train", "--music", *places[::-1], "--output", run, code=1)
     priors.mkdir()
     bundle = priors / "both.prior"
-    told = command("prior", "export", run, "--out", bundle)
+    told = command("prior", "export", run, "--output", bundle)
     assert "both.prior: low, high, " in told and "equals torch" in told
     monkeypatch.setenv("STEMWRIGHT_PRIORS", str(priors))
     assert "(low, high)" in command("prior", "list")
@@ -429,7 +429,7 @@ def test_wrong_words_for_training_are_told(places, tmp_path):
     command("prior", "train", *places, code=2)
     command("prior", "train", "--music", "--stem", "x", *places, code=2)
     command("prior", "train", "--music", "--against", places[0], places[1], code=2)
-    run = ("--out", tmp_path / "run")
+    run = ("--output", tmp_path / "run")
     assert "was given low alone" in command("prior", "train", "--music", places[0], *run, code=1)
     odd = places[0].replace("low=", "Low=")
     assert "Low: a stem's name" in command(

@@ -18,7 +18,7 @@ def songs(tmp_path_factory):
 
 
 def test_a_separator_is_trained_and_gone_on_with(songs, tmp_path):
-    words = ("separator", "train", "demucs", songs, "--out", tmp_path, "--batch", 1)
+    words = ("separator", "train", "demucs", songs, "-o", tmp_path, "--batch", 1)
     cpu = ("--device", "cpu", "--threads", 1)
     first = run(*words, "--steps", 1, *cpu)
     assert first.exit_code == 0, first.output
@@ -32,7 +32,7 @@ def test_a_separator_is_trained_and_gone_on_with(songs, tmp_path):
 
 
 def test_a_gan_is_trained_and_taken_for_no_prior_of_a_stem(songs, tmp_path):
-    words = ("prior", "gan", songs, "--stem", "bass", "--out", tmp_path, "--steps", 1)
+    words = ("prior", "gan", songs, "--stem", "bass", "-o", tmp_path, "--steps", 1)
     done = run(*words, "--batch", 2, "--device", "cpu", "--threads", 1)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "bass.gan").is_file()

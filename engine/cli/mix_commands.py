@@ -14,7 +14,18 @@ import click
 
 from presets import say, say_json
 
-from .arguments import DEADLINE, FILE, FOLDER, PRIORS, SEED, STRICT_DEVICE, THREADS, TIER
+from .arguments import (
+    DEADLINE,
+    DEVICE,
+    FILE,
+    JSON,
+    PRIORS,
+    SEED,
+    STRICT_DEVICE,
+    THREADS,
+    TIER,
+    output,
+)
 
 if TYPE_CHECKING:
     from ..audio.null import NullReport
@@ -23,10 +34,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("mixes", nargs=-1, required=True, type=FILE)
-@click.option("-o", "--output", type=FOLDER, default=Path("stems"), show_default=True)
+@output("Folder of the sets.", default=Path("stems"))
 @click.option("--preset", default="default", show_default=True, help="Name or YAML file.")
-@click.option("--tier", type=TIER, help="Search effort.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda[:N], ...")
+@TIER
+@DEVICE
 @STRICT_DEVICE
 @SEED
 @THREADS
@@ -52,7 +63,10 @@ def separate(
     report: str | None,
     as_json: bool,
 ) -> None:
-    """Separate MIXES into OUTPUT/<title>/dry/*.wav with a manifest."""
+    """Separate MIXES into sets of stems.
+
+    Each set is a folder OUTPUT/<title> with dry and wet files and a manifest.
+    """
     from presets import load_preset
 
     from ..rendering import Renderer, RenderOptions
@@ -95,11 +109,11 @@ def _separate_each(
 
 
 @click.command()
-@click.option("--device", default="auto", show_default=True)
-@click.option("-o", "--output", type=FOLDER, default=Path("stems"), show_default=True)
-@click.option("--json", "as_json", is_flag=True)
+@DEVICE
+@output("Folder whose free space is told.", default=Path("stems"))
+@JSON
 def doctor(device: str, output: Path, as_json: bool) -> None:
-    """Tell what is installed, which device a session really gets, folders and free space."""
+    """Tell what is installed, and which device one really gets."""
     from ..doctor import examine
 
     facts = examine(device, output)
@@ -124,7 +138,10 @@ def doctor(device: str, output: Path, as_json: bool) -> None:
 def null(
     mix: Path, stems: tuple[Path, ...], gain_db: float, limit_dbfs: float | None, as_json: bool
 ) -> None:
-    """Add up STEMS, subtract them from MIX and say what is left: ours or any other program's."""
+    """Say what STEMS, added up, leave of MIX.
+
+    They may be ours or any other program's.
+    """
     from ..audio.null import measure_null
 
     report = measure_null(mix, stems, gain_db)

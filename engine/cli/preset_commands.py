@@ -10,7 +10,7 @@ import click
 
 from presets import StemwrightError, complain, say, say_json
 
-from .arguments import FOLDER, NATURAL
+from .arguments import JSON, NATURAL, output
 
 if TYPE_CHECKING:
     from ..stems.wet import WetReport
@@ -21,7 +21,7 @@ COUNT = click.IntRange(min=1)
 @click.command()
 @click.argument("stems", nargs=-1, required=True, metavar="STEM...")
 @click.option("--preset", default="default", show_default=True, help="Name or YAML file.")
-@click.option("--output", type=FOLDER, required=True, help="New folder for the wet files.")
+@output("New folder for the wet files.", required=True)
 @click.option("--watch-preset", is_flag=True, help="Render again whenever the preset is saved.")
 @click.option("--seed", type=NATURAL, default=0, show_default=True, help="For dither.")
 def process(
@@ -79,7 +79,7 @@ def preset() -> None:
 
 @preset.command(name="list")
 def preset_list() -> None:
-    """Every preset that has a name."""
+    """List every preset that has a name."""
     from presets import load_preset, preset_names
 
     for name in preset_names():
@@ -89,7 +89,7 @@ def preset_list() -> None:
 @preset.command(name="show")
 @click.argument("name")
 def preset_show(name: str) -> None:
-    """A preset with everything inherited and every default written out."""
+    """Print a preset with nothing left out: inherited, defaults."""
     from presets import load_preset, show
 
     for line in show(load_preset(name)).splitlines():
@@ -99,7 +99,7 @@ def preset_show(name: str) -> None:
 @preset.command(name="explain")
 @click.argument("name")
 def preset_explain(name: str) -> None:
-    """What a preset does, step by step."""
+    """Tell what a preset does, step by step."""
     from presets import explain, load_preset
 
     for line in explain(load_preset(name)):
@@ -111,9 +111,14 @@ def preset_explain(name: str) -> None:
 @click.option(
     "--rate", type=COUNT, default=44_100, show_default=True, help="Sample rate to check against."
 )
-@click.option("--channels", type=COUNT, default=2, show_default=True)
+@click.option(
+    "--channels", type=COUNT, default=2, show_default=True, help="Of the audio to check against."
+)
 def preset_check(files: tuple[str, ...], rate: int, channels: int) -> None:
-    """Every mistake with its line and column; plug-ins and their parameters too."""
+    """Find every mistake, with its line and column.
+
+    Plug-ins and their parameters are checked, too.
+    """
     from presets import load_preset, placed
 
     from ..plugins.chain import check_chains
@@ -138,7 +143,7 @@ def preset_check(files: tuple[str, ...], rate: int, channels: int) -> None:
 
 @preset.command(name="schema")
 def preset_schema() -> None:
-    """JSON Schema for editors that complete YAML."""
+    """Print a JSON Schema for editors that complete YAML."""
     from presets import json_schema
 
     say_json(json_schema(), indent=1)
@@ -151,7 +156,7 @@ def plugin() -> None:
 
 @plugin.command(name="list")
 def plugin_list() -> None:
-    """Every plug-in in the allowed folders; nothing is loaded."""
+    """List every plug-in in the allowed folders; load none."""
     from ..plugins.catalogue import FOLDERS_VARIABLE, PluginCatalogue
 
     catalogue = PluginCatalogue()
@@ -168,9 +173,9 @@ def plugin_list() -> None:
 
 @plugin.command(name="inspect")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def plugin_inspect(name: str, as_json: bool) -> None:
-    """The parameters that a preset may set, with ranges and units."""
+    """List the parameters that a preset may set, with units."""
     from ..plugins.catalogue import PluginCatalogue
 
     catalogue = PluginCatalogue()
@@ -206,7 +211,10 @@ def plugin_inspect(name: str, as_json: bool) -> None:
     help="Seconds for one answer.",
 )
 def plugin_test(names: tuple[str, ...], timeout: float) -> None:
-    """Try plug-ins out in a process of their own; one that passes leaves the quarantine."""
+    """Try plug-ins out in a process of their own.
+
+    One that passes leaves the quarantine.
+    """
     from ..plugins.catalogue import PluginCatalogue
     from ..plugins.trial import try_plugin
 

@@ -12,7 +12,7 @@ import click
 
 from presets import say, say_json
 
-from .arguments import FILE, NATURAL, PRIORS, SEED
+from .arguments import DEVICE, FILE, JSON, NATURAL, PRIORS, SEED, output
 
 
 @click.group()
@@ -22,9 +22,9 @@ def prior() -> None:
 
 @prior.command("list")
 @PRIORS
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
-    """Every prior that presets can name, and where it lies."""
+    """List every prior that presets can name, and where it lies."""
     from ..model.bundle import read_bundle
     from ..model.prior import list_priors
 
@@ -52,9 +52,9 @@ def prior_show(name: str, priors: tuple[Path, ...]) -> None:
 @prior.command("verify")
 @click.argument("names", nargs=-1)
 @PRIORS
-@click.option("--device", default="auto", show_default=True)
+@DEVICE
 def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) -> None:
-    """Check hashes and run the self-tests of priors (all of them by default)."""
+    """Check hashes and run self-tests, of all priors by default."""
     from ..model.prior import Prior, find_prior, list_priors
     from ..model.sessions import Device
 
@@ -71,8 +71,8 @@ def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) 
 @click.option("--bundle", help="Judge the labels of this one, not the stems' own priors.")
 @click.option("--picture", type=FILE, help="Write the table as a PNG heat map.")
 @click.option("--store", is_flag=True, help="Write every prior's row into its card.")
-@click.option("--json", "as_json", is_flag=True)
-@click.option("--device", default="auto", show_default=True)
+@JSON
+@DEVICE
 @click.option("--seed", type=NATURAL, default=0, show_default=True, help="Of the bootstrap.")
 def prior_judge(
     places: tuple[str, ...],
@@ -84,7 +84,9 @@ def prior_judge(
     device: str,
     seed: int,
 ) -> None:
-    """Compare priors on held-out recordings: each must win its own instrument's audio.
+    """Compare priors on held-out recordings.
+
+    Each must win its own instrument's audio.
 
     STEM=FOLDER names a prior, or a label of --bundle, and recordings of its instrument alone
     that no training heard. Exits with 1 when a prior is not good, or has nothing to compare with.
@@ -114,9 +116,21 @@ def prior_judge(
 
 @prior.command("sample")
 @click.argument("name")
-@click.option("-o", "--output", required=True, type=FILE, help="A .wav or .flac file.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), default=6.0, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0, 2), default=0.7, show_default=True)
+@output("A .wav or .flac file.", kind=FILE, required=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=6.0,
+    show_default=True,
+    help="How long it plays.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 2),
+    default=0.7,
+    show_default=True,
+    help="Spread of the latents; 1 is what the prior believes.",
+)
 @click.option("--label", help="Which instrument, in a bundle with labels.")
 @PRIORS
 @SEED
@@ -129,7 +143,10 @@ def prior_sample(
     priors: tuple[Path, ...],
     seed: int,
 ) -> None:
-    """Let a prior play: draw latents, decode magnitudes, find phases by Griffin-Lim."""
+    """Let a prior play.
+
+    Latents are drawn, magnitudes decoded, and phases found by Griffin-Lim.
+    """
     from ..evaluation.sampling import write_sample
     from ..model.prior import Prior, find_prior
     from ..model.sessions import Device

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 )
 @click.option("--mix", type=FILE, help="The mix itself.  [the sum of the dry stems]")
 def report(sets: tuple[Path, ...], quality: PreviewQuality, mix: Path | None) -> None:
-    """Make a page to listen to each SET (its folder or its manifest)."""
+    """Make a page to listen to each SET.
+
+    A SET is its folder or its manifest.
+    """
     from ..listening.page import write_report
 
     if mix and len(sets) > 1:

@@ -39,7 +39,10 @@ def session(
     dry: bool,
     live: bool,
 ) -> None:
-    """Make a DAW session of each SET (its folder or its manifest)."""
+    """Make a DAW session of each SET.
+
+    A SET is its folder or its manifest.
+    """
     from ..daw.writing import write_session
 
     if (output or mix) and len(sets) > 1:

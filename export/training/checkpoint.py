@@ -59,8 +59,8 @@ class Checkpoint:
         if differ:
             raise StemwrightError(
                 "run-differs",
-                f"{folder} holds another run ({'; '.join(differ)}). Train with another --out, or "
-                "remove that folder to begin anew.",
+                f"{folder} holds another run ({'; '.join(differ)}). Train with another "
+                "--output, or remove that folder to begin anew.",
             )
 
 
