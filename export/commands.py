@@ -313,9 +313,9 @@ def separator_train(
 def prior_pack(
     recordings: tuple[Path, ...], output: Path, catalogue: Path | None, step_db: float
 ) -> None:
-    """Pack RECORDINGS into one file that every training takes in a folder's place.
+    """Pack RECORDINGS into one file for many trainings.
 
-    RECORDINGS are PART=FOLDER, or folders with a folder for each part.
+    Every training takes it in a folder's place. RECORDINGS are PART=FOLDER, or folders with a folder for each part.
     """
     from .priors import pack_recordings
 
