@@ -315,7 +315,8 @@ def prior_pack(
 ) -> None:
     """Pack RECORDINGS into one file for many trainings.
 
-    Every training takes it in a folder's place. RECORDINGS are PART=FOLDER, or folders with a folder for each part.
+    Every training takes it in a folder's place. RECORDINGS are PART=FOLDER, or folders with a
+    folder for each part.
     """
     from .priors import pack_recordings
 
