@@ -4,14 +4,23 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 import bench_path  # noqa: F401
+from export.gan_bundle import export_gan
+from export.models.estimator import EstimatorConfig
+from export.models.wavegan import GanConfig
+from export.separators import export_family
+from export.training.gan_training import GanSettings, GanTask, run_of
+from export.training.interleaved_training import CHECKPOINT, InterleavedTask, settings_of
+from export.training.run import TrainingRun
 from interleaved import Line, claims, page, table
 from multitracks import Song
+from quality import Mix
 from quality_page import Score
-from rival_fixtures import STEMS, tones, write_songs
+from rival_fixtures import STEMS, tones, toy_songs, write_songs
 from scores import bss_eval_db, sdr_db
-from systems import RATE, PaperSong, judged
+from systems import RATE, PaperSong, card_row, gan_row, judged
 from systems_page import POSTER_MUSDB, Trained, systems_page
 
 
@@ -61,6 +70,55 @@ def test_songs_are_judged_as_in_the_paper(tmp_path):
     expected = tones(0, RATE, 1.0)[1]
     inside = slice(500, -500)
     assert sdr_db(expected[inside], stems["bass"][0, inside]) > 20
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory):
+    """The card of a tiny mask family after one step, and its number of weights."""
+    out = tmp_path_factory.mktemp("family")
+    small = EstimatorConfig(channels=2, hidden=12, recurrent=6, head=6, dilations=(1,))
+    settings = settings_of("interleaved", STEMS, updates=1, batch=2, seconds=0.3)
+    task = InterleavedTask("interleaved", STEMS, small, settings, *toy_songs(4, RATE).split())
+    for _ in TrainingRun(out, CHECKPOINT, task).run(4):
+        pass
+    weights = sum(p.numel() for p in task.model.parameters())
+    return export_family(out, out / "family.yaml"), weights
+
+
+@pytest.fixture
+def mix(tmp_path):
+    audio = tones(1, RATE, 2.0)
+    path = tmp_path / "mix.wav"
+    soundfile.write(path, audio.sum(axis=0), RATE, subtype="FLOAT")
+    truth = {stem: own[None] for stem, own in zip(STEMS, audio, strict=True)}
+    return Mix(path, audio.sum(axis=0)[None], RATE, truth)
+
+
+def test_a_card_is_a_row(family, mix):
+    card, weights = family
+    row = card_row(card, 1)
+    assert row.parameters == weights - 2 * 128  # all but the scale and shift of each band
+    found = row.system(mix)
+    assert list(found) == list(STEMS)
+    assert all(stem.shape == mix.audio.shape for stem in found.values())
+    first = row.system(mix)
+    assert all(np.array_equal(found[stem], first[stem]) for stem in STEMS)
+
+
+def test_gan_priors_are_a_row(tmp_path, mix):
+    songs = toy_songs(2, 8000).split()
+    config = GanConfig(width=2, layers=4, latent=4, sample_rate=8000)
+    for stem in STEMS:
+        task = GanTask(stem, config, GanSettings(steps=1, batch=2), *songs)
+        for _ in run_of(tmp_path / stem, task).run(1):
+            pass
+        export_gan(tmp_path / stem, stem, tmp_path / f"{stem}.gan")
+    row = gan_row(tmp_path, 2, 1)
+    found = row.system(mix)
+    assert {stem: audio.shape for stem, audio in found.items()} == dict.fromkeys(
+        STEMS, mix.audio.shape
+    )
+    assert row.identity != gan_row(tmp_path, 3, 1).identity
 
 
 def score(system, song, level, column="familiar"):
