@@ -39,8 +39,11 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
+# Most studios are not on Linux: what is missing there is guarded where it is used.
 types: $(VENV)/dev.stamp
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix

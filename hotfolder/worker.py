@@ -121,6 +121,8 @@ class Worker:
 
 
 def _resident_mb(pid: int) -> float:
+    if sys.platform != "linux":
+        return 0.0
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
     except OSError:

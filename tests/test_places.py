@@ -1,7 +1,6 @@
 """Where a person's own files lie, and what happens to those who have no place."""
 
 import os
-import pwd
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from engine.plugins.store import default_store
 from hotfolder.root import state_folder
 from presets import StemwrightError, expanded, home_folder, load_preset, user_folder
 
+pwd = pytest.importorskip("pwd")  # POSIX
 ROOT = Path(__file__).parent.parent
 VARIABLES = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "STEMWRIGHT_CACHE")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="XDG's own system")

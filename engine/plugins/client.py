@@ -174,7 +174,7 @@ class PluginClient:
         return PluginFailedError("ended", f"ended its process (exit code {code}){said}")
 
     def _end(self) -> None:
-        if hasattr(os, "killpg"):
+        if sys.platform != "win32":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()

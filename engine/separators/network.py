@@ -7,6 +7,7 @@ every waveform is added. That covers the networks with one branch, those with tw
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,8 @@ def refuse_too_large(loaded: LoadedCard, peak_mib: float | None = None) -> None:
 
 def resident_mib() -> float:
     """Memory that this process has now, 0 where the system does not say."""
+    if sys.platform != "linux":
+        return 0.0
     try:
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     except OSError:

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -81,10 +82,17 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """fsync one file or folder."""
-    handle = os.open(path, os.O_RDONLY)
+    """fsync one file or folder, the latter where the system can do that."""
+    is_folder = path.is_dir()
+    if sys.platform == "win32" and is_folder:  # Windows opens no folders
+        return
+    # and brings nothing to the disk that is not open for writing
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if not is_folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
     finally:
         os.close(handle)
 
