@@ -24,7 +24,7 @@ from export.synthesis.song_form import in_sections, locked_to, random_plan
 from export.synthesis.song_rendering import open_studio, perform, render_songs
 from export.synthesis.studio import Studio
 from presets import StemwrightError
-from realism import EDGES_HZ, in_common, of_stem, rows
+from realism import EDGES_HZ, excerpt, in_common, of_stem, rows
 from stemwright import main
 
 unhurried = settings(deadline=None, max_examples=30)
@@ -309,6 +309,16 @@ def test_onsets_in_step_have_more_in_common_than_at_random():
     first = rng.random(600)
     assert in_common(first, first + 0.3 * rng.random(600)) > 0.8
     assert abs(in_common(first, rng.random(600))) < 0.3
+
+
+def test_the_excerpt_is_where_everybody_plays():
+    rate = SAMPLE_RATE_HZ
+    voice, drums = noise(0, 12), noise(1, 12)
+    voice[:, : 6 * rate] = 0
+    drums[:, 10 * rate :] = 0
+    cut = excerpt({"vocals": voice, "drums": drums}, 4.0)
+    assert np.array_equal(cut["vocals"], voice[:, 6 * rate : 10 * rate])
+    assert np.array_equal(cut["drums"], drums[:, 6 * rate : 10 * rate])
 
 
 def test_equal_material_is_not_apart():

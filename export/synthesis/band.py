@@ -34,7 +34,8 @@ from .studio import Studio, late, score_of, summed, widened
 
 _KIT_PROGRAMS = (0, 0, 8, 8, 16, 24, 25, 32)
 _FINGERED = (32, 33, 34, 35, 36, 37)  # General MIDI's basses with strings
-_HELD = 0.8  # how often a bass line leaves no gaps
+_HELD = 0.65  # how often a bass line leaves no gaps
+_APART_S = 0.010  # how far a bass is from the drums on average, and from note to note
 _SECOND_GUITAR = 0.35
 
 Player = Callable[[Song, Random], Track]
@@ -82,6 +83,7 @@ def bass(plan: Plan, studio: Studio) -> Stereo | None:
     tracks = in_sections(plan, "bass", "bass", player)
     if not tracks:
         return None
+    tracks = (_beside_the_beat(tracks[0], plan.song.tempo_bpm, plan.rng("bass feel")),)
     synthetic = rng.random() < plan.style.synthetic
     if not synthetic and studio.soundfonts and rng.random() < 0.25:
         return studio.through_soundfont(plan, tracks[0], rng.choice(_FINGERED), rng)
@@ -94,6 +96,14 @@ def bass(plan: Plan, studio: Studio) -> Stereo | None:
     elif kind == "dull":
         played = low_pass(played, rng.uniform(700.0, 5000.0), 1)
     return placed(played, 0.0)
+
+
+def _beside_the_beat(track: Track, tempo_bpm: float, rng: Random) -> Track:
+    """The part as somebody plays it who drags or rushes a little."""
+    beats = _APART_S * tempo_bpm / 60
+    drag = rng.gauss(0, beats)
+    notes = (replace(n, start=max(0.0, n.start + drag + rng.gauss(0, beats))) for n in track.notes)
+    return replace(track, notes=tuple(notes))
 
 
 def _bass_synthesizer(rng: Random) -> Voice:

@@ -53,7 +53,7 @@ _APART_DB = MappingProxyType(
 _SHARE = MappingProxyType({"vocals": (0.7, 1.0), "bass": (0.75, 1.0), "drums": (0.7, 1.0)})
 _OTHER_SHARE = (0.3, 0.9)  # what makes `other` up differs more
 _GAIN_DB = (-30.0, 10.0)
-_COMPRESSED = MappingProxyType({"vocals": 0.95, "bass": 0.8, "drums": 0.6})
+_COMPRESSED = MappingProxyType({"vocals": 0.95, "bass": 0.6, "drums": 0.6})
 # levels of the stems in the mix: medians and spread over songs, dB
 _LEVEL_DB = MappingProxyType(
     {"vocals": 2.5, "bass": 1.0, "drums": 1.0, "guitar": -2.5, "piano": -4.0, "other": -2.5}
@@ -121,7 +121,7 @@ class Desk:
             firm = stem in ("vocals", "bass")
             ratio = rng.uniform(2, 8) if firm else rng.uniform(1.5, 4)
             threshold_db = level_db + (rng.uniform(-14, 2) if firm else rng.uniform(-8, 4))
-            attack_ms = rng.uniform(2, 30) if firm else rng.uniform(3, 40)
+            attack_ms = rng.uniform(5, 40) if firm else rng.uniform(3, 40)
             effects.append(Compressor(threshold_db, ratio, attack_ms, rng.uniform(40, 250)))
         return effects
 

@@ -69,7 +69,7 @@ class Throat:
             low=round(40 + 20 * height + rng.gauss(0, 2)),
             tract=0.92 + 0.32 * height + rng.gauss(0, 0.04),
             tilt_db=rng.uniform(-6.0, 1.0),
-            breath=10 ** rng.uniform(-1.2, -0.3),
+            breath=10 ** rng.uniform(-1.4, -0.5),
             ring_db=rng.choice((0.0, 4.0, 10.0)) * rng.random(),
             widths=rng.uniform(0.7, 1.6),
             vibrato_hz=rng.uniform(4.5, 6.5),
@@ -144,7 +144,7 @@ def sing(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) 
     glottis = _saw(turn % 1.0, hz / SAMPLE_RATE_HZ)
     air = noise_rng.standard_normal(samples)
     tract = _tract(formants, throat)
-    shimmer = 1 + 0.12 * noise_rng.standard_normal(frames)
+    shimmer = 1 + 0.2 * noise_rng.standard_normal(frames)
     loud = np.interp(at, np.arange(frames), voiced * shimmer)
     voice = _through(glottis * loud, tract)
     level = np.sqrt(np.mean(voice[loud > 0.1] ** 2)) if (loud > 0.1).any() else 1.0

@@ -34,7 +34,7 @@ _PLAYS = MappingProxyType(
         "other": {"intro": 0.8, "verse": 0.7, "chorus": 0.95, "break": 0.8},
     }
 )
-_LOCKED = 0.65  # how often the bass plays with the kick
+_LOCKED = 0.5  # how often the bass plays with the kick
 
 
 @dataclass(frozen=True)
