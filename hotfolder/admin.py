@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from .clock import Instant, iso_time
 from .holder_lock import living_holders
 from .inventory import take_inventory
 from .job import FINAL, RUNNING, Job, State
-from .job_files import HotFolderFiles
-from .journal import Journal
+from .job_files import JOB_ID, HotFolderFiles
+from .journal import Journal, LeaseLostError, is_damage
 from .readiness import why_unready
+from .records import ForeignError, Health, parsed, read_json
 from .root import Root
 from .settings import HotFolderSettings, known_folders, preset_of
 from .worker_protocol import over_high_water
@@ -31,14 +33,7 @@ class Admin:
         self.root = Root(root.absolute())
         self.state = state
         self.settings = settings
-        path = state / "journal.db"
-        if not path.exists():
-            raise StemwrightError(
-                "no-journal",
-                f"{root}: no daemon has looked after this folder yet (no journal in {state}). "
-                "Start `stemwright watch`, or give the same --state as the daemon.",
-            )
-        self.journal = Journal(path)
+        self.journal = _opened(root, state)
 
     def close(self) -> None:
         """Lets go of the journal."""
@@ -55,6 +50,7 @@ class Admin:
             "paused": jobs.setting("paused"),
             "health": self._last_health(),
             "counts": jobs.counts(),
+            "ignored": self._ignored(),
             "in_work": [self._line(job) for job in jobs.running()],
             "waiting": [self._line(job) for job in jobs.waiting()[:SHOWN_JOBS]],
             "retry_at": [self._line(job) for job in jobs.in_state(State.RETRY_AT)[:SHOWN_JOBS]],
@@ -75,6 +71,10 @@ class Admin:
         lines += [f"note: {reason}" for reason in health["degraded"]] if health else []
         if status["paused"]:
             lines.append(f"paused: {status['paused']}")
+        ignored = list(status["ignored"].items())
+        if ignored:
+            named = [f"  {file}: {why}" for file, why in ignored[:SHOWN_JOBS]]
+            lines += [f"ignored: {len(ignored)} in the inbox are left alone", *named]
         for group in ("in_work", "waiting", "retry_at", "quarantined"):
             lines += [f"  {job['file']}: {job['why']}" for job in status[group]]
         return lines
@@ -117,7 +117,14 @@ class Admin:
     def retry(self, target: str | None) -> list[Job]:
         """Tries quarantined or waiting jobs again now; all quarantined ones without a target."""
         jobs = self.journal.in_state(State.QUARANTINED) if target is None else self._find(target)
-        chosen = [job for job in jobs if job.state in (State.QUARANTINED, State.RETRY_AT)]
+        failed = [job for job in jobs if job.state in (State.QUARANTINED, State.RETRY_AT)]
+        chosen = [job for job in failed if not self._was_put_back(job)]
+        if target is not None and failed and not chosen:
+            raise StemwrightError(
+                "nothing-to-retry",
+                f"{target}: its original is not in failed any more: somebody has put it back, and "
+                f"it goes its way from the inbox. {self.explain(target)[-1]}",
+            )
         if target is not None and not chosen:
             raise StemwrightError(
                 "nothing-to-retry", f"{target}: {self.explain(target)[0]}; nothing to retry."
@@ -125,7 +132,17 @@ class Admin:
         now = Instant.now()
         fresh: dict[str, Any] = {"due_at": now.wall_s, "attempts": 0, "kills": 0, "faults": 0}
         fresh |= {"code": "asked", "reason": "somebody asked for another try"}
-        return [self.journal.advance(job, State.RETRY_AT, now, **fresh) for job in chosen]
+        asked = []
+        for job in chosen:
+            with contextlib.suppress(LeaseLostError):  # a daemon has just taken it
+                asked.append(self.journal.advance(job, State.RETRY_AT, now, **fresh))
+        return asked
+
+    def _was_put_back(self, job: Job) -> bool:
+        """Whether a failed original left its place by hand; then there is nothing to take up."""
+        in_work = self.root.work / job.id
+        gone = job.filed is not None and not os.path.lexists(job.filed)
+        return job.state == State.QUARANTINED and gone and not os.path.lexists(in_work)
 
     def pause(self, reason: str = "somebody asked for it") -> None:
         """Lets every daemon finish what it has, and begin nothing."""
@@ -176,9 +193,12 @@ class Admin:
         paused = self.journal.setting("paused")
         if paused:
             return f"queued, but paused: {paused}"
-        full = over_high_water(
-            [self.root.outbox, self.root.work], self.settings.high_water_percent
-        )
+        try:
+            full = over_high_water(
+                [self.root.outbox, self.root.work], self.settings.high_water_percent
+            )
+        except OSError as error:
+            return f"queued, but free space cannot be asked: {error.strerror}. Is it mounted?"
         if full:
             return f"queued, but no job is begun: {full}"
         behind = self.journal.queued_before(job) + len(self.journal.running())
@@ -197,34 +217,67 @@ class Admin:
             return f"the hot folder {self.root.path} is not there"
         rules, depth = self.settings.name_rules, self.settings.max_depth
         found = take_inventory(self.root.inbox, rules, depth)
-        source = self._in(self.root.inbox, path)
-        for place in (source, *source.parents):
-            if place in found.ignored:
-                which = "" if place == source else f"its folder {printable(place)} is left alone: "
-                return f"ignored: {which}{found.ignored[place]}"
-        if any(file.path == source for file in found.files):
-            return "waiting: the next scan will see it"
-        return "not known, and not in the inbox"
+        files = {file.path for file in found.files}
+        for source in self._as_seen_from(self.root.inbox, path):
+            for place in (source, *source.parents):
+                if place in found.ignored:
+                    which = f"its folder {printable(place)} is left alone: "
+                    return f"ignored: {'' if place == source else which}{found.ignored[place]}"
+            if source in files:
+                return "waiting: the next scan will see it"
+            if (self.root.inbox / source).is_dir() and source != Path():
+                inside = sum(source in file.parents for file in files)
+                return f"a folder, and no mix: {inside} mixes in it, each with its own story"
+        where = "it lies there all the same" if path.exists() else "there is no such file"
+        return f"not known, and not in the inbox; {where}"
 
     def _find(self, target: str) -> list[Job]:
-        if job := self.journal.get(target):
+        if JOB_ID.fullmatch(target) and (job := self.journal.get(target)):
             return [job]
-        path = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow links
-        found = self.journal.find(path) or self.journal.find(self._in(self.root.inbox, path))
-        found = found or self._by_work_folder(path)
         name = Path(target)
+        path = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow links
+        for place in (path, *self._as_seen_from(self.root.inbox, name)):
+            if found := self.journal.find(place):
+                return found
+        found = self._by_work_folder(path) or self._by_set(path)
         if not found and len(name.parts) == 1:
             found = [job for job in self.journal.all_jobs() if job.source.name == name.name]
         return found
 
     def _by_work_folder(self, path: Path) -> list[Job]:
-        inside = self._in(self.root.work, path)
-        job = self.journal.get(inside.parts[0]) if inside.parts else None
-        return [job] if job else []
+        for inside in self._as_seen_from(self.root.work, path):
+            folder = inside.parts[0] if inside.parts else ""
+            if JOB_ID.fullmatch(folder) and (job := self.journal.get(folder)):
+                return [job]
+        return []
 
-    def _in(self, folder: Path, path: Path) -> Path:
-        """A path as seen from a folder; a relative one is taken to be so already."""
-        return path.relative_to(folder) if path.is_relative_to(folder) else path
+    def _by_set(self, path: Path) -> list[Job]:
+        """The job whose set a file of the outbox belongs to."""
+        inside = [place for place in path.parents if place.is_relative_to(self.root.outbox)]
+        return next((found for place in inside if (found := self.journal.find(place))), [])
+
+    def _as_seen_from(self, folder: Path, path: Path) -> list[Path]:
+        """What a path may mean in a folder: from where one stands, through links or not, and, for
+        a relative one that leads elsewhere, as it would be typed in the folder itself."""
+        here = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow the last link
+        real = Path(os.path.realpath(here.parent)) / here.name
+        meant = [
+            place.relative_to(base)
+            for place, base in ((here, folder), (real, Path(os.path.realpath(folder))))
+            if place.is_relative_to(base)
+        ]
+        typed = [] if path.is_absolute() or ".." in path.parts else [path]
+        return list(dict.fromkeys([*meant, *typed]))
+
+    def _ignored(self) -> dict[str, str]:
+        """What lies in the inbox and is left alone, as it is now, and why."""
+        try:
+            found = take_inventory(
+                self.root.inbox, self.settings.name_rules, self.settings.max_depth
+            )
+        except OSError:
+            return {}
+        return {printable(path): why for path, why in sorted(found.worth_telling().items())}
 
     def _line(self, job: Job) -> dict[str, Any]:
         return {
@@ -237,10 +290,44 @@ class Admin:
 
     def _last_health(self) -> dict[str, Any] | None:
         try:
-            found = json.loads((self.state / "health.json").read_text("utf-8"))
-        except (OSError, ValueError):
+            found = read_json(self.state / "health.json")
+            parsed(found, Health)
+        except (OSError, ForeignError):
             return None
-        return found if isinstance(found, dict) else None
+        return found
+
+
+def _opened(root: Path, state: Path) -> Journal:
+    """The journal of a hot folder's daemons; an error that says what to do when there is none."""
+    path = state / "journal.db"
+    alive = living_holders(state)
+    if not path.exists():
+        if alive:
+            raise StemwrightError(
+                "no-journal",
+                f"{path}: the journal was deleted while a daemon has it open "
+                f"({', '.join(alive)}). It puts it back within seconds: ask again.",
+                transient=True,
+            )
+        raise StemwrightError(
+            "no-journal",
+            f"{root}: no daemon has looked after this folder yet (no journal in {state}). "
+            "Start `stemwright watch`, or give the same --state as the daemon.",
+        )
+    try:
+        return Journal(path)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        next_step = (
+            "The running daemon moves it aside" if alive else "Start `stemwright watch`: it"
+        )
+        raise StemwrightError(
+            "journal-damaged",
+            f"{path}: the journal is damaged: {error}. {next_step} and makes it again from the "
+            "folders.",
+            transient=bool(alive),
+        ) from error
 
 
 def preview(root: Path, settings: HotFolderSettings) -> list[str]:

@@ -84,6 +84,8 @@ def watch(
     daemon = Daemon(root, state_folder(root, state), settings, settings_file=config, adopt=adopt)
     try:
         failed = daemon.run(once=once)
+        if daemon.unmet:
+            complain(f"stemwright: {daemon.unmet}")
     finally:
         daemon.close()
     sys.exit(failed)
