@@ -172,8 +172,10 @@ class Admin:
         return jobs
 
     def _withdraw(self, job: Job) -> None:
-        now = Instant.now()
-        files = HotFolderFiles(self.root, self.root.number() or "")
+        now, number = Instant.now(), self.root.number() or ""
+        if lost := self.root.why_lost(number):
+            raise StemwrightError("root-lost", lost, transient=True)
+        files = HotFolderFiles(self.root, number)
         outcome = {"code": "withdrawn", "reason": "somebody withdrew it with `stemwright forget`"}
         filed = job.filed or files.filing_place(job, State.QUARANTINED, now)
         job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **outcome)

@@ -77,9 +77,12 @@ def decide(
     return Decision.TRY_AGAIN if faults < cap else Decision.GIVE_UP
 
 
-def bug_failure(error: Exception) -> Failure:
-    """An error that nobody expected, with all that is needed to mend it."""
+def failure_from(error: Exception) -> Failure:
+    """An error of this process as a failure: the system's may pass, any other is a bug of ours."""
     log = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError):
+        code = "system-error" if error.errno else "folder-outside"  # only our own has no number
+        return Failure(code, str(error), transient=True, errno=error.errno, log=log)
     return Failure("internal-error", f"{type(error).__name__}: {error}", bug=True, log=log)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from presets import StemwrightError
 
 from .clock import Instant, iso_time
-from .failures import POISON_KILLS, Decision, Failure, back_off_s, bug_failure, decide
+from .failures import POISON_KILLS, Decision, Failure, back_off_s, decide, failure_from
 from .filenames import is_numbered
 from .holder_lock import HolderLock
 from .inventory import content_identity
@@ -174,7 +174,7 @@ class WorkerPool:
             except sqlite3.Error:  # the journal's trouble, and not the job's
                 raise
             except Exception as error:
-                self.fail(running.job, bug_failure(error), now)
+                self.fail(running.job, failure_from(error), now)
                 self._let_go(running)
 
     def drain(self) -> None:
@@ -211,7 +211,7 @@ class WorkerPool:
         except (LeaseLostError, RootLostError, sqlite3.Error):
             raise
         except Exception as error:  # it may not hold up the others, nor keep its lease for ever
-            self.fail(job, bug_failure(error), now)
+            self.fail(job, failure_from(error), now)
 
     def _start(self, job: Job, now: Instant) -> None:
         try:
@@ -224,7 +224,7 @@ class WorkerPool:
         except RootLostError:
             raise
         except OutsideError as error:
-            self.fail(job, Failure("folder-outside", str(error), transient=True), now)
+            self.fail(job, failure_from(error), now)
             return
         except (GoneError, FileNotFoundError):
             log_event("withdrawn", job)
