@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
     from .loader import find_preset, load_preset, placed, preset_names
     from .messages import describe_errors, dotted, suggestion
+    from .recipe import RESIDUAL, Node, Piece, Split
     from .schema import (
         NAME_FIELDS,
-        RESIDUAL,
         LoudnessSettings,
         Naming,
         OutputSettings,
@@ -32,8 +32,9 @@ __getattr__ = lazy_door(__name__, {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
     "messages": ("describe_errors", "dotted", "suggestion"),
+    "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
     "schema": (
-        "NAME_FIELDS", "RESIDUAL", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
+        "NAME_FIELDS", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
         "ResidualSpec", "StemSpec",
     ),
     "search": ("SearchSettings",),
@@ -49,13 +50,16 @@ __all__ = [
     "Effect",
     "LoudnessSettings",
     "Naming",
+    "Node",
     "OutputSettings",
     "Parallel",
+    "Piece",
     "Plugin",
     "Preset",
     "PrintableLines",
     "ResidualSpec",
     "SearchSettings",
+    "Split",
     "StemSpec",
     "StemwrightError",
     "complain",

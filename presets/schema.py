@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .effects import Chain, Convolution, Effect, Parallel, Plugin
+from .recipe import CARD_PATTERN, RESIDUAL, Node, Piece, Split, pieces_of, problem_of
 from .search import SearchSettings
 
-RESIDUAL = "residual"
 NAME_FIELDS = ("title", "stem", "artist", "isrc", "rate", "depth", "preset", "rev")
 NAME_FORMS = ("initials", "short", "k")
 StemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
@@ -32,6 +32,17 @@ class StemSpec(_Section):
         default="",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
         description="prior bundle, by its name; the stem's own name if left out",
+    )
+    separator: str = Field(
+        default="",
+        pattern=f"^$|{CARD_PATTERN}",
+        description="card of a separator of one's own that gives the stem, in place of a prior",
+    )
+    output: str = Field(
+        default="",
+        pattern=r"^$|^[a-z][a-z0-9_-]{0,31}$",
+        description="which output of the separator, or of the search's guide, the stem is; the "
+        "stem's own name if left out",
     )
     label: str = Field(
         default="",
@@ -129,6 +140,9 @@ class Preset(_Section):
     description: str = Field(default="", description="for people, too")
     stems: dict[StemName, StemSpec] = Field(min_length=1, max_length=32)
     residual: ResidualSpec = ResidualSpec()
+    recipe: Node | None = Field(
+        default=None, description="a tree of splits by separators of one's own"
+    )
     search: SearchSettings = SearchSettings()
     sum_chain: Chain = Field(
         default=(), description="prints a further file: the wet sum through this chain"
@@ -152,11 +166,20 @@ class Preset(_Section):
     @model_validator(mode="before")
     @classmethod
     def _prior_is_named_like_its_stem(cls, data: Any) -> Any:  # noqa: ANN401
-        stems = data.get("stems") if isinstance(data, dict) else None
+        stems = (
+            data.get("stems", {} if data.get("recipe") else None)
+            if isinstance(data, dict)
+            else None
+        )
         if not isinstance(stems, dict):
             return data
+        leaves = {name for name in _leaves_in(data.get("recipe")) if name not in stems}
+        stems = {**stems, **{name: {} for name in sorted(leaves)}}
+        given = _leaves_in(data.get("recipe"))
         named = {
-            key: {"prior": key, **spec} if isinstance(spec, dict) else spec
+            key: {"prior": "" if key in given or spec.get("separator") else key, **spec}
+            if isinstance(spec, dict)
+            else spec
             for key, spec in stems.items()
         }
         return {**data, "stems": named}
@@ -169,6 +192,67 @@ class Preset(_Section):
             known = ", ".join(self.stems)
             raise ValueError(f"residual.into: no stem '{self.residual.into}' among {known}")
         return self
+
+    @model_validator(mode="after")
+    def _every_stem_has_a_source(self) -> Preset:
+        if problem := _source_problem(self):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def tree(self) -> Node | None:
+        """The splits by separators; None where all stems are searched in the whole mix."""
+        if self.recipe is not None:
+            return self.recipe
+        taken = {name: spec for name, spec in self.stems.items() if spec.separator}
+        if not taken:
+            return None
+        cards = tuple(dict.fromkeys(spec.separator for spec in taken.values()))
+        out = {
+            name: Node(output=spec.output or name, card=spec.separator)
+            for name, spec in taken.items()
+        }
+        inside = self.search.inside
+        if inside and inside not in (RESIDUAL, *taken):  # an output that is searched, not kept
+            out[inside] = Node(output=inside, card=cards[0])
+        return Node(split=Split(cards=cards, out=out))
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Everything that the splits give."""
+        return tuple(pieces_of(self.tree)) if self.tree else ()
+
+    @property
+    def inside(self) -> str:
+        """The piece that own priors are searched in; empty for the whole mix, or for none."""
+        if self.tree is None or not self.searched:
+            return ""
+        return self.search.inside or RESIDUAL
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Stems that are found by their own priors."""
+        if self.tree is None:
+            return tuple(self.stems)
+        inside = self.search.inside or RESIDUAL
+        leaves = {p.name for p in self.pieces if p.is_leaf and p.name != inside}
+        return tuple(name for name in self.stems if name not in leaves)
+
+    @property
+    def remainder(self) -> str:
+        """The file that takes up what the others leave of the mix: the last rest, or another."""
+        if self.residual.into:
+            return self.residual.into
+        named = [p for p in self.pieces if p.is_leaf and p.is_rest and _is_last(p, self.pieces)]
+        return named[0].name if named and named[0].name != self.inside else RESIDUAL
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """Every separator that the work needs, in the order in which they are asked."""
+        splits = [self.tree, *(piece.node for piece in self.pieces)] if self.tree else []
+        names = [name for node in splits if node and node.split for name in node.split.names]
+        guide = (self.search.guide,) if self.search.guide else ()
+        return tuple(dict.fromkeys((*names, *guide)))
 
     @property
     def has_wet(self) -> bool:
@@ -205,6 +289,53 @@ class Preset(_Section):
             content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
             text = text.replace(json.dumps(file), json.dumps(content))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _leaves_in(recipe: Any) -> list[str]:  # noqa: ANN401
+    """Names of the leaves of a recipe that is not checked yet, without the residual."""
+    if recipe is None:
+        return []
+    try:
+        pieces = pieces_of(recipe if isinstance(recipe, Node) else Node.model_validate(recipe))
+        return [p.name for p in pieces if p.is_leaf and p.name != RESIDUAL]
+    except ValueError:  # it is told in full when the preset is checked
+        return []
+
+
+def _is_last(piece: Piece, pieces: tuple[Piece, ...]) -> bool:
+    """Whether a rest is what is left of the mix, and not of one of its parts."""
+    while piece.depth > 1:
+        piece = next(p for p in pieces if p.name == piece.parent and p.depth == piece.depth - 1)
+        if not piece.is_rest:
+            return False
+    return True
+
+
+def _source_problem(preset: Preset) -> str | None:
+    """Why the stems cannot come from where the preset says, beginning with the key at fault."""
+    own = [name for name, spec in preset.stems.items() if spec.separator]
+    if preset.recipe is not None:
+        if own:
+            return f"recipe: says where stems come from; {own[0]} has a separator besides"
+        if problem := problem_of(preset.recipe):
+            return f"recipe.{problem}"
+    if preset.tree is None:
+        if preset.search.inside:
+            return "search.inside: no stem has a separator and there is no recipe to look inside"
+        return None
+    leaves = [piece.name for piece in preset.pieces if piece.is_leaf]
+    if preset.search.inside and preset.search.inside not in leaves:
+        told = ", ".join(leaves)
+        return f"search.inside: {preset.search.inside} is none of what comes out: {told}"
+    if preset.search.inside and not preset.searched:
+        return f"search.inside: no stem is left to be searched inside {preset.search.inside}"
+    if len(preset.searched) == 1 and preset.search.output != "raw":
+        one = preset.searched[0]
+        return (
+            f"search: {one} alone would be given all of {preset.inside}, because masks sum to "
+            "one; name a second stem there, such as other, or set output: raw"
+        )
+    return None
 
 
 def files_of(step: Effect) -> tuple[str, ...]:

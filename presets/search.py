@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import StemwrightError
+from .recipe import CARD_PATTERN
 
 Tier = Literal["draft", "standard", "best"]
 
@@ -26,6 +27,8 @@ DEFAULTS: dict[str, Any] = {
     "mask_power": 1.0,
     "song_weight": 0.5,
     "spatial": True,
+    "inside": None,
+    "guide": None,
 }
 
 
@@ -71,6 +74,18 @@ class SearchSettings(BaseModel):
     )
     spatial: bool | None = Field(
         default=None, description="heed where each stem stands between left and right"
+    )
+
+    inside: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        description="what of the separators' outputs the search takes for its mix; the rest of "
+        "the first split if left out",
+    )
+    guide: str | None = Field(
+        default=None,
+        pattern=CARD_PATTERN,
+        description="card of a separator whose stems are the first estimate",
     )
 
     def resolved(self, tier: str | None = None) -> dict[str, Any]:
