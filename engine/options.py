@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where a render is: decoding, searching, writing, processing or publishing.
 
-    `left_s` is what this render has measured of itself so far, carried on to its end.
+    `work` names the part that runs, such as a separator and what it takes apart. `left_s` is
+    what this render has measured of itself so far, carried on to its end.
     """
 
     stage: str
     segment: int = 0
     segments: int = 0
+    work: str = ""
     left_s: float | None = None
 
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How to render; nothing here but `seed`, `tier`, the priors and a deadline that cuts the
+    """How to render; nothing here but `seed`, `tier`, priors, cards and a deadline that cuts the
     search changes the result.
 
     `deadline_s` counts from the start of each mix. The search ends early to keep it, and the
     manifest then says so in `degraded`; reading and writing are never cut.
+    `unchecked_separators` says what happens with a card that has no lock of its check, and
+    `commercial_only` refuses those whose commercial use is not allowed or unknown.
     `workspace` is a folder for checkpoints: a render that was interrupted and is called again
     with the same workspace goes on at its segment and ends with the same bytes.
     `guard` is called before anything is written and right before the set becomes visible; it may
@@ -39,6 +44,9 @@ class RenderOptions:
     tier: str | None = None
     threads: int = 0
     prior_folders: tuple[Path, ...] = ()
+    separator_folders: tuple[Path, ...] = ()
+    unchecked_separators: Literal["refuse", "warn"] = "refuse"
+    commercial_only: bool = False
     workspace: Path | None = None
     deadline_s: float | None = None
     progress: Callable[[Progress], None] | None = None

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from .audio.decoded import DecodedMix, decode_mix
-from .audio.layout import channel_groups
+from .audio.layout import ChannelGroups, channel_groups
 from .audio.metadata import naming_fields
-from .audio.reading import probe
+from .audio.reading import SourceInfo, probe
 from .audio.scratch import StemScratch
 from .audio.signal import Signal
-from .evaluation.quality_report import QualityMeter
+from .evaluation.quality_report import QualityMeter, quality_of
 from .model.bundle import read_bundle
 from .model.hooks import Interrupted, SearchHooks
 from .model.prior import find_prior, open_priors
@@ -40,6 +40,10 @@ from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
 from .separation.search_plan import SearchPlan
 from .separation.separator import SearchReport, SeparationPlan, Separator
+from .separators.guidance import foreign_guide
+from .separators.loading import find_card
+from .separators.lock import check_policy
+from .separators.recipe import RecipeSeparation
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
 from .stems.naming import NameTemplate, render_name
 from .stems.publish import publishing
@@ -57,12 +61,45 @@ ABSENT_DB = -40.0  # an instrument this far below the mix does not play
 __all__ = ["Interrupted", "Progress", "RenderOptions", "Renderer", "prior_hashes", "render"]
 
 
+class Separation(Protocol):
+    """Whoever takes mixes apart: own priors, or a recipe of separators with priors inside."""
+
+    stems: list[str]
+    dtype: type[np.float32 | np.float64]
+
+    @property
+    def got(self) -> set[str]:
+        """The devices that sessions run on, or have run on."""
+
+    def search(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks, /
+    ) -> SearchReport:
+        """First pass: all that takes long, with checkpoints in the workspace."""
+
+    def write(
+        self,
+        mix: Signal,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Any]], None],
+        meter: Callable[[Float, Float], None] | None,
+        /,
+    ) -> None:
+        """Second pass: all stems to `sink`, block by block."""
+
+
 def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
-    """sha256 of the bundle of every stem, without opening a session."""
-    return {
-        stem: read_bundle(find_prior(spec.prior, options.prior_folders))[2]
-        for stem, spec in preset.stems.items()
+    """What the work depends on besides mix and preset, without opening a session: sha256 of the
+    bundle of every searched stem, and of what every separator's card says and has for files."""
+    bundles = {
+        stem: read_bundle(find_prior(preset.stems[stem].prior, options.prior_folders))[2]
+        for stem in preset.searched
     }
+    cards = {
+        f"separator:{name}": find_card(name, options.separator_folders).digest
+        for name in preset.cards
+    }
+    return bundles | cards
 
 
 def render(
@@ -91,18 +128,43 @@ class Renderer:
         self.preset, self.options = preset, options
         self.settings = preset.search.resolved(options.tier)
         device = Device.parse(options.device, strict=options.strict_device)
+        self.cards = {name: find_card(name, options.separator_folders) for name in preset.cards}
+        self.warnings = tuple(
+            sentence
+            for card in self.cards.values()
+            for sentence in check_policy(
+                card, options.unchecked_separators, commercial_only=options.commercial_only
+            )
+        )
+        searched = {stem: preset.stems[stem] for stem in preset.searched}
         self.priors = open_priors(
-            {stem: (spec.prior, spec.label) for stem, spec in preset.stems.items()},
+            {stem: (spec.prior, spec.label) for stem, spec in searched.items()},
             options.prior_folders,
             device,
         )
         self.threads = options.threads or usable_cores()
         self.plan = _plan(self.settings, options.seed)
+        guide = foreign_guide(preset, self.cards, device, self.threads)
+        heads = self.plan.needs_estimate and not (guide and len(guide.stems) == len(self.priors))
         self.estimate = (
             Estimate(list(self.priors.values()), options.prior_folders, device)
-            if self.plan.needs_estimate
+            if heads and self.priors
             else None
         )
+        self.guide, self.device = guide, device
+
+    def separation(self) -> tuple[Separation, Separator | None]:
+        """Who takes a mix apart, and who of them searches, if anybody does."""
+        own = None
+        if self.priors:
+            own = Separator(self.priors, self.plan, self.threads, self.estimate, self.guide)
+        if self.preset.tree is not None:
+            recipe = RecipeSeparation(
+                self.preset, self.cards, self.device, self.threads, own, SearchReport()
+            )
+            return recipe, own
+        assert own is not None
+        return own, own
 
     def render_into(
         self, mix: Path, output: Path, progress: Callable[[Progress], None] | None = None
@@ -134,7 +196,9 @@ class MixRender:
     def __init__(self, renderer: Renderer, options: RenderOptions) -> None:
         self.options, self.preset, self.priors = options, renderer.preset, renderer.priors
         self.settings, self.plan, self.threads = renderer.settings, renderer.plan, renderer.threads
-        self.estimate = renderer.estimate
+        self.cards, self.warnings = renderer.cards, renderer.warnings
+        self.separation, self.separator = renderer.separation()
+        self._work = ""
         self._pace = Pace(wet=self.preset.has_wet)
 
     def run(self, mix: Path | DecodedMix, destination: Path) -> Manifest:
@@ -156,7 +220,9 @@ class MixRender:
             naming = self._naming(decoded.info.path)
             stems = self.delivered(separated)
             report = self._write(decoded, stems, workspace, folder, naming)
-            quality = separated.meter.report(report.level_db, separated.absent)
+            quality = quality_of(
+                separated.meter, self.separation.stems, report.level_db, separated.absent
+            )
             pace.lap("writing")
             wet = self._process(report, folder, naming, workspace)
             pace.lap("processing")
@@ -171,7 +237,8 @@ class MixRender:
     def _tell(self, stage: str, segment: int = 0, segments: int = 0) -> None:
         if self.options.progress:
             left_s = self._pace.left_s(stage, segment, segments)
-            self.options.progress(Progress(stage, segment, segments, left_s))
+            work = self._work if stage == "searching" else ""
+            self.options.progress(Progress(stage, segment, segments, work, left_s))
 
     def separate(self, mix: Signal, workspace: Path) -> Separated:
         """Search, then leave every stem's samples in the workspace (see `scratch`)."""
@@ -187,32 +254,42 @@ class MixRender:
         if self.preset.has_wet:
             with PluginRack(timeout_s=self.preset.plugin_timeout_s) as rack:
                 check_chains(self.preset, info.sample_rate, info.channels, rack)
-        separator = Separator(self.priors, self.plan, self.threads, self.estimate)
+        separation = self.separation
         hooks = SearchHooks(
             lambda done, total: self._tell("searching", done, total),
             self.options.should_stop or (lambda: False),
+            self._begin_part,
             self._search_deadline(pace),
         )
-        report = separator.search(mix, groups, workspace, hooks)
+        report = separation.search(mix, groups, workspace, hooks)
         pace.lap("searching")
         self._tell("writing")
         levels = _Levels()
-        stft = separator.front_end.stft(info.sample_rate)
-        meter = QualityMeter(self.priors, stft, info.sample_rate, info.frames)
-        with self.scratch(workspace, separator.stems, info.channels) as scratch:
+        meter = self._meter(info)
+        with self.scratch(workspace, separation.stems, info.channels) as scratch:
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
-            def take(stems: dict[str, Float]) -> None:
+            def take(stems: dict[str, Any]) -> None:
                 self._stop_if_asked()
                 scratch.append(stems)
                 levels.add(stems)
 
-            separator.write(mix, groups, workspace, take, meter.add)
+            separation.write(mix, groups, workspace, take, meter.add if meter else None)
         return Separated(report, levels.absent(), meter)
 
     def scratch(self, workspace: Path, stems: list[str], channels: int) -> StemScratch:
         """Where `separate` leaves the samples of the stems."""
-        return StemScratch(workspace / "stems", stems, channels)
+        return StemScratch(workspace / "stems", stems, channels, self.separation.dtype)
+
+    def _begin_part(self, name: str) -> None:
+        self._work = name
+
+    def _meter(self, info: SourceInfo) -> QualityMeter | None:
+        """Listens to the search; where nothing is searched there are no masks to listen to."""
+        if self.separator is None:
+            return None
+        stft = self.separator.front_end.stft(info.sample_rate)
+        return QualityMeter(self.priors, stft, info.sample_rate, info.frames)
 
     def _search_deadline(self, pace: Pace) -> float | None:
         """When the search must end, so that writing ends with the deadline."""
@@ -238,7 +315,7 @@ class MixRender:
                 naming,
                 OutputFormat(preset.output.format, preset.output.depth),
                 preset.overflow,
-                residual_into=preset.residual.into,
+                residual_into=preset.remainder,
                 seed=self.options.seed,
                 program=f"Stemwright {ENGINE_VERSION}",
                 tick=self._writing,
@@ -288,7 +365,7 @@ class MixRender:
         specs = self.preset.stems
         return [
             stem
-            for stem in self.priors
+            for stem in self.separation.stems
             if not (stem in separated.absent and specs[stem].when_absent == "omit")
         ]
 
@@ -321,6 +398,7 @@ class MixRender:
             preset=self.preset.model_dump(mode="json"),
             preset_sha256=self.preset.digest(),
             priors=self._bundles(),
+            separators=self._separators(),
             search=self.settings,
             seed=self.options.seed,
             degraded=self._degraded(separated.search),
@@ -348,14 +426,29 @@ class MixRender:
             for stem, prior in self.priors.items()
         }
 
+    def _separators(self) -> dict[str, dict[str, Any]]:
+        """Which card every separator had, its licence and its files."""
+        return {
+            name: {
+                "card": loaded.path.name,
+                "digest": loaded.digest,
+                "files": {file.path: file.sha256 for file in loaded.card.files},
+                "licence": loaded.card.licence,
+                "commercial": loaded.card.commercial,
+                "source": loaded.card.source,
+                "threads": self.threads,
+            }
+            for name, loaded in self.cards.items()
+        }
+
     def _provider(self) -> dict[str, str]:
         """The device that was asked for and those that the sessions run on."""
-        got = sorted({prior.got for prior in self.priors.values()})
+        got = sorted(self.separation.got)
         return {"asked": self.options.device, "got": ", ".join(got)}
 
     def _degraded(self, searched: SearchReport) -> tuple[str, ...]:
         """What makes this result less than the method can give."""
-        words = []
+        words = list(self.warnings)
         if self.settings["method"] == "finite-difference":
             words.append("finite-difference search: far from converged for priors of useful size")
         planned = self.plan.search.steps
@@ -372,7 +465,7 @@ class Separated:
 
     search: SearchReport
     absent: tuple[str, ...]
-    meter: QualityMeter
+    meter: QualityMeter | None
 
 
 class _Levels:

@@ -74,10 +74,12 @@ def summary(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _key_of(manifest: SetManifest) -> str:
+    hashes = {stem: prior.sha256 for stem, prior in manifest.priors.items()}
+    hashes |= {f"separator:{name}": card.digest for name, card in manifest.separators.items()}
     return work_key(
         manifest.input.sha256,
         manifest.preset_sha256,
-        {stem: prior.sha256 for stem, prior in manifest.priors.items()},
+        hashes,
         manifest.program.version,
         manifest.search,
         manifest.seed,

@@ -151,6 +151,10 @@ class _Hashed(_Record):
     sha256: Sha256
 
 
+class _Card(_Record):
+    digest: Sha256
+
+
 class _Program(_Record):
     version: Words
 
@@ -162,6 +166,7 @@ class SetManifest(_Record):
     preset: _Named
     preset_sha256: Words
     priors: dict[Words, _Hashed]
+    separators: dict[Words, _Card] = {}
     program: _Program
     search: dict[str, Any]
     seed: Count

@@ -50,6 +50,8 @@ class Split(_Section):
     def _cards_are_named(self) -> Split:
         if (self.card is None) == (not self.cards):
             raise ValueError("card: name one card, or several under cards")
+        if set(self.out) == {REST}:
+            raise ValueError("out: takes nothing; name an output of the card besides the rest")
         for output, weights in self.weights.items():
             if len(weights) != len(self.names):
                 raise ValueError(
@@ -150,10 +152,10 @@ def problem_of(root: Node) -> str | None:
         return f"split: is more than {MOST_DEPTH} levels deep"
     if len(pieces) > MOST_NODES:
         return f"split: has {len(pieces)} nodes, {MOST_NODES} are allowed"
-    names = [piece.name for piece in pieces if piece.is_leaf]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        return f"split: {', '.join(twice)} comes out twice; call one otherwise with `as:`"
+    for leaves in (True, False):  # a rest may be called as its node
+        names = [piece.name for piece in pieces if piece.is_leaf == leaves]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            return f"split: {', '.join(twice)} comes out twice; call one otherwise with `as:`"
     return None
 
 

@@ -166,19 +166,19 @@ class Preset(_Section):
     @model_validator(mode="before")
     @classmethod
     def _prior_is_named_like_its_stem(cls, data: Any) -> Any:  # noqa: ANN401
-        stems = (
-            data.get("stems", {} if data.get("recipe") else None)
-            if isinstance(data, dict)
-            else None
-        )
+        if not isinstance(data, dict):
+            return data
+        search = data.get("search")
+        inside = search.get("inside") if isinstance(search, dict) else None
+        # what is searched is not kept: the stems found in it are
+        given = [name for name in _leaves_in(data.get("recipe")) if name != inside]
+        stems = data.get("stems", {} if given else None)
         if not isinstance(stems, dict):
             return data
-        leaves = {name for name in _leaves_in(data.get("recipe")) if name not in stems}
-        stems = {**stems, **{name: {} for name in sorted(leaves)}}
-        given = _leaves_in(data.get("recipe"))
+        stems = {**stems, **{name: {} for name in given if name not in stems}}
         named = {
-            key: {"prior": "" if key in given or spec.get("separator") else key, **spec}
-            if isinstance(spec, dict)
+            key: {"prior": key, **spec}
+            if isinstance(spec, dict) and key not in given and not spec.get("separator")
             else spec
             for key, spec in stems.items()
         }

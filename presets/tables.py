@@ -119,6 +119,8 @@ def _values(field: FieldInfo) -> str:
         return ", ".join(dict.fromkeys(str(choice) for choice in choices))
     if field.annotation is bool or bool in get_args(field.annotation):
         return "true, false"
+    if "Node" in str(field.annotation):
+        return "a tree (docs/separators.md)"
     return "a chain" if "Tag" in str(field.annotation) else "text"
 
 

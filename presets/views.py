@@ -15,8 +15,7 @@ def explain(preset: Preset) -> list[str]:
     head = [f"{preset.name}: {preset.title}".rstrip(": "), " ".join(preset.description.split())]
     lines = [*filter(None, head), ""]
     for name, spec in preset.stems.items():
-        label = f", label {spec.label}" if spec.label else ""
-        lines += [f"{name} (prior {spec.prior}{label})", *_chain_lines(spec.chain)]
+        lines += [f"{name} ({_source(preset, name)})", *_chain_lines(spec.chain)]
         lines += [f"  fader {spec.gain_db:+g} dB"] if spec.gain_db else []
     into = preset.residual.into
     lines.append(f"residual: part of {into}" if into else "residual: a stem of its own")
@@ -56,6 +55,27 @@ def json_schema() -> dict[str, Any]:
         stems["patternProperties"][pattern] = {"anyOf": [stem, {"type": "null"}]}
     stems["additionalProperties"] = False
     return schema
+
+
+def _source(preset: Preset, stem: str) -> str:
+    """Where a stem comes from."""
+    spec = preset.stems[stem]
+    if stem in preset.searched:
+        inside = f", searched inside {preset.inside}" if preset.inside else ""
+        return f"prior {spec.prior}" + (f", label {spec.label}" if spec.label else "") + inside
+    if spec.separator:
+        return f"separator {spec.separator}, output {spec.output or stem}"
+    piece = next(piece for piece in preset.pieces if piece.name == stem and piece.is_leaf)
+    if piece.is_rest:
+        return f"what the others leave of {piece.parent}"
+    split = (
+        next(p.node for p in (*preset.pieces,) if p.name == piece.parent and not p.is_leaf)
+        if piece.depth > 1
+        else preset.tree
+    )
+    assert split and split.split
+    cards = piece.node.card or ", ".join(split.split.names)
+    return f"{piece.output} of {piece.parent} by {cards}"
 
 
 def _chain_lines(chain: tuple[Effect, ...], indent: str = "  ") -> list[str]:

@@ -221,7 +221,7 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(stops_at, batch, tmp_path, rn
     with pytest.raises(Interrupted):
         separate(card, signal, tmp_path / "work", SearchHooks(should_stop=lambda: next(looks)))
     # as a kill between two writes leaves it: samples on disk that no state knows
-    with (tmp_path / "work" / "00.f32").open("ab") as file:
+    with (tmp_path / "work" / "00.raw").open("ab") as file:
         file.write(b"12345678" * 100)
     told, asked, run = [], [], Network.run
     monkeypatch.setattr(Network, "run", lambda self, x: asked.append(len(x)) or run(self, x))

@@ -205,7 +205,7 @@ def test_a_scratch_goes_on_where_it_ended(tmp_path):
     with StemScratch(tmp_path, ("a", "b"), 2) as scratch:
         scratch.append({"a": audio, "b": -audio})
         assert scratch.frames == 1000
-    with (tmp_path / "00.f32").open("ab") as file:
+    with (tmp_path / "00.raw").open("ab") as file:
         file.write(bytes(12))  # killed while it wrote a frame and a half of one stem
     with StemScratch(tmp_path, ("a", "b"), 2) as scratch:
         assert scratch.frames == 1000

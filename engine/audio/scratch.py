@@ -1,10 +1,11 @@
-"""Keeps the separated stems on disk, as raw float32, until the whole set can be written."""
+"""Keeps separated stems on disk, as raw floats, until the whole set can be written."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,6 @@ from presets import StemwrightError
 from .closing import Closing
 from .writing import telling_disk_errors
 
-SAMPLE_BYTES = 4
-
 
 class StemScratch(Closing):
     """One raw file per stem in a folder; opening the same folder again goes on where it ended.
@@ -23,21 +22,29 @@ class StemScratch(Closing):
     Whether a set overflows is known only at its end, so nothing can be written for good before.
     """
 
-    def __init__(self, folder: Path, stems: Sequence[str], channels: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        stems: Sequence[str],
+        channels: int,
+        dtype: type[np.float32 | np.float64] = np.float32,
+    ) -> None:
         self.folder, self.stems, self.channels = folder, tuple(stems), channels
+        self._dtype, self._width = dtype, np.dtype(dtype).itemsize * channels
         with telling_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            self._files = {stem: self._path(stem).open("ab") for stem in self.stems}
+            self._files = {stem: self.path_of(stem).open("ab") for stem in self.stems}
         self.truncate(self.frames)
 
     @property
     def frames(self) -> int:
         """Frames that every stem has."""
         self.flush()
-        width = SAMPLE_BYTES * self.channels
-        return min((self._path(stem).stat().st_size // width for stem in self.stems), default=0)
+        return min(
+            (self.path_of(stem).stat().st_size // self._width for stem in self.stems), default=0
+        )
 
-    def append(self, stems: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    def append(self, stems: Mapping[str, npt.NDArray[np.floating]]) -> None:
         """The next frames of all stems, float32 `(channels, n)` each."""
         if set(stems) != set(self.stems) or len({audio.shape for audio in stems.values()}) > 1:
             raise ValueError(f"expected equally long blocks of {self.stems}")
@@ -50,13 +57,13 @@ class StemScratch(Closing):
                         "stem-not-finite",
                         f"{stem}: the separation gave NaN or infinity. Is its prior damaged?",
                     )
-                self._files[stem].write(np.ascontiguousarray(audio.T, np.float32).tobytes())
+                self._files[stem].write(np.ascontiguousarray(audio.T, self._dtype).tobytes())
 
     def truncate(self, frames: int) -> None:
         """Forget everything behind that frame: back to a checkpoint."""
         self.flush()
         for stem in self.stems:
-            os.truncate(self._path(stem), frames * SAMPLE_BYTES * self.channels)
+            os.truncate(self.path_of(stem), frames * self._width)
 
     def flush(self) -> None:
         """Give everything to the operating system."""
@@ -64,17 +71,16 @@ class StemScratch(Closing):
             for file in self._files.values():
                 file.flush()
 
-    def blocks(self, frames: int) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    def blocks(self, frames: int) -> Iterator[dict[str, Any]]:
         """All stems from the beginning in blocks `(channels, frames)`."""
         self.flush()
-        width = SAMPLE_BYTES * self.channels
         left = self.frames
-        files = {stem: self._path(stem).open("rb") for stem in self.stems}
+        files = {stem: self.path_of(stem).open("rb") for stem in self.stems}
         try:
             while left > 0:
                 count = min(frames, left)
                 yield {
-                    stem: np.frombuffer(file.read(count * width), np.float32)
+                    stem: np.frombuffer(file.read(count * self._width), self._dtype)
                     .reshape(count, self.channels)
                     .T
                     for stem, file in files.items()
@@ -89,5 +95,6 @@ class StemScratch(Closing):
         for file in self._files.values():
             file.close()
 
-    def _path(self, stem: str) -> Path:
-        return self.folder / f"{self.stems.index(stem):02d}.f32"
+    def path_of(self, stem: str) -> Path:
+        """The file of one stem: its frames one after the other."""
+        return self.folder / f"{stem}.raw"

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from .decoding import BLOCK_FRAMES
 from .reading import MixBlock, MixReader, SourceInfo
 
@@ -40,6 +43,31 @@ class MixFile:
     def open(self) -> MixReader:
         """A reader at the beginning."""
         return MixReader(self.path)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive frames (channels, n)."""
+
+    audio: npt.NDArray[np.float32]
+
+
+class PieceReader:
+    """Pieces of any length, read as many frames at a time as the reader wants."""
+
+    def __init__(self, pieces: Iterator[npt.NDArray[np.float32]], channels: int) -> None:
+        self._pieces, self._held = pieces, [np.zeros((channels, 0), np.float32)]
+
+    def read(self, frames: int, /) -> Piece:
+        """The next frames; fewer at the end."""
+        while sum(piece.shape[1] for piece in self._held) < frames:
+            piece = next(self._pieces, None)
+            if piece is None:
+                break
+            self._held.append(piece)
+        joined = np.concatenate(self._held, axis=1)
+        self._held = [joined[:, frames:]]
+        return Piece(joined[:, :frames])
 
 
 def blocks_of(signal: Signal, frames: int = BLOCK_FRAMES) -> Iterator[MixBlock]:

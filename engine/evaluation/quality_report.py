@@ -12,7 +12,7 @@ energy, the sum of m |X|^2, this is the share of others in what a stem claims.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,24 @@ class QualityMeter:
             stem=list(self._priors)[stem],
             leakage_db=_decibels(leaked.sum(), claimed.sum()),
         )
+
+
+def quality_of(
+    meter: QualityMeter | None,
+    stems: Sequence[str],
+    level_db: Mapping[str, float],
+    absent: Collection[str],
+) -> Quality:
+    """What `meter` has heard of searched stems; of others, which no mask made, their level."""
+    levels = {
+        stem: StemQuality(level_db=_level(level_db, stem), leakage_db=None, likelihood=None)
+        for stem in stems
+    }
+    if meter is None:
+        residual_db = _level(level_db, RESIDUAL)
+        return Quality(leakage_db=None, residual_db=residual_db, stems=levels, worst=None)
+    quality = meter.report(level_db, absent)
+    return quality.model_copy(update={"stems": levels | quality.stems})
 
 
 class _Excerpts:

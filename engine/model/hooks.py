@@ -15,11 +15,13 @@ class Interrupted(Exception):  # noqa: N818 - it is no error, like StopIteration
 class SearchHooks:
     """How the caller looks in: (segments done, all) after each batch, and whether to stop.
 
+    `entering` is told the name of each part of the work as it begins, such as a separator's.
     `deadline` on `clock` ends the search early, every segment with its share of the time.
     """
 
     progress: Callable[[int, int], None] = lambda done, total: None
     should_stop: Callable[[], bool] = lambda: False
+    entering: Callable[[str], None] = lambda name: None
     deadline: float | None = None
     clock: Callable[[], float] = time.monotonic
 

@@ -22,11 +22,12 @@ from presets import StemwrightError
 
 from ..audio.layout import ChannelGroups
 from ..audio.reading import SourceInfo
-from ..audio.signal import Signal, SignalReader
-from ..model.frames import Synthesis, stream_frames, with_next
+from ..audio.signal import PieceReader, Signal
+from ..model.frames import Reader, Synthesis, stream_frames, with_next
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.prior import Prior
 from ..model.spectrogram import FrontEnd, Stft
+from .guiding import Guide, next_guides, with_foreign
 from .masks import Estimator, MaskPlan, combine, level
 from .search import SearchResult, divergence, search
 from .search_plan import SearchPlan
@@ -86,16 +87,25 @@ class SearchReport:
 class Separator:
     """Separates mixes with the same priors; holds their sessions."""
 
+    dtype: type[np.float32 | np.float64] = np.float32
+
     def __init__(
         self,
         priors: Mapping[str, Prior],
         plan: SeparationPlan,
         threads: int,
         estimator: Estimator | None = None,
+        guide: Guide | None = None,
     ) -> None:
         self.stems, self.priors = list(priors), list(priors.values())
+        self.guide = guide
         self.plan, self.threads, self.estimator = plan, threads, estimator
         self.front_end = _common_front_end(priors)
+
+    @property
+    def got(self) -> set[str]:
+        """The devices that the sessions run on."""
+        return {prior.got for prior in self.priors}
 
     def search(
         self,
@@ -108,27 +118,49 @@ class Separator:
 
         Raises Interrupted when `hooks.should_stop` says so between two batches.
         """
-        info = mix.info
-        stft = self.front_end.stft(info.sample_rate)
+        info, stft = mix.info, self.front_end.stft(mix.info.sample_rate)
         segments, total = _segments(stft, info), stft.frames(info.frames)
         report = SearchReport()
+        workspace.mkdir(parents=True, exist_ok=True)
+        if self.guide is not None:
+            self.guide.prepare(mix, groups, workspace, replace(hooks, progress=_untold))
         with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
             windows = self._windows(reader, info, groups, stft)
+            guides = self._guide_windows(mix, groups, workspace, stft)
             for first in range(0, segments, BATCH):
                 count = min(BATCH, segments - first)
                 batch = np.stack([next(windows) for _ in range(count)], axis=1)
+                guide = next_guides(guides, count)
                 path = _batch_path(workspace, first)
                 if not path.exists():
                     if hooks.should_stop():
                         raise Interrupted
                     go_on = hooks.patience(count, segments - first)
-                    self._search_batch(batch, first, total, pool, go_on).save(path)
+                    self._search_batch(batch, guide, first, total, pool, go_on).save(path)
                 report.add(MaskBatch.load(path))
                 hooks.progress(first + count, segments)
         return report
 
+    def _guide_windows(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, stft: Stft
+    ) -> Iterator[Float] | None:
+        """Magnitudes of a foreign estimate, (stems, groups, WINDOW, bands) for each segment."""
+        if self.guide is None:
+            return None
+        channels, info = mix.info.channels, mix.info
+        count = len(self.guide.stems)
+        everyone = tuple(
+            tuple(stem * channels + channel for channel in group)
+            for stem in range(count)
+            for group in groups.groups
+        )
+        reader = PieceReader(self.guide.pieces(mix, groups, workspace), count * channels)
+        together = replace(info, channels=count * channels)
+        windows = self._windows(reader, together, ChannelGroups(everyone, ()), stft)
+        return (window.reshape(count, -1, *window.shape[1:]) for window in windows)
+
     def _windows(
-        self, reader: SignalReader, info: SourceInfo, groups: ChannelGroups, stft: Stft
+        self, reader: Reader, info: SourceInfo, groups: ChannelGroups, stft: Stft
     ) -> Iterator[Float]:
         """Yield the magnitudes of every segment with its context, (groups, WINDOW, bands);
         zeros stand before the start and behind the end."""
@@ -154,6 +186,7 @@ class Separator:
     def _search_batch(
         self,
         windows: Float,
+        guide: Float | None,
         first: int,
         total: int,
         pool: Executor,
@@ -174,18 +207,30 @@ class Separator:
         first_loss, last_loss, steps = 0.0, 0.0, 0
         if heard.any():
             mix = np.asarray(flat[heard] / loud[heard], np.float32)
+            foreign = None
+            if guide is not None:
+                foreign = guide.reshape(len(guide), *flat.shape)[:, heard] / loud[heard]
             masks[:, heard], result = self._search_heard(
-                mix, weight[heard], self.plan.seed + first, pool, go_on
+                mix, weight[heard], foreign, self.plan.seed + first, pool, go_on
             )
             first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
         masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
         return MaskBatch(masks, int(heard.sum()), first_loss, last_loss, steps)
 
     def _search_heard(
-        self, mix: Float, weight: Float, seed: int, pool: Executor, go_on: Callable[[], bool]
+        self,
+        mix: Float,
+        weight: Float,
+        foreign: Float | None,
+        seed: int,
+        pool: Executor,
+        go_on: Callable[[], bool],
     ) -> tuple[Float, SearchResult]:
         """Masks of windows (batch, WINDOW, bands) with something in them."""
         estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
+        if foreign is not None and self.guide is not None:
+            places = [self.stems.index(stem) for stem in self.guide.stems]
+            estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
         if estimate is not None and self._uses_song_spectra:
             estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
@@ -252,8 +297,7 @@ class Separator:
         (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a group's
         channels added.
         """
-        info = mix.info
-        stft = self.front_end.stft(info.sample_rate)
+        info, stft = mix.info, self.front_end.stft(mix.info.sample_rate)
         band = self.front_end.band_of_bin(info.sample_rate)
         syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
         total, done = stft.frames(info.frames), 0
@@ -338,6 +382,10 @@ class MaskBatch:
             masks = kept["masks"].astype(np.float32)
             windows, steps = int(kept["windows"]), int(kept["steps"])
             return cls(masks, windows, float(first), float(last), steps)
+
+
+def _untold(done: int, total: int) -> None:
+    """Progress that counts for nothing in what the caller was promised."""
 
 
 def _batch_path(workspace: Path, first: int) -> Path:

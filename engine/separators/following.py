@@ -7,13 +7,12 @@ How much of the mix it takes for a stem in its highest band is carried on upward
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.layout import ChannelGroups
-from ..audio.signal import Signal
+from ..audio.signal import PieceReader, Signal
 from ..model.frames import Synthesis, stream_frames
 from ..model.spectrogram import Stft
 
@@ -43,38 +42,13 @@ def follow_above(
     synthesis, total, done = Synthesis(stft, info.frames), stft.frames(info.frames), 0
     with signal.open() as reader:
         mix_frames = stream_frames(reader, stft, info.channels, info.frames, _BLOCK)
-        own = stream_frames(_Joined(stems, channels), stft, channels, info.frames, _BLOCK)
-        for mix, flat in zip(mix_frames, own, strict=True):
-            spectra = flat.reshape(count, info.channels, *flat.shape[1:]).copy()
+        flat = (block.reshape(channels, -1) for block in stems)
+        own = stream_frames(PieceReader(flat, channels), stft, channels, info.frames, _BLOCK)
+        for mix, joined in zip(mix_frames, own, strict=True):
+            spectra = joined.reshape(count, info.channels, *joined.shape[1:]).copy()
             below = np.square(np.abs(spectra[..., top:cut])).sum(axis=-1, keepdims=True)
             whole = np.square(np.abs(mix[..., top:cut])).sum(axis=-1, keepdims=True)
             gain = np.sqrt(below / np.maximum(whole, _LEAST)) * heard[:, None, None]
             spectra[..., cut:] = np.minimum(gain, 1) * mix[..., cut:]
             done += mix.shape[1]
             yield synthesis.add(spectra, last=done == total)
-
-
-@dataclass
-class _Block:
-    audio: Float
-
-
-@dataclass
-class _Joined:
-    """Blocks of all stems as one reader of many channels."""
-
-    blocks: Iterator[Float]
-    channels: int
-    held: list[Float] = field(default_factory=list)
-
-    def read(self, frames: int) -> _Block:
-        """The next frames, fewer at the end."""
-        while sum(piece.shape[1] for piece in self.held) < frames:
-            block = next(self.blocks, None)
-            if block is None:
-                break
-            self.held.append(block.reshape(self.channels, -1))
-        empty = np.zeros((self.channels, 0), np.float32)
-        joined = np.concatenate(self.held, axis=1) if self.held else empty
-        self.held = [joined[:, frames:]]
-        return _Block(joined[:, :frames])

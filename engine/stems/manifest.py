@@ -160,6 +160,7 @@ class Manifest(_Section):
     preset: dict[str, Any]
     preset_sha256: str
     priors: dict[str, dict[str, str]]
+    separators: dict[str, dict[str, Any]] = {}
     search: dict[str, Any]
     seed: int
     degraded: tuple[str, ...]

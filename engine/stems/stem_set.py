@@ -381,7 +381,7 @@ def _target(block: MixBlock, plan: _Plan, noise: np.random.Generator | None) -> 
 
 
 def _on_grid(
-    audio: npt.NDArray[np.float32], plan: _Plan, noise: np.random.Generator | None
+    audio: npt.NDArray[np.floating], plan: _Plan, noise: np.random.Generator | None
 ) -> Samples:
     if plan.grid:
         return plan.grid.rounded(audio)
