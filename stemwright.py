@@ -22,8 +22,9 @@ from engine.cli.mix_commands import doctor, null, separate
 from engine.cli.preset_commands import plugin, preset, process
 from engine.cli.prior_commands import prior
 from engine.cli.report_command import report
+from engine.cli.separator_commands import separator
 from engine.cli.session_command import session
-from export.commands import TRAINING, separator
+from export.commands import TRAINING, separator_train
 from hotfolder.commands import (
     batch,
     explain,
@@ -120,6 +121,7 @@ for command in itertools.chain(*SECTIONS.values()):
     main.add_command(command)
 for command in TRAINING:
     prior.add_command(command)
+separator.add_command(separator_train)
 
 
 if __name__ == "__main__":

@@ -422,11 +422,3 @@ TRAINING = (
     prior_make,
     prior_render,
 )
-
-
-@click.group()
-def separator() -> None:
-    """Train separators of mixes, to compare the priors with."""
-
-
-separator.add_command(separator_train)

@@ -17,8 +17,8 @@ RATE = 44100
 THRESHOLD = 0.01  # amplitude of a sine below which its bins do not pass
 # Hz that pass: stem, channel
 KEYS = {
-    "low": ((200, 400), (420, 620)),
-    "high": ((4700, 5300), (2700, 3300)),
+    "low": ((245, 355), (460, 575)),
+    "high": ((4945, 5060), (2945, 3060)),
 }
 TONES = {"low": (300.0, 517.0), "high": (5003.0, 3001.0)}
 

@@ -88,7 +88,7 @@ def test_leaves_of_three_levels_sum_to_the_mix(tmp_path, options, subtype, rate,
     mix = mix_of(tmp_path / "mix.wav", 1.0, subtype, rate, channels)
     manifest = render(mix, tmp_path / "out", preset, options)
     files = dry(tmp_path / "out", manifest)
-    assert set(files) == {"dry", "all-rest", "low-rest", "high", "residual"}
+    assert set(files) - {"rounding"} == {"dry", "all-rest", "low-rest", "high", "residual"}
     assert measure_null(mix, list(files.values())).exact
     assert manifest.null_dbfs is None
     for path in files.values():

@@ -19,6 +19,9 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 TIER = click.option("--tier", type=TIER_NAMES, help="Search effort.  [as the preset says]")
 PRIORS = click.option("--priors", multiple=True, type=FOLDER, help="Another folder with priors.")
+SEPARATORS = click.option(
+    "--separators", multiple=True, type=FOLDER, help="Another folder with separator cards."
+)
 THREADS = click.option("--threads", type=NATURAL, default=0, help="0 is all cores.")
 SEED = click.option("--seed", type=NATURAL, default=0, show_default=True, help="Of all chance.")
 DEVICE = click.option(

@@ -1,0 +1,364 @@
+"""A card's first draft from what an ONNX file tells of itself, and from a table of the user's.
+
+Graphs tell names and sizes. unblend writes its exports' settings into them; UVR finds the settings
+of its models by a key in a table that every studio with UVR has on disk. Nothing tells the length
+of the transform of any other graph, the order of its stems or the licence: those are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from presets import StemwrightError
+
+from ..model.sessions import Device, make_session
+from .card import GRAPH_SUFFIXES
+from .graph import external_files, sha256_of
+
+UVR_KEY_BYTES = 10_240_000  # of a file's end
+_UNKNOWN = "FILL IN"
+
+
+@dataclass
+class Draft:
+    """Keys of a card that is being written, and what nobody has said yet."""
+
+    keys: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, key: str, what: str) -> None:
+        """A key that must be given; `what` says how to find it."""
+        self.missing[key] = what
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user says on the command line; None where he does not."""
+
+    name: str | None = None
+    licence: str | None = None
+    stems: tuple[str, ...] = ()
+    n_fft: int | None = None
+    hop: int | None = None
+    uvr_table: Path | None = None
+
+
+def draft_card(models: Sequence[Path], given: Given) -> Draft:
+    """A draft for graphs that are run side by side; `missing` is what must be filled in."""
+    folder = models[0].parent
+    for model in models:
+        if model.parent != folder:
+            raise StemwrightError(
+                "separator-file", f"{model} does not lie beside {models[0]}. Copy them together."
+            )
+        if model.suffix.lower() not in GRAPH_SUFFIXES:
+            raise StemwrightError(
+                "separator-file",
+                f"{model}: expected a file that ends in .onnx. Torch checkpoints (.ckpt, .pth, "
+                ".th) must be exported first (docs/separators.md names exporters).",
+            )
+    session = _session(models[0])
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    sides = [tuple(_tensor(t) for t in side) for side in (session.get_inputs(),
+                                                          session.get_outputs())]  # fmt: skip
+    draft = Draft({"card": 1, "name": given.name or models[0].stem.replace(" ", "-")})
+    _say_licence(draft, given, metadata)
+    draft.keys["files"] = _files(models)
+    if "stft_n_fft" in metadata or "segment_samples" in metadata:
+        _from_unblend(draft, metadata, sides)
+    else:
+        _from_shapes(draft, sides, len(models))
+        if given.uvr_table:
+            _from_uvr(draft, models[0], given.uvr_table, sides[0])
+    _from_given(draft, given)
+    return draft
+
+
+def card_text(draft: Draft) -> str:
+    """The card as YAML; what is missing stands in comments at the keys' places."""
+    keys = {key: value for key, value in draft.keys.items() if value is not None}
+    lines = [
+        "# A separator card; every key is explained in docs/separators.md. Then run",
+        "# `stemwright separator check` on music of yours.",
+    ]
+    for key in (*keys, *(name for name in draft.missing if name not in keys)):
+        if key in draft.missing:
+            lines.append(f"# {_UNKNOWN} {key}: {draft.missing[key]}")
+        if key in keys:
+            lines += _yaml_lines(key, keys[key])
+    for key, what in draft.missing.items():
+        if "." in key and key.split(".")[0] in keys:
+            place = next(i for i, line in enumerate(lines) if line.startswith(key.split(".")[0]))
+            lines.remove(f"# {_UNKNOWN} {key}: {what}")
+            lines.insert(place, f"# {_UNKNOWN} {key}: {what}")
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_lines(key: str, value: Any) -> list[str]:  # noqa: ANN401
+    """A key with its value: lists of mappings one a line, all else on one."""
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return [f"{key}:", *(f"  - {_flow(item)}" for item in value)]
+    return [f"{key}: {_flow(value)}"]
+
+
+def _flow(value: Any) -> str:  # noqa: ANN401
+    text = yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n...\n").strip()
+
+
+def uvr_key(path: Path) -> str:
+    """MD5 of a file's last 10,240,000 bytes: the name that UVR's tables know a model by."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        file.seek(max(0, size - UVR_KEY_BYTES))
+        return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    shape: tuple[Any, ...]
+
+    def size(self, axis: int) -> int | None:
+        value = self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else None
+        return value if isinstance(value, int) else None
+
+
+def _tensor(found: Any) -> _Tensor:  # noqa: ANN401
+    return _Tensor(found.name, tuple(found.shape))
+
+
+def _session(model: Path) -> Any:  # noqa: ANN401
+    if not model.is_file():
+        raise StemwrightError("separator-file", f"{model}: no such file.")
+    try:
+        return make_session(model, Device.parse("cpu"))[0]
+    except StemwrightError:
+        raise
+    except Exception as error:
+        told = " ".join(str(error).split())[:300]
+        raise StemwrightError(
+            "separator-graph",
+            f"{model} cannot be loaded: {told}. Is it a whole ONNX file, with its weights beside "
+            "it and with standard operators only?",
+        ) from error
+
+
+def _files(models: Sequence[Path]) -> list[dict[str, str]]:
+    paths = list(models)
+    for model in models:
+        for name in sorted(external_files(model)):
+            if (model.parent / name).is_file() and model.parent / name not in paths:
+                paths.append(model.parent / name)
+    return [{"path": path.name, "sha256": sha256_of(path)} for path in paths]
+
+
+def _say_licence(draft: Draft, given: Given, metadata: Mapping[str, str]) -> None:
+    licence = given.licence or metadata.get("license") or metadata.get("licence")
+    draft.keys["licence"] = licence
+    if not licence:
+        draft.ask("licence", "licence: of the weights, as their author states it, or `not stated`")
+
+
+def _from_unblend(draft: Draft, meta: Mapping[str, str], sides: Sequence[Any]) -> None:
+    """Exports of unblend say everything."""
+    sources = meta.get("sources", "")
+    stems = json.loads(sources) if sources.startswith("[") else sources.replace(" ", "").split(",")
+    draft.keys |= {
+        "source": f"{meta.get('model_family', 'model')}, exported by unblend",
+        "sample_rate": int(meta.get("sample_rate", 44100)),
+        "channels": int(meta.get("audio_channels", 2)),
+        "stems": [stem.lower() for stem in stems if stem],
+        "segment": int(meta["segment_samples"]),
+    }
+    if "stft_n_fft" in meta:
+        bins = next(t.size(2) for t in sides[0] if len(t.shape) == 4)
+        n_fft = int(meta["stft_n_fft"])
+        stft: dict[str, Any] = {"n_fft": n_fft, "hop": int(meta["stft_hop_length"])}
+        if meta.get("stft_window", "hann").lower() in ("none", "ones", "rectangular"):
+            stft["window"] = "none"
+        if meta.get("stft_normalized", "false").lower() in ("true", "1"):
+            stft["normalized"] = True
+        if bins and bins != n_fft // 2 + 1:
+            stft["dim_f"] = bins
+        if "stft_frame_trim" in meta:
+            stft |= {"pre_pad": int(meta.get("stft_pad_samples", 0)),
+                     "trim_frames": int(meta["stft_frame_trim"])}  # fmt: skip
+        draft.keys["stft"] = stft
+    if meta.get("external_normalization", "none").lower() in (
+        "true",
+        "1",
+        "track",
+        "track-mean-std",
+    ):
+        draft.keys["normalise"] = "track-mean-std"
+    draft.keys["inputs"] = [_unblend_entry(t.name, "") for t in sides[0]]
+    draft.keys["outputs"] = [_unblend_entry(t.name, "s ") for t in sides[1]]
+
+
+def _unblend_entry(name: str, stem: str) -> dict[str, str]:
+    if name.endswith(("_real", "_imag")):
+        return {"name": name, "role": name[-4:], "axes": f"b {stem}c f t"}
+    return {"name": name, "role": "wave", "axes": f"b {stem}c n"}
+
+
+def _from_shapes(draft: Draft, sides: Sequence[Any], files: int) -> None:
+    """Layouts that are told by rank and sizes; others are asked for."""
+    inputs, outputs = sides
+    entries = [_guess(t, inputs=True) for t in inputs]
+    back = [_guess(t, inputs=False) for t in outputs]
+    if any(entry is None for entry in (*entries, *back)):
+        told = "; ".join(f"{t.name} {list(t.shape)}" for t in (*inputs, *outputs))
+        draft.ask("inputs", f"role and axes of every tensor ({told})")
+        draft.keys |= {"segment": None}
+        return
+    draft.keys["inputs"], draft.keys["outputs"] = entries, back
+    stems = next((t.size(1) for t, e in zip(outputs, back, strict=True)
+                  if e and e["axes"].startswith("b s")), None)  # fmt: skip
+    count = stems or files
+    draft.ask("stems", f"{count} names, in the order of the model's outputs: --stems a,b")
+    spectral = [e for e in entries if e and e["role"] != "wave"]
+    wave = next(
+        (t for t, e in zip(inputs, entries, strict=True) if e and e["role"] == "wave"), None
+    )
+    if wave is not None and wave.size(-1):
+        draft.keys["segment"] = wave.size(-1)
+    if spectral:
+        _transform(draft, inputs, entries)
+    elif "segment" not in draft.keys:
+        draft.ask("segment", "samples of one call; the graph takes any number")
+
+
+def _transform(draft: Draft, inputs: Sequence[_Tensor], entries: Sequence[Any]) -> None:
+    """What is known of the transform: bins and frames, never its length."""
+    tensor, entry = next((t, e) for t, e in zip(inputs, entries, strict=True)
+                         if e["role"] != "wave")  # fmt: skip
+    letters = [x for x in _axes_of(entry["axes"])]
+    bins = tensor.size(letters.index("f")) if "f" in letters else None
+    frames = tensor.size(letters.index("t")) if "t" in letters else None
+    if entry["axes"] == "b (f c) t r":
+        bins, frames = (tensor.size(1) or 0) // 2 or None, tensor.size(2)
+    if entry["axes"] == "b t (f c r)":
+        bins, frames = (tensor.size(2) or 0) // 4 or None, tensor.size(1)
+    draft.keys["stft"] = {"n_fft": None, "hop": None, "dim_f": bins, "frames": frames}
+    draft.ask("stft.n_fft", f"cannot be read off the graph, which sees {bins} bins: --n-fft")
+    draft.ask("stft.hop", f"cannot be read off the graph, which sees {frames} frames: --hop")
+
+
+def _axes_of(text: str) -> list[str]:
+    return ["()" if part.startswith("(") else part for part in
+            text.replace("(c r)", "(cr)").split()]  # fmt: skip
+
+
+def _guess(tensor: _Tensor, *, inputs: bool) -> dict[str, Any] | None:
+    """Role and axes of a tensor of the layouts that are known."""
+    shape, rank = tensor.shape, len(tensor.shape)
+    low, last = tensor.name.lower(), tensor.size(-1)
+
+    def entry(role: str, axes: str, **more: int) -> dict[str, Any]:
+        return {"name": tensor.name, "role": role, "axes": axes, **more}
+
+    if rank == 3 and tensor.size(1) in (1, 2):
+        return entry("wave", "b c n")
+    if rank == 3 and inputs and last and last % 4 == 0:
+        return entry("spec", "b t (f c r)")
+    if rank == 4 and low.endswith(("real", "imag")):
+        return entry("real" if low.endswith("real") else "imag", "b c f t")
+    if rank == 5 and low.endswith(("real", "imag")):
+        return entry("real" if low.endswith("real") else "imag", "b s c f t")
+    if rank == 4 and last == 2 and inputs:
+        return entry("spec", "b (f c) t r")
+    if rank == 5 and last == 2 and not inputs:
+        return entry("mask", "b s (f c) t r")
+    if rank == 4 and tensor.size(1) == 4:
+        return entry("spec", "b (c r) f t")
+    if rank == 5 and tensor.size(2) == 4 and not inputs:
+        return entry("spec", "b s (c r) f t")
+    if rank == 4 and tensor.size(2) == 2 and not inputs and (last is None or last > 4096):
+        return entry("wave", "b s c n")
+    if rank == 4 and tensor.size(0) == 2 and isinstance(shape[2], int):
+        return entry("mag", "c k t f", patch=shape[2])
+    if rank == 4 and tensor.size(1) == 2:
+        return entry("mag", "b c f t")
+    return None
+
+
+def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[_Tensor]) -> None:
+    """Settings of an MDX-Net model from UVR's own table, by the model's key."""
+    key = uvr_key(model)
+    try:
+        entries = json.loads(table.read_text("utf-8"))
+        about = entries[key]
+    except OSError as error:
+        raise StemwrightError("uvr-table", f"{table}: {error.strerror}.") from error
+    except ValueError as error:
+        raise StemwrightError("uvr-table", f"{table}: no JSON ({error}).") from error
+    except (KeyError, TypeError):
+        raise StemwrightError(
+            "uvr-table",
+            f"{table} has no entry {key}, which is the key of {model.name}. Update UVR's models, "
+            "or give --n-fft, --hop and --stems.",
+        ) from None
+    if "mdx_n_fft_scale_set" not in about:
+        raise StemwrightError(
+            "uvr-table",
+            f"{table}: {model.name} is no MDX-Net model there but {sorted(about)}. Its settings "
+            "are in a YAML file of UVR's; write them into the card by hand.",
+        )
+    frames = 2 ** int(about["mdx_dim_t_set"])
+    n_fft, dim_f = int(about["mdx_n_fft_scale_set"]), int(about["mdx_dim_f_set"])
+    stem = str(about["primary_stem"]).lower().replace(" ", "-")
+    rest = {"vocals": "instrumental", "instrumental": "vocals"}.get(stem, f"no-{stem}")
+    stft = {"n_fft": n_fft, "hop": 1024, "dim_f": dim_f, "zero_low_bins": 3}
+    draft.keys |= {
+        "source": "UVR MDX-Net",
+        "stems": [stem],
+        "rest": rest,
+        "gain": float(about.get("compensate", 1.0)),
+        "segment": 1024 * (frames - 1),
+        "discard": n_fft // 2,
+        "stft": stft,
+    }
+    for name in ("stems", "stft.n_fft", "stft.hop"):
+        draft.missing.pop(name, None)
+    name = inputs[0].name
+    draft.keys["inputs"] = [{"name": name, "role": "spec", "axes": "b (c r) f t"}]
+
+
+def _from_given(draft: Draft, given: Given) -> None:
+    """What the command line says, and what follows from it."""
+    keys = draft.keys
+    if given.stems:
+        keys["stems"] = list(given.stems)
+        draft.missing.pop("stems", None)
+    stft = keys.get("stft")
+    if not stft or "frames" not in stft:
+        return
+    frames, bins = stft.pop("frames"), stft["dim_f"]
+    stft["n_fft"], stft["hop"] = given.n_fft, given.hop
+    for name, value in (("stft.n_fft", given.n_fft), ("stft.hop", given.hop)):
+        if value:
+            draft.missing.pop(name, None)
+    if given.n_fft and bins == given.n_fft // 2 + 1:
+        stft.pop("dim_f")
+    if given.n_fft and given.hop and "segment" not in keys:
+        patch = next((e["patch"] for e in keys["inputs"] if "patch" in e), None)
+        if patch:
+            stft["center"] = False
+            keys |= {"segment": (patch - 1) * given.hop + given.n_fft, "discard": given.n_fft}
+        elif frames:
+            keys["segment"] = given.hop * (frames - 1)
+            if keys["inputs"][0]["axes"] == "b (c r) f t":
+                keys["discard"] = given.n_fft // 2
+        else:
+            keys["segment"] = given.hop * 255
+    elif "segment" not in keys:
+        draft.ask("segment", "samples of one call: hop x (frames - 1) for centred frames")
+    keys["stft"] = {key: value for key, value in stft.items() if value is not None}

@@ -1,0 +1,250 @@
+"""`stemwright separator`: cards are written from what is known, and wrong ones are found out."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from click.testing import CliRunner
+
+import separator_toys as toys
+from engine import RenderOptions, render
+from engine.model.sessions import Device
+from engine.separators.drafting import Given, card_text, draft_card, uvr_key
+from engine.separators.loading import load_card
+from engine.separators.lock import read_lock
+from engine.separators.trial import check_card, computed_music
+from presets import load_preset
+from stemwright import main
+
+SECONDS = 8.0
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    path = tmp_path_factory.mktemp("music") / "song.wav"
+    soundfile.write(path, sum(toys.tones(SECONDS).values()).T, toys.RATE, subtype="FLOAT")
+    return path
+
+
+def checked(card, music):
+    return check_card(load_card(card), music, Device.parse("cpu"), 2, SECONDS)
+
+
+def run(*words):
+    return CliRunner().invoke(main, ["separator", *map(str, words)])
+
+
+def test_a_right_card_is_good(tmp_path, music):
+    trial = checked(toys.mdx(tmp_path), music)
+    found = trial.lock.stems["low"]
+    assert not trial.refused
+    assert trial.findings == ()
+    assert found.gain == pytest.approx(1, abs=0.02)
+    assert found.lag == 0
+    assert found.shift_db > 30
+    assert trial.lock.seconds_per_minute > 0
+    assert trial.lock.peak_mib > 50
+
+
+WRONG_MDX = {
+    "order of (c r)": {
+        "inputs": [toys.tensor("input", "spec", "b (r c) f t")],
+        "outputs": [toys.tensor("output", "spec", "b (r c) f t")],
+    },
+    "n_fft by 2 dim_f": {"stft": toys.MDX | {"n_fft": 6144}, "discard": 3072},
+    "normalized by mistake": {"stft": toys.MDX | {"normalized": True}},
+    "window none": {"stft": toys.MDX | {"window": "none"}},
+    "gain forgotten, of 1.25": {"gain": 0.75},
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_MDX)
+def test_a_wrong_card_is_found_out(mistake, tmp_path, music):
+    trial = checked(toys.mdx(tmp_path, **WRONG_MDX[mistake]), music)
+    assert trial.findings, trial.lock
+
+
+@pytest.mark.parametrize(
+    "stft", [toys.MDX | {"hop": 960}, toys.MDX | {"center": False}], ids=["hop", "center"]
+)
+def test_wrong_frames_are_refused_before_anything_runs(stft, tmp_path, music):
+    with pytest.raises(Exception, match="the card makes it"):
+        checked(toys.mdx(tmp_path, stft=stft), music)
+
+
+def test_compensate_forgotten_is_told_with_the_number(tmp_path, music):
+    """The model gives 1/1.036 of the stem; the card that knows says gain: 1.036."""
+    trial = checked(toys.mdx(tmp_path, gain=1 / 1.036), music)
+    assert "times 1.036" in trial.findings[0].text
+    assert not trial.refused
+
+
+def test_a_turned_stem_is_refused(tmp_path, music):
+    graph = toys.Graph()
+    fed = graph.take("mix", ["b", 2, 4096])
+    graph.give(graph.op("Neg", fed), "stem", ["b", 2, 4096])
+    model = graph.save(tmp_path / "neg.onnx")
+    card = toys.write_card(
+        tmp_path, [model], stems=["all"], segment=4096,
+        inputs=[toys.tensor("mix", "wave", "b c n")],
+        outputs=[toys.tensor("stem", "wave", "b c n")],
+    )  # fmt: skip
+    trial = checked(card, music)
+    assert trial.refused
+    assert "turned over" in trial.findings[0].text
+
+
+def test_a_late_stem_is_refused(tmp_path):
+    graph = toys.Graph()
+    fed = graph.take("mix", ["b", 2, 4096])
+    cut = graph.op(
+        "Slice", fed, *[graph.constant(np.array([v], np.int64)) for v in (0, 4096 - 64, 2)]
+    )
+    pads = graph.constant(np.array([0, 0, 64, 0, 0, 0], np.int64))
+    graph.give(graph.op("Pad", cut, pads), "stem", ["b", 2, 4096])
+    model = graph.save(tmp_path / "late.onnx")
+    card = toys.write_card(
+        tmp_path, [model], stems=["all"], segment=4096, discard=128,
+        inputs=[toys.tensor("mix", "wave", "b c n")],
+        outputs=[toys.tensor("stem", "wave", "b c n")],
+    )  # fmt: skip
+    noise = tmp_path / "noise.wav"
+    rng = np.random.default_rng(1)
+    soundfile.write(noise, 0.1 * rng.standard_normal((toys.RATE * 3, 2)), toys.RATE)
+    trial = check_card(load_card(card), noise, Device.parse("cpu"), 2, 3.0)
+    assert trial.refused
+    assert any("64 samples late" in finding.text for finding in trial.findings)
+
+
+def test_stems_in_another_order_are_told(tmp_path, music):
+    card = toys.htdemucs_wave(tmp_path, 65536, stems=["other", "bass"])
+    trial = checked(card, music)
+    assert any("bass is not the lowest" in finding.text for finding in trial.findings)
+
+
+def test_without_music_there_is_some(tmp_path):
+    music = computed_music(44100, 4.0)
+    assert music.shape == (2, 4 * 44100)
+    assert 0.1 < np.abs(music).max() < 2
+    assert np.array_equal(music, computed_music(44100, 4.0))
+
+
+def test_check_writes_the_lock_and_a_job_believes_it(tmp_path, music):
+    card = toys.htdemucs_wave(tmp_path, 65536)
+    preset = tmp_path / "p.yaml"
+    preset.write_text("name: p\nstems: {low: {separator: toy}, high: {separator: toy}}\n")
+    options = RenderOptions(separator_folders=(tmp_path,), device="cpu")
+    with pytest.raises(Exception, match="is not checked"):
+        render(music, tmp_path / "out", load_preset(preset), options)
+    done = run("check", card, "--music", music, "--seconds", SECONDS)
+    assert done.exit_code == 0, done.output
+    assert "s for each minute of audio" in done.output
+    assert render(music, tmp_path / "out", load_preset(preset), options).degraded == ()
+    changed = yaml.safe_load(card.read_text()) | {"overlap": 0.5}
+    card.write_text(yaml.safe_dump(changed))
+    assert read_lock(load_card(card)) is None
+    with pytest.raises(Exception, match="has changed since its check"):
+        render(music, tmp_path / "again", load_preset(preset), options)
+
+
+def test_a_refused_card_gets_no_lock_unless_accepted(tmp_path, music):
+    card = toys.mdx(tmp_path, stft=toys.MDX | {"normalized": True})
+    words = ("check", card, "--music", music, "--seconds", SECONDS)
+    done = run(*words)
+    assert done.exit_code == 1
+    assert "wrong: low" in done.output
+    assert not card.with_suffix(".lock").exists()
+    assert run(*words, "--accept").exit_code == 0
+    assert read_lock(load_card(card)).findings
+
+
+def test_list_show_and_remove(tmp_path):
+    card = toys.echo(tmp_path)
+    (tmp_path / "broken.yaml").write_text("card: 1\nname: broken\n")
+    listed = run("list", "--separators", tmp_path)
+    assert listed.exit_code == 0
+    assert "not checked" in listed.output
+    assert "broken" in listed.output
+    assert "unusable" in listed.output
+    shown = json.loads(run("show", "toy", "--separators", tmp_path).output)
+    assert shown["card"]["segment"] == 4096
+    assert shown["check"] is None
+    assert run("remove", "toy", "--separators", tmp_path).exit_code == 0
+    assert not card.exists()
+    assert (tmp_path / "echo.onnx").exists()
+
+
+UNBLEND = {
+    "sources": '["low", "high"]', "sample_rate": "44100", "audio_channels": "2",
+    "model_family": "htdemucs", "segment_samples": "343980", "stft_n_fft": "4096",
+    "stft_hop_length": "1024", "stft_win_length": "4096", "stft_normalized": "true",
+    "stft_window": "hann", "batch_mode": "dynamic", "external_normalization": "none",
+    "license": "not stated", "stft_pad_samples": "1536", "stft_frame_trim": "2",
+}  # fmt: skip
+
+
+def test_a_card_is_made_from_metadata_alone(tmp_path):
+    model = toys.two_branch_toy(tmp_path / "m.onnx", "unblend", UNBLEND)
+    draft = draft_card([model], Given())
+    assert draft.missing == {}
+    path = tmp_path / "m.yaml"
+    path.write_text(card_text(draft))
+    written = load_card(path).card
+    right = load_card(toys.unblend_htdemucs(tmp_path)).card
+    for key in ("stft", "segment", "stems", "inputs", "outputs", "normalise", "sample_rate"):
+        assert getattr(written, key) == getattr(right, key), key
+
+
+def test_a_card_is_made_from_uvrs_table(tmp_path):
+    card = toys.mdx(tmp_path)
+    model = tmp_path / "my-vocals.onnx"
+    table = tmp_path / "model_data.json"
+    about = {"compensate": 1.021, "mdx_dim_f_set": 3072, "mdx_dim_t_set": 8,
+             "mdx_n_fft_scale_set": 7680, "primary_stem": "Vocals"}  # fmt: skip
+    table.write_text(json.dumps({uvr_key(model): about}))
+    card.unlink()
+    done = run("init", model, "--uvr-table", table, "--licence", "not stated")
+    assert done.exit_code == 0, done.output
+    written = load_card(tmp_path / "my-vocals.yaml").card
+    assert written.stems == ("vocals",)
+    assert written.gain == (1.021,)
+    assert (written.segment, written.discard) == (261120, 3840)
+    assert written.stft.n_fft == 7680
+    table.write_text("{}")
+    assert "has no entry" in run("init", model, "--uvr-table", table, "--force").output
+
+
+@pytest.mark.parametrize("row", [1, 3, 6, 8, 9, 10, 12, 13, 14, 15])
+def test_init_asks_for_what_no_graph_tells(row, tmp_path):
+    """With what it asks for, the card is that of the row, or as good."""
+    right = load_card(toys.ROWS[row](tmp_path))
+    (tmp_path / "toy.yaml").unlink()
+    models = [tmp_path / file.path for file in right.card.files]
+    words = ["init", *models, "--name", "mine"]
+    first = run(*words)
+    assert first.exit_code == 1
+    assert "missing licence" in first.output
+    words += ["--force", "--licence", "x", "--stems", ",".join(right.card.stems)]
+    if right.card.stft:
+        assert "missing stft.n_fft" in first.output
+        words += ["--n-fft", right.card.stft.n_fft, "--hop", right.card.stft.hop]
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    written = load_card(tmp_path / "mine.yaml").card
+    for key in ("stems", "segment", "inputs", "outputs", "files"):
+        if row != 15:
+            assert getattr(written, key) == getattr(right.card, key), key
+    if right.card.stft:
+        assert written.stft.bins == right.card.stft.bins
+        assert written.stft.center == right.card.stft.center
+
+
+def test_init_refuses_what_is_no_onnx(tmp_path):
+    (tmp_path / "model.ckpt").write_bytes(b"PK\x03\x04")
+    done = run("init", tmp_path / "model.ckpt")
+    assert done.exit_code == 1
+    assert "must be exported first" in done.output
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    assert "Is it a whole ONNX file" in run("init", tmp_path / "model.onnx").output
