@@ -1,0 +1,102 @@
+"""A bundle can be trained on: what its graphs hold is what torch had."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine import read_bundle
+from export.models.estimator import Encoder, EstimatorConfig, Head, emit_encoder, emit_head
+from export.models.features import Features
+from export.models.flow import Flow, FlowConfig
+from export.models.flow_graphs import emit_graphs
+from export.models.graph_reader import read_encoder, read_flow, read_head
+from export.training.flow_training import FlowTask, TrainSettings
+from export.training.tuning import bundled_estimate, bundled_flow, encoder_name
+from presets import StemwrightError
+from prior_fixtures import BANDS
+
+
+def same(one, two):
+    """Whether two modules have the same weights by name."""
+    first, second = one.state_dict(), two.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dilations", [(1,), (1, 2, 4, 8, 1, 4)])
+def test_an_encoder_comes_back_from_its_graph(dilations):
+    torch.manual_seed(1)
+    config = EstimatorConfig(
+        bands=10, channels=3, hidden=12, dilations=dilations, recurrent=5, head=96
+    )
+    encoder = Encoder(config)
+    with torch.no_grad():
+        encoder.scale.uniform_(0.5, 2)
+        encoder.shift.uniform_(-1, 1)
+    back = read_encoder(emit_encoder(encoder).SerializeToString())
+    assert back.config == config
+    same(back, encoder)
+
+
+def test_a_head_comes_back_from_its_graph():
+    torch.manual_seed(2)
+    head = Head(EstimatorConfig(bands=10, hidden=12, head=7))
+    same(read_head(emit_head(head).SerializeToString()), head)
+
+
+def random_flow(**sizes):
+    torch.manual_seed(3)
+    flow = Flow(FlowConfig(bands=6, hidden=8, **sizes))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    flow(torch.randn(4, 6, 16))  # ActNorm takes its values
+    return flow
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_flow_and_its_features_come_back_from_their_graph(layers, rng):
+    flow = random_flow(blocks=3, layers=layers, kernel=3)
+    mean, std = rng.random((2, 6)).astype(np.float32) + 0.5
+    graph = emit_graphs(flow, Features(1 / 3, mean, std))["forward"].SerializeToString()
+    back, *features = read_flow(graph, flow.config.to_dict())
+    same(back, flow)
+    assert np.array_equal(features, [mean, std])
+    x = torch.randn(2, 6, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(back.log_prob(x), flow.log_prob(x))
+
+
+def test_a_flow_of_several_labels_is_told_to_be_gone_on_from_elsewhere():
+    with pytest.raises(StemwrightError, match="in the folder of its run"):
+        read_flow(b"", {"bands": 6, "hidden": 8, "labels": 2})
+
+
+def test_no_graph_is_told():
+    with pytest.raises(StemwrightError, match="no ONNX graph"):
+        read_head(b"no graph")
+
+
+class Hiss:
+    def sample(self, rng, batch, frames):
+        return torch.from_numpy(rng.random((batch, frames, BANDS), np.float32))
+
+
+def test_bundles_are_gone_on_from(tiny_prior_folder):
+    """A step on from a bundle is as likely as the bundle says; a new flow is not."""
+    flow, features = bundled_flow(tiny_prior_folder / "low.prior")
+    settings = TrainSettings(batch=4, frames=16, compression=features.compression)
+    task = FlowTask(flow.config, settings, Hiss(), Hiss(), None, tuned=(flow, features))
+    same(task.model, flow)
+    assert task.features is features
+    other = FlowConfig(bands=flow.config.bands, blocks=1)
+    with pytest.raises(StemwrightError, match="Leave --tune out"):
+        FlowTask(other, settings, Hiss(), Hiss(), None, tuned=(flow, features))
+    encoder, heads = bundled_estimate(tiny_prior_folder)
+    assert heads.keys() == {"low", "high"}
+    cards = [read_bundle(tiny_prior_folder / f"{stem}.prior")[0] for stem in heads]
+    assert {card.encoder_sha256 for card in cards} == {encoder_name(tiny_prior_folder)}
+    assert encoder.config.bands == BANDS
+    with pytest.raises(StemwrightError, match="read 0 encoders"):
+        bundled_estimate(tiny_prior_folder / "nothing")
