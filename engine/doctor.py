@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import sys
@@ -14,6 +15,12 @@ from .model.sessions import Device, usable_cores
 from .plugins.catalogue import plugin_folders
 from .version import ENGINE_VERSION
 
+_FOLDER_VARIABLES = (
+    "STEMWRIGHT_PRESETS",
+    "STEMWRIGHT_PRIORS",
+    "STEMWRIGHT_PLUGINS",
+    "STEMWRIGHT_SEPARATORS",
+)
 _PACKAGES = (
     *("numpy", "onnxruntime", "onnxruntime-gpu", "pedalboard", "soundfile", "soxr"),
     *("PyYAML", "watchdog", "pydantic", "click", "rich", "torch", "onnx"),
@@ -27,9 +34,9 @@ def examine(device: str, output: Path) -> dict[str, Any]:
     """
     packages = {name: _version(name) for name in _PACKAGES}
     priors = list_priors()
-    problems = _package_problems(packages)
+    problems = [*_package_problems(packages), *_named_in_vain()]
     got = None
-    if not problems:
+    if not _package_problems(packages):
         got, trouble = _device(device, priors)
         problems += trouble
     return {
@@ -45,6 +52,16 @@ def examine(device: str, output: Path) -> dict[str, Any]:
         "output": {"folder": str(output), "free_bytes": _free(output)},
         "problems": problems,
     }
+
+
+def _named_in_vain() -> list[str]:
+    """Folders that a variable names and that are not there: nothing is found in them."""
+    return [
+        f"{variable} names {folder}, which is no folder: mount it, or take it out"
+        for variable in _FOLDER_VARIABLES
+        for folder in os.environ.get(variable, "").split(os.pathsep)
+        if folder and not Path(folder).is_dir()
+    ]
 
 
 def _version(package: str) -> str | None:

@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import stemwright
+from engine import doctor
 from engine.plugins.store import default_store
 from hotfolder.root import state_folder
 from presets import StemwrightError, expanded, home_folder, load_preset, user_folder
@@ -107,3 +110,18 @@ def test_no_verb_needs_a_home_without_a_word(words, code, tmp_path):
     assert done.returncode == code or (code is None and done.returncode in (0, 1)), done.stderr
     if words[0] in ("watch", "batch"):
         assert "Name a folder with --state, or set XDG_STATE_HOME" in done.stderr
+
+
+def test_a_folder_that_is_named_in_vain_is_a_problem(monkeypatch, tmp_path):
+    monkeypatch.setenv("STEMWRIGHT_PRIORS", os.pathsep.join([str(tmp_path), "/no/such"]))
+    [problem] = doctor.examine("auto", tmp_path)["problems"]
+    assert problem.startswith("STEMWRIGHT_PRIORS names /no/such, which is no folder")
+    words = ["prior", "list", "--priors", "/no/such"]
+    assert CliRunner().invoke(stemwright.main, words).exit_code == 2
+
+
+def test_one_damaged_prior_hides_no_other(tiny_prior_folder):
+    words = ["prior", "verify", "nope", "low", "--priors", str(tiny_prior_folder)]
+    done = CliRunner().invoke(stemwright.main, words)
+    assert done.exit_code == 1
+    assert "nope: no prior is called" in done.stderr and "low: hashes" in done.stdout

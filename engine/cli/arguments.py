@@ -18,7 +18,10 @@ TIER_NAMES = click.Choice(["draft", "standard", "best"])
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 TIER = click.option("--tier", type=TIER_NAMES, help="Search effort.  [as the preset says]")
-PRIORS = click.option("--priors", multiple=True, type=FOLDER, help="Another folder with priors.")
+# a folder that is not there would be searched in vain, and without a word
+_THERE = click.Path(exists=True, file_okay=False, path_type=Path)
+
+PRIORS = click.option("--priors", multiple=True, type=_THERE, help="Another folder with priors.")
 SEPARATORS = click.option(
     "--separators", multiple=True, type=FOLDER, help="Another folder with separator cards."
 )

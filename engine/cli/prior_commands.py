@@ -13,6 +13,7 @@ import click
 from presets import say, say_json
 
 from .arguments import DEVICE, FILE, JSON, NATURAL, PRIORS, SEED, output
+from .endings import one_of_many
 
 
 @click.group()
@@ -58,11 +59,15 @@ def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) 
     from ..model.prior import Prior, find_prior, list_priors
     from ..model.sessions import Device
 
+    asked, worst = Device.parse(device), 0
     for name in names or list_priors(priors):
-        opened = Prior(find_prior(name, priors), Device.parse(device))
-        opened.verify()
-        labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
-        say(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
+        with one_of_many(Path(name)) as codes:
+            opened = Prior(find_prior(name, priors), asked)
+            opened.verify()
+            labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
+            say(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
+        worst = max([worst, *codes])
+    sys.exit(worst)
 
 
 @prior.command("judge")
