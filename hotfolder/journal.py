@@ -109,6 +109,7 @@ class Journal:
         self._db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * 4096}")
         migrate(self._db, self.path)
         self._file = _identity(self.path)
+        self._logs = {path: _identity(path) for path in _logs_of(self.path)}
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -136,7 +137,22 @@ class Journal:
 
     def is_elsewhere(self) -> bool:
         """Whether the path leads to another file than the open one, or to none."""
-        return _identity(self.path) != self._file
+        if _identity(self.path) != self._file:
+            return True
+        self._logs = {path: _identity(path) for path in _logs_of(self.path)}
+        return False
+
+    def is_replaced(self) -> bool:
+        """Whether what is at the path instead is no journal. Call it only when `is_elsewhere`."""
+        for path, identity in self._logs.items():
+            if identity is not None and _identity(path) == identity:
+                path.unlink()  # ours: SQLite would lay it over the other file
+        if not self.path.is_file():
+            return True
+        with self.path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                return True
+        return not self.is_sound()
 
     def put_back(self) -> bool:
         """Writes a journal that was deleted while it was open to its place again, whole.
@@ -149,8 +165,8 @@ class Journal:
             if first:
                 with contextlib.closing(sqlite3.connect(aside)) as copy:
                     self._db.backup(copy)
-                for ending in ("-wal", "-shm"):  # they belong to the file that is gone
-                    self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
+                for path in _logs_of(self.path):  # they belong to the file that is gone
+                    path.unlink(missing_ok=True)
                 aside.rename(self.path)
             self.reopen()
         return first
@@ -502,6 +518,11 @@ def _storable(name: str, value: Any) -> Any:  # noqa: ANN401
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     return value
+
+
+def _logs_of(path: Path) -> list[Path]:
+    """SQLite's own files beside a journal: its log, and the index of that."""
+    return [path.with_name(path.name + ending) for ending in ("-wal", "-shm")]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

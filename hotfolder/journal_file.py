@@ -54,7 +54,7 @@ def look_after_journal(journal: Journal, now: Instant) -> bool:
     if not journal.is_elsewhere():
         return not journal.has_been_overwritten()
     if journal.path.exists():
-        if not journal.path.is_file() or not journal.is_sound():
+        if journal.is_replaced():
             aside = move_journal_aside(journal.path, now)
             log_event("journal-replaced", level=logging.ERROR, moved_to=str(aside))
         else:
