@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from .audio.containers import why_not_whole as why_not_whole
     from .audio.decoded import DecodedMix as DecodedMix
     from .audio.decoded import decode_mix as decode_mix
+    from .audio.endings import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from .audio.layout import channel_groups as channel_groups
     from .audio.null import measure_null
     from .audio.reading import MixFacts as MixFacts
     from .audio.reading import probe as probe
     from .audio.reading import verify_mix
+    from .evaluation.cross_likelihood import PLAYED as PLAYED
     from .evaluation.cross_likelihood import cut_excerpts as cut_excerpts
     from .evaluation.cross_likelihood import judge_priors as judge_priors
     from .evaluation.stored_judgement import store_row as store_row
@@ -73,10 +75,11 @@ __getattr__ = lazy_door(
         "arrays": ("separate",),
         "audio.containers": ("why_not_whole",),
         "audio.decoded": ("DecodedMix", "decode_mix"),
+        "audio.endings": ("AUDIO_SUFFIXES",),
         "audio.layout": ("channel_groups",),
         "audio.null": ("measure_null",),
         "audio.reading": ("MixFacts", "probe", "verify_mix"),
-        "evaluation.cross_likelihood": ("cut_excerpts", "judge_priors"),
+        "evaluation.cross_likelihood": ("PLAYED", "cut_excerpts", "judge_priors"),
         "evaluation.stored_judgement": ("store_row",),
         "listening.page": ("script_json", "write_report"),
         "model.bands": ("log_band_plan",),

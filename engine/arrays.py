@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from presets import RESIDUAL, StemwrightError
 
+from .audio.blocks import BLOCK_FRAMES
 from .audio.closing import Closing
-from .audio.decoding import BLOCK_FRAMES
 from .audio.reading import MOST_CHANNELS, MixBlock, SourceInfo
 from .options import DEFAULT_OPTIONS, RenderOptions
 from .rendering import MixRender, Renderer

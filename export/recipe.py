@@ -16,12 +16,12 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine import Device, judge_priors, open_priors, put_file, store_row
+from engine import AUDIO_SUFFIXES, Device, judge_priors, open_priors, put_file, store_row
 from presets import StemwrightError
 
 from .data.corpus import Corpus, joined, load_corpus
 from .data.pack import packed_corpus
-from .data.recordings import SUFFIXES, Origins
+from .data.recordings import Origins
 from .data.sampling import Interference
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
@@ -170,7 +170,7 @@ class RecipeRun:
             for root in self._recordings
             for pattern in self.recipe.parts[part]
             for path in root.glob(pattern)
-            if path.suffix.lower() in SUFFIXES
+            if path.suffix.lower() in AUDIO_SUFFIXES
         }
         for kind in ("rendered", "procedural", "songs"):
             found.update((self.out / kind / part).glob("*"))

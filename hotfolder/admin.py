@@ -14,7 +14,7 @@ from presets import StemwrightError, printable
 from .clock import Instant, iso_time
 from .holder_lock import living_holders
 from .inventory import take_inventory
-from .job import FINAL, RUNNING, Job, State
+from .job import FINAL, RUNNING, Job, JobChanges, State
 from .job_files import JOB_ID, HotFolderFiles
 from .journal import Journal, LeaseLostError, is_damage
 from .readiness import why_unready
@@ -130,7 +130,7 @@ class Admin:
                 "nothing-to-retry", f"{target}: {self.explain(target)[0]}; nothing to retry."
             )
         now = Instant.now()
-        fresh: dict[str, Any] = {"due_at": now.wall_s, "attempts": 0, "kills": 0, "faults": 0}
+        fresh: JobChanges = {"due_at": now.wall_s, "attempts": 0, "kills": 0, "faults": 0}
         fresh |= {"code": "asked", "reason": "somebody asked for another try"}
         asked = []
         for job in chosen:
@@ -176,9 +176,11 @@ class Admin:
         if lost := self.root.why_lost(number):
             raise StemwrightError("root-lost", lost, transient=True)
         files = HotFolderFiles(self.root, number)
-        outcome = {"code": "withdrawn", "reason": "somebody withdrew it with `stemwright forget`"}
+        outcome: JobChanges = {"code": "withdrawn"}
+        outcome["reason"] = "somebody withdrew it with `stemwright forget`"
         filed = job.filed or files.filing_place(job, State.QUARANTINED, now)
-        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **outcome)
+        outcome["filed"] = filed
+        job = self.journal.advance(job, State.QUARANTINED, now, **outcome)
         files.file_away(job, self.journal.history(job.id))
 
     # -- below -------------------------------------------------------------------------------

@@ -289,12 +289,10 @@ def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
     """Work the catalogue off on many machines; false when it was stopped before the end."""
     from .catalogue.cluster import Cluster
 
-    remote = Cluster(address, gpu=gpu)
     presets = {row.preset for row in run.catalogue.rows}
-    remote.check(presets, "engine", run.settings.worker.prior_folders)
-    finished = remote.run(run)
-    remote.close()
-    return finished
+    with Cluster(address, gpu=gpu) as remote:
+        remote.check(presets, "engine", run.settings.worker.prior_folders)
+        return remote.run(run)
 
 
 def _here(run: Batch, as_json: bool) -> bool:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-MIX_SUFFIXES = (
-    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".flac", ".mp3",
-    ".ogg", ".oga", ".opus", ".caf", ".au", ".snd",
-)  # fmt: skip
+from engine import AUDIO_SUFFIXES
+from presets import FORBIDDEN, is_reserved
+
 READY_SUFFIX = ".ready"
 
 # Half-written files of browsers, rsync, Syncthing, Dropbox, FTP clients, editors and recorders,
@@ -37,15 +36,13 @@ IGNORED_FOLDERS = (
 )  # fmt: skip
 
 MAX_NAME_BYTES = 180  # of the 255 a file system has: `.name.partial-<job>` must fit as well
-_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.I)
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]')
 
 
 @dataclass(frozen=True)
 class NameRules:
     """Which names in an inbox are mixes."""
 
-    suffixes: tuple[str, ...] = MIX_SUFFIXES
+    suffixes: tuple[str, ...] = AUDIO_SUFFIXES
     ignore: tuple[str, ...] = ()
 
     def why_ignored(self, name: str) -> str | None:
@@ -76,9 +73,9 @@ class NameRules:
 
 def safe_name(name: str) -> str:
     """A folder name for every file system: no reserved word, control character or surrogate."""
-    plain = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ").lstrip(" ")
+    plain = FORBIDDEN.sub("_", unicodedata.normalize("NFC", name)).rstrip(". ").lstrip(" ")
     plain = re.sub(r"^\.+", "_", plain) or "_"
-    if _RESERVED.fullmatch(plain):
+    if is_reserved(plain):
         plain = f"_{plain}"
     return shortened(plain, MAX_NAME_BYTES)
 
@@ -92,11 +89,6 @@ def shortened(name: str, max_bytes: int) -> str:
     """The name cut to so many bytes of UTF-8, never inside a character."""
     raw = name.encode("utf-8", "surrogateescape")[:max_bytes]
     return raw.decode("utf-8", "ignore").rstrip(". ") or "_"
-
-
-def same_name_key(name: str) -> str:
-    """Equal for names that some file system would take for the same: NFC/NFD and case twins."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def numbered(name: str, number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypedDict
 
 
 class State(StrEnum):
@@ -64,6 +65,32 @@ class Job:
     created_at: float
     changed_at: float
     updated_at: float
+    priority: int
+    row: int | None
+    facts: str | None
+
+
+class JobChanges(TypedDict, total=False):
+    """What a transition may change of a job besides its state."""
+
+    identity: str
+    size: int
+    preset: str
+    segment: int
+    segments: int
+    attempts: int
+    kills: int
+    faults: int
+    sha256: str | None
+    key: str | None
+    destination: Path | None
+    filed: Path | None
+    owner: str | None
+    lease_until: float
+    due_at: float
+    code: str | None
+    reason: str | None
+    changed_at: float
     priority: int
     row: int | None
     facts: str | None

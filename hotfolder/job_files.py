@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
-from presets import StemwrightError, printable
+from presets import StemwrightError, printable, same_name_key
 
 from .atomic import move_new, sync_folder, write_whole
 from .clock import Instant, date_folder, iso_time
@@ -28,7 +28,6 @@ from .filenames import (
     is_text,
     numbered,
     safe_name,
-    same_name_key,
     shortened,
 )
 from .inventory import identity_of

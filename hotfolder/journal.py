@@ -15,14 +15,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from presets import StemwrightError
+from presets import StemwrightError, same_name_key
 
 from .clock import Instant
-from .filenames import same_name_key
 from .holder_lock import alone
-from .job import FINAL, RUNNING, WAITING, Job, State
+from .job import FINAL, RUNNING, WAITING, Job, JobChanges, State
 from .schema import migrate
 
 WAIT_S = 30.0  # for other processes that hold the file
@@ -203,7 +202,7 @@ class Journal:
             self._log(job, State.SEEN, now, None)
             return self.get(job)
         if waiting and (waiting.identity != identity or waiting.preset != preset):
-            values: dict[str, Any] = {"identity": identity, "size": size, "preset": preset}
+            values: JobChanges = {"identity": identity, "size": size, "preset": preset}
             values |= {"changed_at": now.wall_s, "code": None, "reason": None}
             return self.advance(waiting, State.SEEN, now, **values)
         return None
@@ -288,9 +287,9 @@ class Journal:
                 return None
             job = _job(found)
             lost = f"taken over from {job.owner}" if job.owner else None
-            values = {"owner": owner, "lease_until": now.steady_s + lease_s}
-            fresh = {"key": None, "code": None, "reason": None, "attempts": job.attempts + 1}
-            return self.advance(job, State.CLAIMED, now, detail=lost, **values, **fresh)
+            changes: JobChanges = {"owner": owner, "lease_until": now.steady_s + lease_s}
+            changes |= {"key": None, "code": None, "reason": None, "attempts": job.attempts + 1}
+            return self.advance(job, State.CLAIMED, now, detail=lost, **changes)
 
     def claimable(self, now: Instant, lease_s: float, longest_s: float) -> int:
         """How many jobs could be claimed at this instant."""
@@ -323,10 +322,12 @@ class Journal:
         now: Instant,
         *,
         detail: str | None = None,
-        **changes: Any,  # noqa: ANN401
+        **given: Unpack[JobChanges],
     ) -> Job:
         """Moves a job on, if it is still held by the owner that `job` names."""
-        changes |= {"state": state, "updated_at": now.wall_s}
+        if unknown := given.keys() - JobChanges.__optional_keys__:
+            raise TypeError(f"a job has no {', '.join(sorted(unknown))}")
+        changes: dict[str, Any] = {**given, "state": state, "updated_at": now.wall_s}
         if "destination" in changes:
             changes["destination_key"] = _destination_key(changes["destination"])
         stored = {name: _storable(name, value) for name, value in changes.items()}

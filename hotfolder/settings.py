@@ -9,9 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from engine import AUDIO_SUFFIXES
 from presets import StemwrightError, describe_errors, read_strict
 
-from .filenames import MIX_SUFFIXES, NameRules
+from .filenames import NameRules
 
 SECRET = ("http", "token")  # keys below which no value is repeated in a message
 Existing = Literal["skip-if-same", "version", "fail"]
@@ -89,7 +90,7 @@ class HotFolderSettings(_Section):
     ready_marker: bool = Field(
         False, description="start on song.wav only when song.wav.ready is there"
     )
-    suffixes: tuple[str, ...] = Field(MIX_SUFFIXES, description="endings of mixes")
+    suffixes: tuple[str, ...] = Field(AUDIO_SUFFIXES, description="endings of mixes")
     ignore: tuple[str, ...] = Field((), description="further names to leave alone, as globs")
     max_depth: int = Field(8, ge=0, le=64, description="levels of sub-folders that are entered")
     jobs: int = Field(1, ge=1, le=64, description="mixes worked on at the same time")

@@ -22,7 +22,7 @@ from .failures import POISON_KILLS, Decision, Failure, back_off_s, decide, failu
 from .filenames import is_numbered
 from .holder_lock import HolderLock
 from .inventory import content_identity
-from .job import Job, State
+from .job import Job, JobChanges, State
 from .job_files import (
     ChangedError,
     GoneError,
@@ -117,8 +117,9 @@ class WorkerPool:
         """Notes that a job's set is published, and files its original."""
         self.files.insist_on_root()
         filed = self.files.filing_place(job, State.DONE, now)
-        changes = {"filed": filed, "destination": job.destination, "facts": facts_text(facts)}
-        job = self.journal.advance(job, State.DONE, now, detail=detail, owner=None, **changes)
+        changes: JobChanges = {"filed": filed, "destination": job.destination, "owner": None}
+        changes["facts"] = facts_text(facts)
+        job = self.journal.advance(job, State.DONE, now, detail=detail, **changes)
         log_event("done", job, destination=str(job.destination), elapsed_s=facts.get("elapsed_s"))
         self._file_away(job)
 
@@ -138,7 +139,7 @@ class WorkerPool:
         )
         if killed and kills < POISON_KILLS:
             decision = Decision.TRY_AGAIN
-        counts = {"kills": kills, "faults": faults, "changed_at": changed_at}
+        counts: JobChanges = {"kills": kills, "faults": faults, "changed_at": changed_at}
         self._act(job, decision, failure, counts, now)
 
     # -- what the daemon calls ---------------------------------------------------------------
@@ -218,7 +219,7 @@ class WorkerPool:
             mix = self.files.bring_in(job)
             facts = mix.lstat()
         except StemwrightError as error:
-            outcome = {"code": error.code, "reason": error.sentence}
+            outcome: JobChanges = {"code": error.code, "reason": error.sentence}
             self._quarantine(job, outcome, "", now)
             return
         except RootLostError:
@@ -349,7 +350,7 @@ class WorkerPool:
 
     def _on_progress(self, running: RunningJob, progress: dict[str, Any], now: Instant) -> None:
         state = State(progress["state"])
-        steps = {name: progress[name] for name in ("segment", "segments")}
+        steps: JobChanges = {"segment": progress["segment"], "segments": progress["segments"]}
         before, running.job = running.job, self.journal.advance(running.job, state, now, **steps)
         if state != before.state:
             log_event(str(state), running.job, **steps)
@@ -410,9 +411,9 @@ class WorkerPool:
         self._let_go(running)
 
     def _act(
-        self, job: Job, decision: Decision, failure: Failure, counts: dict[str, Any], now: Instant
+        self, job: Job, decision: Decision, failure: Failure, counts: JobChanges, now: Instant
     ) -> None:
-        outcome = {"code": failure.code, "reason": failure.reason, **counts}
+        outcome: JobChanges = {**counts, "code": failure.code, "reason": failure.reason}
         if decision == Decision.GIVE_UP:
             self._quarantine(job, outcome, failure.log, now)
             return
@@ -422,20 +423,21 @@ class WorkerPool:
         else:
             wait_s = back_off_s(job.id, job.attempts, self.settings.retry)
         due_at = now.wall_s + wait_s
-        undone: dict[str, Any] = {"owner": None, "key": None}
+        outcome |= {"owner": None, "key": None, "due_at": due_at}
         if counts["kills"] == job.kills:  # else a dying worker's last act may have been to publish
-            undone["destination"] = None
-        self.journal.advance(job, State.RETRY_AT, now, due_at=due_at, **undone, **outcome)
+            outcome["destination"] = None
+        self.journal.advance(job, State.RETRY_AT, now, **outcome)
         log_event(
             "retry-at", job, level=logging.WARNING, code=failure.code, reason=failure.reason,
             due=iso_time(due_at), attempts=job.attempts, log=failure.log or None,
         )  # fmt: skip
 
-    def _quarantine(self, job: Job, outcome: dict[str, Any], log: str, now: Instant) -> None:
+    def _quarantine(self, job: Job, outcome: JobChanges, log: str, now: Instant) -> None:
         self.files.insist_on_root()
         filed = self.files.filing_place(job, State.QUARANTINED, now)
-        undone = {"owner": None, "key": None, "destination": None}
-        job = self.journal.advance(job, State.QUARANTINED, now, filed=filed, **undone, **outcome)
+        changes: JobChanges = {**outcome, "owner": None, "key": None, "destination": None}
+        changes["filed"] = filed
+        job = self.journal.advance(job, State.QUARANTINED, now, **changes)
         log_event("quarantined", job, level=logging.ERROR, **outcome, log=log or None)
         self._file_away(job)
 

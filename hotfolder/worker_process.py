@@ -11,22 +11,26 @@ import errno
 import json
 import os
 import queue
+import shutil
 import sys
 import threading
 import traceback
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from presets import StemwrightError, load_preset
 
+from .engine_protocol import load_engine, render_options
 from .job_files import why_kept_back
 from .published import summary, work_key
 
 if TYPE_CHECKING:
+    from engine import DecodedMix, MixFacts, Progress, RenderOptions
     from presets import Preset
+
+    from .engine_protocol import Engine
 
 ORPHANED = 70
 STATES_OF_STAGES = {
@@ -94,17 +98,30 @@ def failure_of(error: Exception) -> dict[str, Any]:
 
 
 def _perform(request: dict[str, Any], channel: Channel) -> None:
-    backend = import_module(request["backend"])
+    engine = load_engine(request["backend"])
     preset = load_preset(request["preset"])
     refuse_foreign_plugins(preset, request["plugin_folders"])
-    folders = tuple(Path(folder) for folder in request["options"].pop("prior_folders"))
-    options = backend.RenderOptions(
-        **request["options"],
-        prior_folders=folders,
-        progress=_Reporter(channel),
-        should_stop=channel.stop.is_set,
+    options = render_options(
+        engine, request["options"], progress=_Reporter(channel), should_stop=channel.stop.is_set
     )
-    facts = verified_facts(backend, Path(request["mix"]), preset, options)
+    samples = Path(request["workspace"]) / "decoded"
+    try:
+        mix = engine.decode_mix(Path(request["mix"]), samples)
+        _render(engine, mix, preset, options, request["workspace"], channel)
+    finally:
+        shutil.rmtree(samples, ignore_errors=True)
+
+
+def _render(
+    engine: Engine,
+    mix: DecodedMix,
+    preset: Preset,
+    options: RenderOptions,
+    workspace: str,
+    channel: Channel,
+) -> None:
+    """Say what was decoded, and render it when the parent gives a place for it."""
+    facts = work_facts(engine, mix.facts, preset, options)
     channel.send("verified", **facts)
     answer = channel.receive()
     if answer["word"] != "render":
@@ -112,26 +129,25 @@ def _perform(request: dict[str, Any], channel: Channel) -> None:
     guard = partial(_insist, answer["guard"])
     guard()
     options = replace(options, guard=guard)
-    options = _with_workspace(options, request["workspace"], facts["key"])
+    options = _with_workspace(options, workspace, facts["key"])
     try:
-        manifest = backend.render(
-            Path(request["mix"]), Path(answer["destination"]), preset, options
-        )
-    except backend.Interrupted:
+        manifest = engine.render(mix, Path(answer["destination"]), preset, options)
+    except engine.Interrupted:
         channel.send("interrupted")
         return
     channel.send("published", facts=summary(json.loads(manifest.to_json())))
 
 
-def verified_facts(backend: Any, mix: Path, preset: Preset, options: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Decodes the whole mix once, and says what the work will be."""
-    mix_facts = backend.verify_mix(mix)
+def work_facts(
+    engine: Engine, mix_facts: MixFacts, preset: Preset, options: RenderOptions
+) -> dict[str, Any]:
+    """What the work on a decoded mix will be."""
     info = mix_facts.info
     key = work_key(
         mix_facts.sha256,
         preset.digest(),
-        backend.prior_hashes(preset, options),
-        backend.ENGINE_VERSION,
+        engine.prior_hashes(preset, options),
+        engine.ENGINE_VERSION,
         preset.search.resolved(options.tier),
         options.seed,
     )
@@ -150,7 +166,7 @@ def _insist(guard: dict[str, Any]) -> None:
         raise StemwrightError("folder-lost", reason, transient=True)
 
 
-def _with_workspace(options: Any, workspace: str, key: str) -> Any:  # noqa: ANN401
+def _with_workspace(options: RenderOptions, workspace: str, key: str) -> RenderOptions:
     """Checkpoints are kept by the work's key: a changed preset never continues an old search."""
     folder = Path(workspace) / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,7 +180,7 @@ class _Reporter:
         self._channel = channel
         self._asked = False
 
-    def __call__(self, progress: Any) -> None:  # noqa: ANN401
+    def __call__(self, progress: Progress) -> None:
         state = STATES_OF_STAGES.get(progress.stage)
         if state is None:
             return

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from .engine_protocol import options_to_send
 from .job import Job
 from .settings import HotFolderSettings
 
@@ -19,7 +20,6 @@ def work_request(
     job: Job, mix: Path, workspace: Path, settings: HotFolderSettings, backend: str
 ) -> dict[str, Any]:
     """The first message to a worker process; see `worker_process`."""
-    worker = settings.worker
     return {
         "word": "work",
         "backend": backend,
@@ -27,15 +27,7 @@ def work_request(
         "preset": job.preset,
         "workspace": str(workspace),
         "plugin_folders": settings.plugin_folders,
-        "options": {
-            "device": worker.device,
-            "strict_device": worker.strict_device,
-            "seed": worker.seed,
-            "tier": worker.tier,
-            "threads": worker.threads,
-            "prior_folders": worker.prior_folders,
-            "deadline_s": worker.deadline_s,
-        },
+        "options": options_to_send(settings.worker),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import StemwrightError, placed_at
+from .file_names import FORBIDDEN, is_reserved, same_name_key
 from .lazy_door import lazy_door
 from .places import expanded, home_folder, needed_folder, user_folder
 from .printable import name_text, printable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .recipe import RESIDUAL, Node, Piece, Split
     from .schema import (
         NAME_FIELDS,
+        NAME_FORMS,
         LoudnessSettings,
         Naming,
         OutputSettings,
@@ -34,7 +36,7 @@ __getattr__ = lazy_door(__name__, {
     "messages": ("describe_errors", "dotted", "suggestion"),
     "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
     "schema": (
-        "NAME_FIELDS", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
+        "NAME_FIELDS", "NAME_FORMS", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
         "ResidualSpec", "StemSpec",
     ),
     "search": ("SearchSettings",),
@@ -44,7 +46,9 @@ __getattr__ = lazy_door(__name__, {
 
 __all__ = [
     "BUILT_IN",
+    "FORBIDDEN",
     "NAME_FIELDS",
+    "NAME_FORMS",
     "RESIDUAL",
     "Document",
     "Effect",
@@ -70,6 +74,7 @@ __all__ = [
     "find_preset",
     "home_folder",
     "is_loss",
+    "is_reserved",
     "json_schema",
     "lazy_door",
     "load_preset",
@@ -80,6 +85,7 @@ __all__ = [
     "preset_names",
     "printable",
     "read_strict",
+    "same_name_key",
     "say",
     "say_json",
     "show",

@@ -9,7 +9,7 @@ against the sample rate of the audio happens when the chain is built, in the eng
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
@@ -32,12 +32,35 @@ ResampleQuality = Literal[
     "ZeroOrderHold", "Linear", "CatmullRom", "Lagrange", "WindowedSinc", "WindowedSinc256",
     "WindowedSinc128", "WindowedSinc64", "WindowedSinc32", "WindowedSinc16", "WindowedSinc8",
 ]  # fmt: skip
+MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 class Effect(BaseModel):
-    """One step of a chain."""
+    """One step of a chain, and what the engine must know of its kind.
+
+    `frequency`: the parameter in Hz that must lie below 0.49 x sample rate. `treble_only`: it
+    leaves alone what lies below that frequency, so it is left out where there is nothing above.
+    `whole`: called block by block it loses its place, so it gets the whole stem at once.
+    `codec_rates_hz`, `most_channels`: all that it takes, where it does not take everything.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    frequency: ClassVar[str | None] = None
+    treble_only: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    codec_rates_hz: ClassVar[tuple[int, ...] | None] = None
+    most_channels: ClassVar[int | None] = None
+
+    @property
+    def frequency_hz(self) -> float | None:
+        """The value of that parameter."""
+        return None if self.frequency is None else float(getattr(self, self.frequency))
+
+    @property
+    def ceiling_dbtp(self) -> float | None:
+        """The true peak that nothing behind this step exceeds, where it promises one."""
+        return None
 
     @property
     def label(self) -> str:
@@ -95,9 +118,15 @@ class BrickwallLimiter(Effect):
     lookahead_ms: Annotated[float, Field(ge=0.1, le=100, description="ms")]
     true_peak: bool
 
+    @property
+    def ceiling_dbtp(self) -> float | None:
+        return self.ceiling_db if self.true_peak else None
+
 
 class HighpassFilter(Effect):
     """Takes away what lies below the cut-off, 6 dB per octave."""
+
+    frequency = "cutoff_frequency_hz"
 
     effect: Literal["HighpassFilter"]
     cutoff_frequency_hz: Frequency
@@ -106,12 +135,18 @@ class HighpassFilter(Effect):
 class LowpassFilter(Effect):
     """Takes away what lies above the cut-off, 6 dB per octave."""
 
+    frequency = "cutoff_frequency_hz"
+    treble_only = True
+
     effect: Literal["LowpassFilter"]
     cutoff_frequency_hz: Treble
 
 
 class HighShelfFilter(Effect):
     """Lifts or lowers everything above a frequency."""
+
+    frequency = "cutoff_frequency_hz"
+    treble_only = True
 
     effect: Literal["HighShelfFilter"]
     cutoff_frequency_hz: Treble
@@ -122,6 +157,8 @@ class HighShelfFilter(Effect):
 class LowShelfFilter(Effect):
     """Lifts or lowers everything below a frequency."""
 
+    frequency = "cutoff_frequency_hz"
+
     effect: Literal["LowShelfFilter"]
     cutoff_frequency_hz: Frequency
     gain_db: Decibels
@@ -131,6 +168,9 @@ class LowShelfFilter(Effect):
 class PeakFilter(Effect):
     """Lifts or lowers a bell around a frequency."""
 
+    frequency = "cutoff_frequency_hz"
+    treble_only = True
+
     effect: Literal["PeakFilter"]
     cutoff_frequency_hz: Treble
     gain_db: Decibels
@@ -139,6 +179,8 @@ class PeakFilter(Effect):
 
 class LadderFilter(Effect):
     """A synthesiser's resonant filter."""
+
+    frequency = "cutoff_hz"
 
     effect: Literal["LadderFilter"]
     mode: Literal["LPF12", "HPF12", "BPF12", "LPF24", "HPF24", "BPF24"]
@@ -160,6 +202,8 @@ class Chorus(Effect):
 
 class Phaser(Effect):
     """Notches that sweep through the spectrum."""
+
+    frequency = "centre_frequency_hz"
 
     effect: Literal["Phaser"]
     rate_hz: Rate
@@ -224,6 +268,8 @@ class Bitcrush(Effect):
 class PitchShift(Effect):
     """Another pitch at the same speed. Beyond two octaves nothing musical is left."""
 
+    whole = True  # pedalboard 0.9.26
+
     effect: Literal["PitchShift"]
     semitones: Annotated[float, Field(ge=-24, le=24, description="semitones")]
 
@@ -239,12 +285,17 @@ class Resample(Effect):
 class GSMFullRateCompressor(Effect):
     """A mobile telephone of 1991."""
 
+    whole = True  # pedalboard 0.9.26
+
     effect: Literal["GSMFullRateCompressor"]
     quality: ResampleQuality
 
 
 class MP3Compressor(Effect):
     """The sound of an MP3 file; mono and stereo only."""
+
+    codec_rates_hz = MP3_RATES_HZ
+    most_channels = 2
 
     effect: Literal["MP3Compressor"]
     vbr_quality: Annotated[float, Field(ge=0, le=9.9, description="0 best, 9.9 worst")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .effects import Chain, Convolution, Effect, Parallel, Plugin
+from .file_names import FORBIDDEN
 from .recipe import CARD_PATTERN, RESIDUAL, Node, Piece, Split, pieces_of, problem_of
 from .search import SearchSettings
 
@@ -93,7 +93,7 @@ class Naming(_Section):
         except ValueError as error:
             raise ValueError(f"is no template: {error}") from None
         for text, name, form, conversion in pieces:
-            if re.search(r'[/\\:*?"<>|\x00-\x1f]', text):
+            if FORBIDDEN.search(text):
                 raise ValueError("names a file, so it has no folders and no special characters")
             if name is not None and (name not in NAME_FIELDS or conversion):
                 raise ValueError(f"has {{{name}}}, but the fields are {', '.join(NAME_FIELDS)}")

@@ -413,3 +413,10 @@ def test_journal_that_another_daemon_is_making_is_waited_for(tmp_path):
     threading.Timer(0.3, other.execute, ["ROLLBACK"]).start()
     Journal(path).close()
     other.close()
+
+
+def test_a_misspelt_change_never_reaches_the_database(journal, now):
+    add(journal, now, "a")
+    job = claim(journal, now)
+    with pytest.raises(TypeError, match="a job has no atempts"):
+        journal.advance(job, job.state, now, atempts=1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.stems.naming import LONGEST_BYTES, PE_TEMPLATE, NameTemplate, name_key, render_name
-from presets import StemwrightError
+from engine.stems.naming import LONGEST_BYTES, PE_TEMPLATE, NameTemplate, render_name
+from presets import NAME_FORMS, StemwrightError, same_name_key
 
 FULL = {
     "title": "Où est l’été?",
@@ -99,7 +99,7 @@ def test_a_name_is_never_cut_inside_a_letter():
 def test_both_forms_of_a_letter_are_kept_and_are_one_key():
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     assert render_name("{title}", {"title": decomposed}) == decomposed
-    assert name_key(composed) == name_key(decomposed) == name_key("CAFÉ")
+    assert same_name_key(composed) == same_name_key(decomposed) == same_name_key("CAFÉ")
 
 
 def test_plain_letters_on_request():
@@ -109,7 +109,7 @@ def test_plain_letters_on_request():
 @given(st.lists(st.sampled_from(["a", "A", "é", "e\u0301", "É"]), unique=True))
 def test_no_two_stems_share_a_file(stems):
     names = NameTemplate("{stem}").file_names(stems, 48000, "24")
-    assert len({name_key(name) for name in names.values()}) == len(stems)
+    assert len({same_name_key(name) for name in names.values()}) == len(stems)
 
 
 @pytest.mark.parametrize("template", ["{titel}", "{title", "{title:loud}", "a/{stem}", "{0}"])
@@ -117,3 +117,17 @@ def test_wrong_templates_are_told(template):
     with pytest.raises(StemwrightError) as caught:
         render_name(template, FULL)
     assert caught.value.code == "naming-invalid"
+
+
+def test_the_forms_are_those_that_presets_may_name():
+    from engine.stems import naming
+
+    assert tuple(naming._SPECS) == NAME_FORMS
+
+
+def test_marks_of_direction_and_devices_are_refused_everywhere():
+    from hotfolder.filenames import safe_name
+
+    for name in ("a\u202eb", "CON", "lpt¹.wav", "x:y"):
+        assert safe_name(name) != name
+        assert render_name("{title}", {"title": name}) != name

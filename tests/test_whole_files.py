@@ -154,27 +154,6 @@ def test_aiff_with_its_samples_further_back_is_read(tmp_path, offset, block):
     assert why_unready(path) is None
 
 
-@pytest.mark.parametrize("container", PCM_CONTAINERS)
-def test_what_is_there_of_a_cut_file_can_be_kept(tmp_path, container):
-    data, samples = whole(container)
-    at = audio_at(container, data)
-    path = put(tmp_path, data[: at + 1600 * 6])
-    error = refusal(path)
-    assert error.code == "mix-truncated"
-    kept = read_all(advised(error, path, tmp_path / "kept"))
-    np.testing.assert_array_equal(kept, samples[:, :1600])
-
-
-@pytest.mark.parametrize("container", ["WAV", "AIFF"])
-def test_an_id3_tag_in_front_of_a_chunked_file_is_named_and_can_be_taken_off(tmp_path, container):
-    data, samples = whole(container)
-    path = put(tmp_path, NO_AUDIO["ID3v2"] + data)
-    error = refusal(path)
-    assert "an ID3 tag of 28 bytes" in str(error)
-    new = advised(error, path, tmp_path / "new")
-    np.testing.assert_array_equal(read_all(new), samples)
-
-
 # FLAC
 
 
@@ -196,9 +175,9 @@ def test_flac_without_md5_is_read(tmp_path):
     np.testing.assert_array_equal(read_all(put(tmp_path, verbatim_flac(samples, 16))), samples)
 
 
-def test_flac_behind_id3_tags_is_read_to_its_end(tmp_path):
+def test_flac_behind_an_id3_tag_is_read_to_its_end(tmp_path):
     data, samples = whole("FLAC")
-    path = put(tmp_path, NO_AUDIO["ID3v2"] * 2 + data + NO_AUDIO["APE and ID3v1"])
+    path = put(tmp_path, NO_AUDIO["ID3v2"] + data + NO_AUDIO["APE and ID3v1"])
     np.testing.assert_array_equal(read_all(path), samples)
 
 
@@ -206,9 +185,7 @@ def test_flac_behind_id3_tags_is_read_to_its_end(tmp_path):
 def test_flac_cut_in_its_last_frame_is_seen_without_decoding(tmp_path, cut):
     path = put(tmp_path, verbatim_flac(integers(16, 2, 5000), 16)[:-cut])
     assert why_unready(path).code == "incomplete"
-    error = refusal(path)
-    assert error.code in ("mix-truncated", "mix-left-over")
-    assert read_all(advised(error, path, tmp_path / "kept")).shape[1] >= 4096
+    assert refusal(path).code in ("mix-truncated", "mix-left-over")
 
 
 @pytest.mark.parametrize("bits", [12, 20, 32])
@@ -345,13 +322,6 @@ def test_free_format_is_read_to_its_end(tmp_path, songs):
     assert refusal(put(tmp_path, bytes(data[:-100]))).code == "mix-truncated"
 
 
-def test_what_is_there_of_a_cut_mp3_can_be_kept(tmp_path, songs):
-    for cut in (100, 500):
-        error = refusal(put(tmp_path, songs[20000, "info"][:-cut]))
-        assert error.code == "mix-truncated"
-        assert probe(advised(error, tmp_path / "song.bin", tmp_path / "kept")).frames > 18000
-
-
 def test_layer_two_keeps_its_length(tmp_path, songs):
     both = songs[12000, "layer two"] + songs[20000, "layer two"]
     one = read_all(put(tmp_path, songs[12000, "layer two"], "one"))
@@ -411,11 +381,6 @@ def test_chained_ogg_of_two_layouts_is_refused_by_name(tmp_path, other):
     assert error.code == "mix-format-unsupported"
     assert f"from byte {len(first)} on" in str(error)
     assert probe(advised(error, path, tmp_path / "rest")).frames > 16000
-
-
-def test_ogg_behind_an_id3_tag_is_read(tmp_path):
-    path = put(tmp_path, NO_AUDIO["ID3v2"] + ogg(tmp_path, 20000))
-    assert read_all(path).shape[1] == 20000
 
 
 def test_an_ogg_without_a_last_page_can_be_closed(tmp_path):

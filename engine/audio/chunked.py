@@ -8,7 +8,7 @@ from pathlib import Path
 
 from presets import StemwrightError
 
-from .faults import FaultyFileError, damaged, left_over, truncated, unfinished, unsupported
+from .faults import damaged, left_over, truncated, unfinished, unsupported
 from .file_bytes import FileBytes, left_over_at, trailing_tags_start
 from .inspection import Inspection, Link
 from .mpeg import inspect_mp3
@@ -25,7 +25,6 @@ FOREIGN_TAGS = {
 }
 AIFF_CODECS = {
     **{b"NONE": "s{bits}be", b"twos": "s{bits}be", b"sowt": "s{bits}le"},
-    **{b"in24": "s24be", b"in32": "s32be", b"raw ": "u8"},
     **{b"fl32": "f32be", b"FL32": "f32be", b"fl64": "f64be", b"FL64": "f64be"},
     **{b"alaw": "alaw", b"ALAW": "alaw", b"ulaw": "mulaw", b"ULAW": "mulaw"},
 }
@@ -94,7 +93,7 @@ def inspect_aiff(path: Path) -> Inspection:
     if frames and sound is None:
         raise truncated(path, frames, 0, "frames")
     compression = body[18:22] if len(body) >= 22 else b"NONE"
-    width = {b"in24": 3, b"in32": 4}.get(compression, (bits + 7) // 8)
+    width = (bits + 7) // 8
     codec = AIFF_CODECS.get(compression, "").format(bits=width * 8)
     codec = {"s8be": "s8", "s8le": "s8"}.get(codec, codec)
     if codec:
@@ -161,16 +160,11 @@ def _judge(file: ChunkFile, audio: Chunk | None, form: Form, skip: int = 0) -> N
     """Refuse what is unfinished, cut or not all counted; `skip` bytes come before the samples."""
     path = file.path
     start = audio.offset + skip if audio else 0
-    if file.wrapped and audio:
-        what = f"more than 4 GiB stand behind its 32-bit sizes, which count {audio.size} bytes"
-        rescue = _take_all(form, start).replace("OUT.wav", "-rf64 auto OUT.wav")
-        advice = f"Export it as RF64 or W64, or {rescue}"
-        raise FaultyFileError(path, "mix-wrapped", what, advice)
     if file.open_size:
         rescue = _take_all(form, start) if audio else "export it anew."
         raise unfinished(path, file.open_size, rescue)
     for chunk in file.chunks:
-        _refuse_beyond(file, chunk, audio, form, start)
+        _refuse_beyond(file, chunk, audio, form)
     if audio is None:
         if file.loose_at is not None:
             raise damaged(path, f"no chunk begins at byte {file.loose_at} where one must")
@@ -182,17 +176,12 @@ def _judge(file: ChunkFile, audio: Chunk | None, form: Form, skip: int = 0) -> N
         _refuse_loose(file, audio, form, start)
 
 
-def _refuse_beyond(
-    file: ChunkFile, chunk: Chunk, audio: Chunk | None, form: Form, start: int
-) -> None:
+def _refuse_beyond(file: ChunkFile, chunk: Chunk, audio: Chunk | None, form: Form) -> None:
     there = max(file.length - chunk.offset, 0)
     if chunk.size <= there:
         return
     if chunk == audio:
-        advice = "Copy the file again."
-        if form.codec:
-            advice = f"Copy the file again; if this is all there is, {_take_all(form, start)}"
-        raise truncated(file.path, form.shown(chunk.size, AUDIO), form.shown(there), "", advice)
+        raise truncated(file.path, form.shown(chunk.size, AUDIO), form.shown(there), "")
     name = chunk.id.decode("latin-1")
     raise truncated(file.path, chunk.size, there, f"bytes in its {name!r} chunk")
 

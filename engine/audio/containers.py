@@ -12,8 +12,8 @@ from pathlib import Path
 from presets import StemwrightError
 
 from .chunked import inspect_aiff, inspect_au, inspect_caf, inspect_wav
-from .faults import ARRIVING, FaultyFileError, unsupported
-from .file_bytes import FileBytes, leading_tags_end
+from .faults import ARRIVING, FaultyFileError
+from .file_bytes import id3v2_bytes
 from .flac import inspect_flac
 from .inspection import Inspection
 from .mpeg import inspect_mp3
@@ -22,10 +22,6 @@ from .ogg import inspect_ogg
 SUPPORTED = "WAV, RF64, W64, AIFF, FLAC, OGG, MP3, CAF or AU"
 SLACK_BYTES = 9  # some writers count their own header, or a padding byte that is not there
 MAGICS = {b"fLaC": "flac", b"OggS": "ogg", b"caff": "caf", b".snd": "au"}
-CHUNKED = {
-    **{b"RIFF": ".wav", b"RF64": ".wav", b"BW64": ".wav", b"riff": ".w64"},
-    **{b"FORM": ".aiff", b"caff": ".caf", b".snd": ".au"},
-}
 # What people drop as audio, by the first bytes, so that it is refused by name
 FOREIGN = {
     b"wvpk": "a WavPack file",
@@ -101,10 +97,11 @@ def promised_bytes(path: Path) -> int:
 def sniff(path: Path) -> str:
     """The container's name by its first bytes; the extension plays no part."""
     with path.open("rb") as file:
-        start = leading_tags_end(FileBytes(file))
-        head = FileBytes(file)[start : start + 64]
-    if start:
-        return _behind_id3(path, head, start)
+        head = file.read(64)
+        if head[:3] == b"ID3":
+            file.seek(id3v2_bytes(head))
+            head = file.read(16)
+            return "flac" if head[:4] == b"fLaC" else "mp3"
     if not head:
         raise StemwrightError("mix-empty", f"{path.name}: zero bytes. Copy the file again.")
     if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
@@ -120,18 +117,6 @@ def sniff(path: Path) -> str:
     if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0 and head[1] & 6:
         return "mp3"
     raise _not_audio(path, head)
-
-
-def _behind_id3(path: Path, head: bytes, start: int) -> str:
-    """MP3, FLAC and Ogg are read behind an ID3 tag; chunked files begin with their own head."""
-    if head[:4] in (b"fLaC", b"OggS"):
-        return MAGICS[head[:4]]
-    if head[:4] in CHUNKED:
-        what = f"an ID3 tag of {start} bytes stands in front of the file proper"
-        out = f"OUT{CHUNKED[head[:4]]}"
-        advice = f"Take it off: ffmpeg -skip_initial_bytes {start} -i IN -c copy {out}"
-        raise unsupported(path, what, advice)
-    return "mp3"
 
 
 def _not_audio(path: Path, head: bytes) -> StemwrightError:

@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from presets import StemwrightError
 
+from .blocks import BLOCK_FRAMES
 from .closing import Closing
 from .inspection import Link
 
 STALL_S = 60.0  # a decoder that sends nothing for so long hangs
-BLOCK_FRAMES = 65536
 HEADER_BYTES = 4096
 _CHILD = Path(__file__).with_name("decoder_process.py")
 

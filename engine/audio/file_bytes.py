@@ -111,7 +111,7 @@ def left_over_at(data: FileBytes, position: int, most_zeros: int = MOST_PADDING_
     while position < stop:
         end = tag_end(data, position)
         if end is None:
-            end = data.first_not_zero(position, min(stop, position + most_zeros + 1))
+            end = data.first_not_zero(position, stop)
             if end == position or end - position > most_zeros:
                 return position
         position = end

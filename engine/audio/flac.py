@@ -26,7 +26,6 @@ from .inspection import Inspection, Link
 
 READABLE_BITS = (8, 16, 24)  # what libsndfile decodes
 DECODE_32 = "flac -d IN -o OUT.wav (1.4 or later)"
-RECODE = "Copy the file again; if this is all there is, keep it: ffmpeg -i IN OUT.flac"
 STREAMINFO_BYTES = 34
 LONGEST_HEADER_BYTES = 16
 QUICK_BYTES = 4 * PIECE_BYTES  # at the end of the file, which hold at least one whole frame
@@ -126,7 +125,7 @@ def _check_frames(path: Path, data: FileBytes, info: StreamInfo, stop: int, quic
     expected = last.first + last.count if last else 0
     counted, there = _shown(info.frames, info, " frames"), _shown(expected, info)
     if last is None or expected < info.frames:
-        raise truncated(path, counted, there, "", RECODE)
+        raise truncated(path, counted, there, "")
     if expected > info.frames:
         advice = "Decode and encode it again: ffmpeg -i IN OUT.flac"
         raise left_over(path, counted, there, "", advice)
@@ -160,7 +159,7 @@ def _look_behind(path: Path, data: FileBytes, info: StreamInfo, last: _Frame, st
     end = _frame_end(raw)
     if end is None:
         what = "the last FLAC frame does not match its checksum: it is cut or damaged"
-        raise FaultyFileError(path, "mix-truncated", what, RECODE)
+        raise FaultyFileError(path, "mix-truncated", what, "Copy the file again.")
     if another < 0 and left_over_at(data, last.at + end) == data.stop:
         return
     advice = "Export it anew, or keep what the header counts: ffmpeg -i IN OUT.flac"
@@ -169,8 +168,7 @@ def _look_behind(path: Path, data: FileBytes, info: StreamInfo, last: _Frame, st
             f"Another file begins at byte {another}. Part them: "
             f"ffmpeg -skip_initial_bytes {another} -i IN REST.flac takes out the second."
         )
-    counted = last.at + end if another < 0 else another
-    raise left_over(path, counted, stop, "bytes of FLAC", advice)
+    raise left_over(path, last.at + end, stop, "bytes of FLAC", advice)
 
 
 def _frame_end(raw: bytes) -> int | None:

@@ -28,9 +28,6 @@ BITRATES = {
 SEARCH_BYTES = 65536  # of zeros that encoders put between a tag and the first frame
 LONGEST_FREE_BYTES = 8192  # of a frame in free format: beyond 640 kbit/s at 32 kHz
 WITH_FRAMES, WITH_BYTES, WITH_TABLE, WITH_QUALITY = 1, 2, 4, 8  # flags of a Xing frame
-RECODE = (
-    "Copy the file again; if this is all there is, keep it: ffmpeg -i IN -c:a pcm_s24le OUT.wav"
-)
 LAME_DELAYS_AT = 21  # in the extension that LAME puts behind a Xing header
 
 
@@ -82,7 +79,7 @@ def walk_mp3(path: Path, start: int = 0, stop: int | None = None) -> list[Stream
     for stream in walk.streams:
         promised = stream.length_frame.promised if stream.length_frame else None
         if promised is not None and stream.frames < promised:
-            raise truncated(path, promised, stream.frames, "MP3 frames", RECODE)
+            raise truncated(path, promised, stream.frames, "MP3 frames")
     return walk.streams
 
 
@@ -140,11 +137,9 @@ class _Walk:
                 position = self._behind_what_is_no_frame(position)
                 continue
             if position + length > self.data.stop:
-                promised = position + length
-                unit = "bytes of MP3 frames"
-                # ffmpeg reads no free format
-                advice = "Copy the file again." if self._free_bytes else RECODE
-                raise truncated(self.path, promised, self.data.stop, unit, advice)
+                raise truncated(
+                    self.path, position + length, self.data.stop, "bytes of MP3 frames"
+                )
             self._take(header, position, length)
             position += length
 

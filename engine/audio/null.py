@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from presets import StemwrightError
 
-from .decoding import BLOCK_FRAMES
+from .blocks import BLOCK_FRAMES
 from .loudness import decibels
 from .reading import MixReader, SourceInfo
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .faults import FaultyFileError, damaged, left_over, truncated, unsupported
-from .file_bytes import FileBytes, leading_tags_end, left_over_at
+from .file_bytes import FileBytes, left_over_at
 from .inspection import Inspection, Link
 
 HEAD_BYTES, CRC_AT = 27, 22
@@ -59,14 +59,14 @@ def inspect_ogg(path: Path, *, quick: bool = False) -> Inspection:
         data = FileBytes(file)
         streams = _streams(path, data, quick)
         _refuse_other_layouts(path, streams)
-        whole = (streams[0].start, streams[0].stop) == (0, data.stop)
+        whole = len(streams) == 1 and streams[0].stop == data.stop
     links = tuple(Link(ranges=((stream.start, stream.stop),)) for stream in streams)
     return Inspection("ogg", links=() if whole else links)
 
 
 def _streams(path: Path, data: FileBytes, quick: bool) -> list[_Stream]:
     streams: list[_Stream] = []
-    position = leading_tags_end(data)
+    position = 0
     while position < data.stop:
         page = _page(path, data, position)
         if page is None:

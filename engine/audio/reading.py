@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from presets import StemwrightError
 
+from .blocks import BLOCK_FRAMES
 from .closing import Closing
 from .containers import inspect
-from .decoding import BLOCK_FRAMES, Decoder, DecoderHeader
+from .decoding import Decoder, DecoderHeader
 from .inspection import Inspection
 from .layout import layout_notes, usable_mask
 from .loudness import Loudness, LoudnessMeter

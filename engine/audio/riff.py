@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .faults import damaged
+from .faults import FaultyFileError, damaged
 from .file_bytes import FileBytes, left_over_at, trailing_tags_start
 
 UNKNOWN_SIZE = 0xFFFFFFFF  # what a recorder or a pipe leaves in a header that it cannot go back to
@@ -35,8 +35,7 @@ class ChunkFile:
     """A walked container; `container` is wav, rf64, w64, aiff or caf.
 
     `length` is the file's without tags behind it. `loose_at` is where bytes begin that belong to
-    no chunk and are no padding; `open_size` says which size was never filled in; `wrapped` that
-    more than 4 GiB stand behind a 32-bit size.
+    no chunk and are no padding; `open_size` says which size was never filled in.
     """
 
     path: Path
@@ -45,7 +44,6 @@ class ChunkFile:
     length: int
     loose_at: int | None = None
     open_size: str | None = None
-    wrapped: bool = False
 
     def find(self, name: bytes) -> Chunk | None:
         """The first chunk of that id."""
@@ -72,7 +70,7 @@ def walk_chunks(path: Path) -> ChunkFile:
         else:
             walk = _w64(path, data)
         walk.run()
-    found = (tuple(walk.chunks), walk.length, walk.loose_at, walk.open_size, walk.wrapped)
+    found = (tuple(walk.chunks), walk.length, walk.loose_at, walk.open_size)
     return ChunkFile(path, walk.container, *found)
 
 
@@ -92,7 +90,6 @@ class _Walk:
     chunks: list[Chunk] = field(default_factory=list)
     loose_at: int | None = None
     open_size: str | None = None
-    wrapped: bool = False
 
     def __post_init__(self) -> None:
         self.length = self.data.stop
@@ -193,8 +190,13 @@ def _riff(path: Path, data: FileBytes, container: str) -> _Walk:
             walk.open_size = "the ds64 sizes were never filled in"
     elif size in (0, UNKNOWN_SIZE):
         walk.open_size = f"the RIFF size was left at 0x{size:X}"
-    else:
-        walk.wrapped = data.stop - 8 - size >= WRAPPED_BYTES
+    elif data.stop - 8 - size >= WRAPPED_BYTES:
+        raise FaultyFileError(
+            path,
+            "mix-wrapped",
+            f"the file has {data.stop} bytes but its 32-bit header counts {size}",
+            "Export it as RF64 or W64.",
+        )
     if walk.open_size:
         walk.end = data.stop
     return walk

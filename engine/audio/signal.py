@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .decoding import BLOCK_FRAMES
+from .blocks import BLOCK_FRAMES
 from .reading import MixBlock, MixReader, SourceInfo
 
 

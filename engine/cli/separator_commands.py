@@ -9,12 +9,15 @@ import click
 
 from presets import StemwrightError, say, say_json
 
-from .arguments import FILE, SEPARATORS, THREADS
+from .arguments import FILE, JSON, SEPARATORS, THREADS
 
 
 @click.group()
 def separator() -> None:
-    """Bring your own separation model: an ONNX file and a card that describes it."""
+    """Bring your own separation model, or train one.
+
+    A model is an ONNX file and a card that describes it.
+    """
 
 
 @separator.command("init")
@@ -38,7 +41,9 @@ def separator_init(
     uvr_table: Path | None,
     force: bool,
 ) -> None:
-    """Write the card of MODEL.onnx beside it, from what the file tells and from what you know.
+    """Write the card of MODEL.onnx beside it.
+
+    It is made of what the file tells and of what you know.
 
     Several files are run side by side, one stem each. What nobody can tell is named, with exit
     code 1: give it as an option or write it into the card.
@@ -64,9 +69,9 @@ def separator_init(
 
 @separator.command("list")
 @SEPARATORS
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def separator_list(separators: tuple[Path, ...], as_json: bool) -> None:
-    """Every separator that presets can name, and whether it is checked."""
+    """List every separator that presets can name."""
     from ..separators.loading import list_cards, load_card
     from ..separators.lock import lock_path, read_lock
 
@@ -90,7 +95,7 @@ def separator_list(separators: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("name")
 @SEPARATORS
 def separator_show(name: str, separators: tuple[Path, ...]) -> None:
-    """Print a card with every default, its hashes, and what its check found."""
+    """Print a card with every default, hashes, and its check."""
     from ..separators.loading import find_card
     from ..separators.lock import read_lock
 
@@ -109,12 +114,18 @@ def separator_show(name: str, separators: tuple[Path, ...]) -> None:
 @separator.command("check")
 @click.argument("name")
 @click.option("--music", type=FILE, help="A song of yours in which all of its stems play.")
-@click.option("--seconds", type=click.FloatRange(2, 600), default=24.0, show_default=True)
-@click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(2, 600),
+    default=24.0,
+    show_default=True,
+    help="How much of the music.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Where it is run.")
 @click.option("--accept", is_flag=True, help="Trust the card whatever was found.")
 @SEPARATORS
 @THREADS
-@click.option("--json", "as_json", is_flag=True)
+@JSON
 def separator_check(
     name: str,
     music: Path | None,
@@ -125,7 +136,9 @@ def separator_check(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Run a separator on music, look for signs of a wrong card, and write its lock.
+    """Run a separator on music and look for a wrong card.
+
+    One that passes gets its lock.
 
     Without the lock no job uses the card. Exits with 1, and writes none, when something is found
     that a right card does not do; --accept writes it all the same.
@@ -168,7 +181,10 @@ def separator_check(
 @SEPARATORS
 @click.option("--files", is_flag=True, help="The model's files, too.")
 def separator_remove(name: str, separators: tuple[Path, ...], files: bool) -> None:
-    """Delete a card and its lock; the model stays unless --files is given."""
+    """Delete a card and its lock.
+
+    The model stays unless --files is given.
+    """
     from ..separators.loading import find_card
     from ..separators.lock import lock_path
 

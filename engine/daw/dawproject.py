@@ -11,10 +11,11 @@ import zipfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from ..audio.blocks import BLOCK_FRAMES
 from ..audio.reading import MixReader
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
-from .session import BLOCK_FRAMES, WAVE_CONTAINERS, Device, Session, Track
+from .session import WAVE_CONTAINERS, Device, Session, Track
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier date; a fixed one makes equal bytes
 COPY_BYTES = 1 << 20

@@ -13,6 +13,7 @@ import numpy as np
 
 from presets import RESIDUAL, StemwrightError, printable
 
+from ..audio.blocks import BLOCK_FRAMES
 from ..audio.reading import MixReader, verify_mix
 from ..audio.riff import walk_chunks
 from ..audio.wave_header import FileFormat
@@ -22,7 +23,6 @@ from ..stems.manifest import Manifest, Passage, Written, load_manifest
 from ..stems.naming import render_name
 
 BEXT_TIME_REFERENCE_AT = 338  # EBU Tech 3285: two 32-bit words, low one first, in samples
-BLOCK_FRAMES = 1 << 16
 WAVE_CONTAINERS = ("wav", "rf64")
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
+from ..audio.endings import AUDIO_SUFFIXES
 from ..audio.reading import MixReader
 from ..model.card import PERCENTS
 from ..model.frames import stream_frames
@@ -29,7 +30,6 @@ from .heat_map import heat_map
 Float = NDArray[np.float32]
 Scores = NDArray[np.float64]
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".aif", ".aiff", ".mp3", ".caf", ".w64"}
 EXCERPT_FRAMES = 128  # 3 s, as long as training's excerpts
 SHORTEST_FRAMES = 16
 PLAYED = 1e-3  # an excerpt this far (30 dB) below its recording's level is a pause
@@ -223,7 +223,7 @@ def _is_played(piece: Float, loud: float) -> bool:
 def _files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    return sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in place.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
 
 
 def _shared_view(priors: Mapping[str, Prior]) -> FrontEnd:

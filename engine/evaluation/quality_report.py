@@ -17,11 +17,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from presets import RESIDUAL
+
 from ..model.card import PERCENTS
 from ..model.prior import Prior
 from ..model.spectrogram import Stft
 from ..stems.manifest import Likelihood, Passage, Quality, StemQuality, finite
-from ..stems.stem_set import RESIDUAL
 from .cross_likelihood import EXCERPT_FRAMES, cut_excerpts
 
 Float = NDArray[np.float32]

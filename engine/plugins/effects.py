@@ -16,35 +16,30 @@ from ..audio.writing import sound_path
 if TYPE_CHECKING:
     import pedalboard
 
-FREQUENCIES = ("cutoff_frequency_hz", "cutoff_hz", "centre_frequency_hz")
 HIGHEST_CUTOFF = 0.49  # of the sample rate; at Nyquist the filters' coefficients blow up
-ABOVE_ONLY = ("LowpassFilter", "HighShelfFilter", "PeakFilter")  # leave alone what lies below
 # pedalboard's limiter measures at 4x: white noise at 96 kHz was seen 0.49 dB above its ceiling.
 TRUE_PEAK_MARGIN_DB = 0.5
-MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 LONGEST_IMPULSE_S = 30
-# Called block by block, PitchShift loses its place and the GSM codec its frames: both get the
-# whole stem at once (pedalboard 0.9.26).
-WHOLE = ("PitchShift", "GSMFullRateCompressor")
-# Such an effect holds signal, result and its own copies at once: 1.6 GB at this many samples.
+# An effect that gets the whole stem holds signal, result and its own copies at once: 1.6 GB at
+# this many samples.
 MOST_WHOLE_SAMPLES = 100_000_000
 SILENT_BLOCKS_ALLOWED = 64  # 95 s of 44.1 kHz: no effect has that much latency
 
 
 def check_effect(step: Effect, sample_rate: int, channels: int, where: str) -> None:
     """Refuse what this effect cannot do at this sample rate or with so many channels."""
-    limit = HIGHEST_CUTOFF * sample_rate
-    for name, value in step:
-        if name in FREQUENCIES and value >= limit and step.label not in ABOVE_ONLY:
-            raise StemwrightError(
-                "effect-out-of-range",
-                f"{where}.{name}: must be below {limit:g} at {sample_rate} Hz, got {value:g}. "
-                "Lower it, or take it out for sources of this rate.",
-            )
-    if step.label == "MP3Compressor" and (channels > 2 or sample_rate not in MP3_RATES_HZ):
+    limit, frequency = HIGHEST_CUTOFF * sample_rate, step.frequency_hz
+    if frequency is not None and frequency >= limit and not step.treble_only:
+        raise StemwrightError(
+            "effect-out-of-range",
+            f"{where}.{step.frequency}: must be below {limit:g} at {sample_rate} Hz, got "
+            f"{frequency:g}. Lower it, or take it out for sources of this rate.",
+        )
+    rates, most = step.codec_rates_hz, step.most_channels
+    if (rates and sample_rate not in rates) or (most and channels > most):
         raise StemwrightError(
             "effect-unsuitable",
-            f"{where}: MP3Compressor takes mono and stereo at the codec's rates up to 48000 Hz, "
+            f"{where}: {step.label} takes mono and stereo at the codec's rates up to 48000 Hz, "
             f"this source has {channels} channels at {sample_rate} Hz.",
         )
 
@@ -55,10 +50,8 @@ def above_the_band(step: Effect, sample_rate: int) -> str | None:
     Presets are written for full-band music; an archive's 16 kHz file has none of the treble that
     a shelf at 8 kHz would lower.
     """
-    if step.label not in ABOVE_ONLY:
-        return None
-    frequency = float(dict(step)["cutoff_frequency_hz"])
-    if frequency < HIGHEST_CUTOFF * sample_rate:
+    frequency = step.frequency_hz
+    if not step.treble_only or frequency is None or frequency < HIGHEST_CUTOFF * sample_rate:
         return None
     return f"{step.label} at {frequency:g} Hz: audio at {sample_rate} Hz has nothing there"
 
@@ -75,7 +68,7 @@ def build_effect(step: Effect, sample_rate: int) -> pedalboard.Plugin:
         values["quality"] = pedalboard.Resample.Quality.__members__[values["quality"]]
     if file := values.get("impulse_response_filename"):
         values["impulse_response_filename"], values["sample_rate"] = _impulse(Path(file))
-    if values.get("true_peak") is True:
+    if step.ceiling_dbtp is not None:
         values["ceiling_db"] -= TRUE_PEAK_MARGIN_DB
     built: pedalboard.Plugin = cls(**values)
     return built
@@ -86,7 +79,7 @@ def effect_stream(
 ) -> Stream:
     """The stream behind one effect; a NaN or infinity that it makes is told with its name."""
     effect = build_effect(step, sample_rate)
-    if step.label in WHOLE:
+    if step.whole:
         return _whole(stream, effect, sample_rate, frames, f"{where}: {step.label}")
     outputs = (
         effect.process(block, sample_rate, buffer_size=BLOCK_FRAMES, reset=False)

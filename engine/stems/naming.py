@@ -9,20 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from string import Formatter
 
-from presets import StemwrightError
+from presets import FORBIDDEN, NAME_FIELDS, NAME_FORMS, StemwrightError, is_reserved, same_name_key
 
-FIELDS = ("title", "stem", "artist", "isrc", "rate", "depth", "preset", "rev")
 # After the P&E Wing's delivery recommendations: initials, short title, revision, stem, format.
 PE_TEMPLATE = "{artist:initials}_{title:short}_r{rev}_{stem}_{rate:k}{depth}"
 LONGEST_BYTES = 240  # of 255: leaves room for the marks of unfinished files
 SHORT_TITLE = 14  # "less than 15 characters"
-RESERVED = {"CON", "PRN", "AUX", "NUL", "CLOCK$"} | {
-    f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³"
-}
-_FORBIDDEN = re.compile(
-    # separators, what Windows forbids, controls, and marks that reorder or hide what one reads
-    r'[/\\:*?"<>|\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]'
-)
 _SEPARATORS = " -_.,"
 
 
@@ -42,7 +34,7 @@ class NameTemplate:
             values = {**self.fields, "stem": stem, "rate": str(sample_rate), "depth": depth}
             name = render_name(self.template, values, ascii_only=self.ascii)
             names[stem] = _free_name(name, taken)
-            taken.add(name_key(names[stem]))
+            taken.add(same_name_key(names[stem]))
         return names
 
 
@@ -65,28 +57,23 @@ def render_name(template: str, fields: Mapping[str, str], *, ascii_only: bool = 
         values[longest] = _shorter(values[longest])
 
 
-def name_key(name: str) -> str:
-    """Two names with one key are the same file on some file system (NFC/NFD, upper/lower)."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def _parse(template: str) -> list[tuple[str, str | None, str]]:
     try:
         pieces = [(text, name, spec or "") for text, name, spec, _ in Formatter().parse(template)]
     except ValueError as error:
         raise _bad_template(template, str(error)) from error
     for text, name, spec in pieces:
-        if name is not None and name not in FIELDS:
+        if name is not None and name not in NAME_FIELDS:
             raise _bad_template(template, f"{{{name}}} is no field")
-        if spec not in ("", *_SPECS):
-            raise _bad_template(template, f"':{spec}' is none of {', '.join(_SPECS)}")
-        if _FORBIDDEN.search(text):
+        if spec not in ("", *NAME_FORMS):
+            raise _bad_template(template, f"':{spec}' is none of {', '.join(NAME_FORMS)}")
+        if FORBIDDEN.search(text):
             raise _bad_template(template, "a file name has no folders or special characters")
     return pieces
 
 
 def _bad_template(template: str, why: str) -> StemwrightError:
-    known = " ".join(f"{{{name}}}" for name in FIELDS)
+    known = " ".join(f"{{{name}}}" for name in NAME_FIELDS)
     return StemwrightError("naming-invalid", f"naming template {template!r}: {why}. Use {known}.")
 
 
@@ -103,7 +90,7 @@ def _join(pieces: list[tuple[str, str | None, str]], values: Mapping[str, str]) 
 
 
 def _clean(value: str) -> str:
-    return " ".join(_FORBIDDEN.sub("_", value).split())
+    return " ".join(FORBIDDEN.sub("_", value).split())
 
 
 def _as_is(value: str) -> str:
@@ -122,6 +109,7 @@ def _kilohertz(value: str) -> str:
     return f"{int(value) / 1000:g}k" if value.isdigit() else value
 
 
+# by the names of presets.NAME_FORMS
 _SPECS = {"initials": _initials, "short": _short, "k": _kilohertz}
 
 
@@ -135,7 +123,7 @@ def _safe(name: str, ascii_only: bool) -> str:
     if ascii_only:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", _plain(name, keep=" -_."))
     name = name.lstrip(". -").rstrip(". ")  # hidden files, options, what Windows cuts off
-    if name.split(".")[0].strip().upper() in RESERVED:
+    if is_reserved(name):
         name = "_" + name
     return name or "untitled"
 
@@ -159,6 +147,6 @@ def _shorter(value: str) -> str:
 
 def _free_name(name: str, taken: set[str]) -> str:
     number, free = 2, name
-    while name_key(free) in taken:
+    while same_name_key(free) in taken:
         free, number = f"{name}-{number}", number + 1
     return free

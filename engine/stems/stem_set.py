@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from presets import StemwrightError
+from presets import RESIDUAL, StemwrightError
 
-from ..audio.decoding import BLOCK_FRAMES
+from ..audio.blocks import BLOCK_FRAMES
 from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.null import NullMeter
@@ -30,7 +30,6 @@ from ..audio.writing import StemWriter, refuse_impossible, sound_path
 from .float_grid import FloatGrid, Survey
 from .naming import NameTemplate
 
-RESIDUAL = "residual"
 FLOAT32_INTEGER = 1 << 24  # up to here float32 holds every integer
 
 Overflow = Literal["float32", "common-gain", "fail"]

@@ -165,9 +165,9 @@ class _Wet:
         fmt = resolve_format(
             self.info, OutputFormat(self.preset.output.format, self.preset.output.depth)
         )
-        gain_db, fmt = self._within_full_scale(self._gain_db(), fmt)
+        gain_db, fmt = self._shared_gain(self._gain_db(), fmt)
         printed = [*self.stems, *self._printed_sum(gain_db)]
-        fmt = self._within_full_scale(gain_db, fmt, printed[len(self.stems) :])[1]
+        fmt = self._trimmed_sum(printed[len(self.stems) :], fmt)
         frames = max(self.frames, *(stem.audible for stem in printed))
         names = naming.file_names([stem.name for stem in printed], self.rate, fmt.depth)
         folder.mkdir(parents=True, exist_ok=True)
@@ -268,35 +268,45 @@ class _Wet:
             gain_db = min(gain_db, room_db)
         return gain_db
 
-    def _within_full_scale(
-        self, gain_db: float, fmt: FileFormat, stems: list[_Stem] | None = None
-    ) -> tuple[float, FileFormat]:
-        """Gain and format after the overflow policy; a float file holds everything as it is."""
-        if fmt.encoding == "float":
+    def _shared_gain(self, gain_db: float, fmt: FileFormat) -> tuple[float, FileFormat]:
+        """Gain of all stems and format of all files, after the overflow policy."""
+        over_db = self._over_full_scale(self.stems, gain_db, fmt)
+        if over_db <= 0:
             return gain_db, fmt
+        if self.preset.overflow == "common-gain":
+            return gain_db - over_db, fmt
+        return gain_db, _as_float(fmt)
+
+    def _trimmed_sum(self, printed: list[_Stem], fmt: FileFormat) -> FileFormat:
+        """The format after the overflow policy for the printed sum, a file of its own that is
+        trimmed where the stems would share a gain."""
+        over_db = self._over_full_scale(printed, 0.0, fmt)
+        if over_db <= 0:
+            return fmt
+        if self.preset.overflow == "common-gain":
+            for stem in printed:
+                stem.trim_db -= over_db
+            return fmt
+        return _as_float(fmt)
+
+    def _over_full_scale(self, stems: list[_Stem], gain_db: float, fmt: FileFormat) -> float:
+        """How far the loudest goes over what the files hold; a float file holds everything.
+
+        Raises StemwrightError when the overflow policy is to fail.
+        """
+        if fmt.encoding == "float":
+            return 0.0
         # two steps of the integer grid: rounding and dither
         limit_dbfs = decibels(1 - 2.0 ** (2 - fmt.bits))
-        shared = gain_db if stems is None else 0.0
-        over = {
-            stem.name: stem.peak_dbfs + stem.trim_db + shared - limit_dbfs
-            for stem in (self.stems if stems is None else stems)
-        }
-        highest = max(over.values(), default=0.0)
-        if highest <= 0:
-            return gain_db, fmt
-        if self.preset.overflow == "fail":
-            told = ", ".join(f"{name} by {db:.2f} dB" for name, db in over.items() if db > 0)
+        over = {s.name: s.peak_dbfs + s.trim_db + gain_db - limit_dbfs for s in stems}
+        if self.preset.overflow == "fail" and max(over.values(), default=0.0) > 0:
+            named = ", ".join(f"{name} by {db:.2f} dB" for name, db in over.items() if db > 0)
             raise StemwrightError(
                 "stem-overflow",
-                f"wet {told} over full scale at {fmt.depth} bits. Choose the overflow policy "
+                f"wet {named} over full scale at {fmt.depth} bits. Choose the overflow policy "
                 "float32 or common-gain, a float depth, or a true-peak ceiling.",
             )
-        if self.preset.overflow == "common-gain":
-            for stem in stems or []:  # the printed sum is a file of its own
-                stem.trim_db -= highest
-            return (gain_db - highest if stems is None else gain_db), fmt
-        container = "wav" if fmt.container == "flac" else fmt.container
-        return gain_db, replace(fmt, container=container, encoding="float", bits=32)
+        return max(over.values(), default=0.0)
 
     def _printed_sum(self, gain_db: float) -> list[_Stem]:
         """The sum of the wet stems through the sum's chain, as one more stem."""
@@ -339,16 +349,24 @@ class _Wet:
         return StemFile(stem.name, path.name, fmt, frames, sha256, loudness)
 
 
+def _as_float(fmt: FileFormat) -> FileFormat:
+    """A format that holds whatever there is."""
+    container = "wav" if fmt.container == "flac" else fmt.container
+    return replace(fmt, container=container, encoding="float", bits=32)
+
+
 def _ends_in_limiter(stem: _Stem) -> bool:
     """Whether a true-peak limiter is the last step, so that its ceiling is the file's."""
-    return bool(stem.chain) and getattr(stem.chain[-1], "true_peak", False) is True
+    return bool(stem.chain) and stem.chain[-1].ceiling_dbtp is not None
 
 
 def _limiter_trim_db(stem: _Stem) -> float:
     """What a true-peak limiter at the end of a chain has let through, measured at 8x."""
     if not _ends_in_limiter(stem):
         return 0.0
-    ceiling = float(stem.chain[-1].model_dump()["ceiling_db"]) + stem.fader_db
+    own = stem.chain[-1].ceiling_dbtp
+    assert own is not None
+    ceiling = own + stem.fader_db
     return -max(0.0, stem.true_peak_dbtp - (ceiling - CEILING_MARGIN_DB))
 
 

@@ -13,11 +13,11 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from engine import AUDIO_SUFFIXES
 from presets import StemwrightError
 
 Float = NDArray[np.float32]
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".aif", ".aiff", ".mp3", ".caf", ".w64"}
 SHORTEST_S = 0.2
 SILENT_PEAK = 1e-4  # -80 dBFS
 CLIPPED_SHARE = 0.01
@@ -73,7 +73,7 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
     found: set[Path] = set()
     for place in places:
         if place.is_dir():
-            found.update(p for p in place.rglob("*") if p.suffix.lower() in SUFFIXES)
+            found.update(p for p in place.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
         elif place.is_file():
             found.add(place)
         else:

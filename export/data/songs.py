@@ -19,9 +19,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from engine import AUDIO_SUFFIXES
 from presets import StemwrightError
-
-from .recordings import SUFFIXES
 
 Float = NDArray[np.float32]
 Rng = np.random.Generator
@@ -209,7 +208,7 @@ def _song_folders(folder: Path) -> list[Path]:
 def _read_song(folder: Path, stems: Sequence[str], sample_rate: int, channels: int) -> Song | None:
     parts: dict[str, list[Float]] = {stem: [] for stem in stems}
     hashed = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES):
         if path.stem in MIXES:
             continue
         stem = path.stem if path.stem in parts else REST

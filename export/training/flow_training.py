@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine import PLAYED
 from presets import StemwrightError
 
 from ..data.augmentation import on
@@ -34,7 +35,6 @@ Float = NDArray[np.float32]
 Rng = np.random.Generator
 
 CHECKPOINT = "checkpoint.npz"
-PLAYED = 1e-3  # an excerpt this far (30 dB) below its batch is a pause: it has no instrument
 
 
 class Excerpts(Protocol):

@@ -7,7 +7,6 @@ A changed preset or prior makes other work of the rows it touches, and only thos
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import socket
 import uuid
@@ -19,6 +18,7 @@ from typing import Any
 from presets import load_preset
 
 from ..clock import Instant
+from ..engine_protocol import Engine, load_engine, options_to_send, render_options
 from ..filenames import safe_name
 from ..holder_lock import HolderLock
 from ..job import FINAL, Job, State
@@ -89,8 +89,7 @@ class Batch:
         self.journal = Journal(state / "journal.db")
         self._holder = HolderLock(state, socket.gethostname())
         self.backend = backend
-        self._backend = importlib.import_module(backend)
-        self._keys = _WorkKeys(self._backend, settings)
+        self._keys = _WorkKeys(load_engine(backend), settings)
         self._auto_jobs = auto_jobs
         self._wakeup = Wakeup()
         self._draining = False
@@ -246,20 +245,19 @@ class Batch:
 class _WorkKeys:
     """The key that a mix's work has now, with every preset and prior read only once."""
 
-    def __init__(self, backend: Any, settings: HotFolderSettings) -> None:  # noqa: ANN401
-        self._backend, self._worker = backend, settings.worker
+    def __init__(self, engine: Engine, settings: HotFolderSettings) -> None:
+        self._engine, self._worker = engine, settings.worker
         self._parts: dict[str, tuple[Any, ...]] = {}
 
     def of(self, sha256: str, preset_name: str) -> str:
         """The key of a mix under a preset."""
         if preset_name not in self._parts:
             preset = load_preset(preset_name)
-            folders = tuple(Path(folder) for folder in self._worker.prior_folders)
-            options = self._backend.RenderOptions(prior_folders=folders)
+            options = render_options(self._engine, options_to_send(self._worker))
             self._parts[preset_name] = (
                 preset.digest(),
-                self._backend.prior_hashes(preset, options),
-                self._backend.ENGINE_VERSION,
+                self._engine.prior_hashes(preset, options),
+                self._engine.ENGINE_VERSION,
                 preset.search.resolved(self._worker.tier),
                 self._worker.seed,
             )

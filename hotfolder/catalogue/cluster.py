@@ -12,18 +12,23 @@ import json
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from presets import StemwrightError, load_preset
 
 from ..clock import Instant
+from ..engine_protocol import Engine, load_engine, render_options
 from ..failures import Failure
 from ..job import Job
 from ..logs import log_event
 from ..published import holds_work, read_published, summary
-from ..worker_process import failure_of, refuse_foreign_plugins, verified_facts
+from ..worker_process import failure_of, refuse_foreign_plugins, work_facts
 from ..worker_protocol import work_request
 from .batch import Batch
+
+if TYPE_CHECKING:
+    from engine import Renderer, RenderOptions
+    from presets import Preset
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
 POLL_S = 0.2
@@ -82,6 +87,12 @@ class Cluster:
                 return not batch.is_stopping
             time.sleep(POLL_S)
 
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Lets go of the cluster, and ends it when it is our own."""
         self.client.close()
@@ -132,9 +143,8 @@ class Cluster:
 
 def fingerprint(presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> dict[str, Any]:
     """Everything that the work depends on besides the mix."""
-    engine = import_module(backend)
-    folders = tuple(Path(folder) for folder in prior_folders)
-    options = engine.RenderOptions(prior_folders=folders)
+    engine = load_engine(backend)
+    options = render_options(engine, {"prior_folders": prior_folders})
     loaded = {name: load_preset(name) for name in sorted(presets)}
     return {
         "engine": engine.ENGINE_VERSION,
@@ -164,14 +174,14 @@ def do_request(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _render(request: dict[str, Any]) -> dict[str, Any]:
-    backend, preset, options = _engine_of(request)
+    engine, preset, options = _engine_of(request)
     refuse_foreign_plugins(preset, request["plugin_folders"])
     mix, destination = Path(request["mix"]), Path(request["destination"])
-    facts = verified_facts(backend, mix, preset, options)
+    facts = work_facts(engine, engine.verify_mix(mix), preset, options)
     if there := holds_work(destination, facts["key"]):
         return facts | there.facts
     try:
-        manifest = _renderer(backend, request, preset, options).render(mix, destination)
+        manifest = _renderer(engine, request, preset, options).render(mix, destination)
     except StemwrightError as error:
         # a worker given up for lost may have gone on, and published first
         there = holds_work(destination, facts["key"])
@@ -187,23 +197,24 @@ def _find_published(request: dict[str, Any]) -> dict[str, Any] | None:
     there = read_published(destination)
     if there is None:
         return None
-    backend, preset, options = _engine_of(request)
+    engine, preset, options = _engine_of(request)
     try:
-        facts = verified_facts(backend, Path(request["mix"]), preset, options)
+        facts = work_facts(engine, engine.verify_mix(Path(request["mix"])), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
     return facts | there.facts if there.key == facts["key"] else None
 
 
-def _engine_of(request: dict[str, Any]) -> tuple[Any, Any, Any]:
-    """The engine's module, the preset and the options that an request names."""
-    backend, given = import_module(request["backend"]), request["options"]
-    folders = tuple(Path(folder) for folder in given["prior_folders"])
-    options = backend.RenderOptions(**given | {"prior_folders": folders})
-    return backend, load_preset(request["preset"]), options
+def _engine_of(request: dict[str, Any]) -> tuple[Engine, Preset, RenderOptions]:
+    """The engine, the preset and the options that a request names."""
+    engine = load_engine(request["backend"])
+    options = render_options(engine, request["options"])
+    return engine, load_preset(request["preset"]), options
 
 
-def _renderer(backend: Any, request: dict[str, Any], preset: Any, options: Any) -> Any:  # noqa: ANN401
+def _renderer(
+    engine: Engine, request: dict[str, Any], preset: Preset, options: RenderOptions
+) -> Renderer:
     """The open sessions of this worker for a preset; kept until the preset changes."""
     from distributed import get_worker
 
@@ -211,5 +222,6 @@ def _renderer(backend: Any, request: dict[str, Any], preset: Any, options: Any) 
     name = (request["preset"], preset.digest(), repr(sorted(request["options"].items())))
     if name not in kept:
         kept.clear()  # one preset's sessions at a time: memory is dearer than opening
-        kept[name] = backend.Renderer(preset, options)
-    return kept[name]
+        kept[name] = engine.Renderer(preset, options)
+    renderer: Renderer = kept[name]
+    return renderer

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from presets import StemwrightError
 
+from ..engine_protocol import options_to_send
 from ..settings import HotFolderSettings
 from .listing import Row
 
@@ -123,7 +124,7 @@ def duration_text(seconds: float) -> str:
 
 def _measured(mix: Path, preset: str, settings: HotFolderSettings) -> Cost:
     """Separates two pieces of a mix, each in a process of its own, as a worker would."""
-    options = settings.worker.model_dump(exclude={"memory_mb", "wall_limit_s"})
+    options = options_to_send(settings.worker)
     with tempfile.TemporaryDirectory(prefix="stemwright-forecast-") as name:
 
         def timed(seconds: float) -> tuple[float, float]:

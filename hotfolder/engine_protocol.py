@@ -1,0 +1,58 @@
+"""What the hot folder, the batch and the cluster ask of the engine, and how they ask for it.
+
+The engine is a module: the real one, or in tests a toy with the same door. It is named by a string
+because the name goes to child processes and to other machines; here it gets its types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from engine import DecodedMix, Manifest, MixFacts, Renderer
+    from engine import RenderOptions as Options
+    from presets import Preset
+
+    from .settings import WorkerSettings
+
+
+class Engine(Protocol):
+    """The names behind the engine's door that are used here."""
+
+    ENGINE_VERSION: str
+    Interrupted: type[Exception]
+    Renderer: type[Renderer]
+    RenderOptions: type[Options]
+
+    def decode_mix(self, path: Path, folder: Path, /) -> DecodedMix:
+        """Decode and verify a mix once; its samples stay in `folder`."""
+
+    def verify_mix(self, path: Path, /) -> MixFacts:
+        """Decode and verify a mix, and keep nothing."""
+
+    def prior_hashes(self, preset: Preset, options: Options, /) -> dict[str, str]:
+        """sha256 of the bundle of every stem."""
+
+    def render(
+        self, mix: Path | DecodedMix, destination: Path, preset: Preset, options: Options, /
+    ) -> Manifest:
+        """Separate one mix into a set that appears at `destination`."""
+
+
+def load_engine(name: str) -> Engine:
+    """The engine of that name."""
+    return cast(Engine, import_module(name))
+
+
+def options_to_send(worker: WorkerSettings) -> dict[str, Any]:
+    """The options of a render as they travel to another process, in JSON."""
+    return worker.model_dump(mode="json", exclude={"memory_mb", "wall_limit_s"})
+
+
+def render_options(engine: Engine, sent: Mapping[str, Any], **here: Any) -> Options:  # noqa: ANN401
+    """The options that were sent, and those that only this process can give."""
+    folders = tuple(Path(folder) for folder in sent["prior_folders"])
+    return engine.RenderOptions(**{**sent, "prior_folders": folders, **here})
