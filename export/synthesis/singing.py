@@ -66,18 +66,18 @@ class Throat:
         """Anybody, from a bass to a child."""
         height = rng.random()
         return cls(
-            low=round(40 + 20 * height + rng.gauss(0, 2)),
+            low=round(44 + 17 * height + rng.gauss(0, 2)),
             tract=0.92 + 0.32 * height + rng.gauss(0, 0.04),
             tilt_db=rng.uniform(-6.0, 1.0),
             breath=10 ** rng.uniform(-1.4, -0.5),
-            ring_db=rng.choice((0.0, 4.0, 10.0)) * rng.random(),
-            widths=rng.uniform(0.7, 1.6),
+            ring_db=rng.choice((0.0, 3.0, 7.0)) * rng.random(),
+            widths=rng.uniform(0.9, 1.9),
             vibrato_hz=rng.uniform(4.5, 6.5),
             vibrato_cents=rng.choice((0.0, 15.0, 35.0, 70.0)),
             vibrato_after_s=rng.uniform(0.1, 0.6),
-            glide_s=rng.choice((0.01, 0.05, 0.08, 0.12)),
-            scoop_cents=rng.choice((0.0, 60.0, 200.0)),
-            quiver_cents=rng.uniform(4.0, 18.0),
+            glide_s=rng.choice((0.02, 0.06, 0.09, 0.13)),
+            scoop_cents=rng.choice((0.0, 100.0, 250.0)),
+            quiver_cents=rng.uniform(10.0, 32.0),
             consonants=10 ** rng.uniform(-0.5, 0.4),
         )
 
