@@ -80,7 +80,7 @@ def test_the_graph_of_a_card_does_what_the_trained_network_does(trained):
 def test_the_program_separates_with_the_card(trained, tmp_path):
     """Longer than a segment: what stands in its middle is what torch says of the whole mix."""
     out, _, kind = trained
-    mix = tones(5, 22_050, 14.0).sum(axis=0)[None]
+    mix = tones(5, 22_050, 10.5).sum(axis=0)[None]
     soundfile.write(tmp_path / "mix.wav", mix.T, 22_050, subtype="FLOAT")
     signal = MixFile(tmp_path / "mix.wav", probe(tmp_path / "mix.wav"))
     separation = CardSeparation(load_card(out / f"{kind}.yaml"), Device.parse("cpu"), 1)
