@@ -198,6 +198,8 @@ def scores_of(given: argparse.Namespace, rows: Mapping[str, Row]) -> Iterator[Sc
     for column, song in songs_by_column(given):
         for name, row in rows.items():
             score = old.get((column, song.name, name, identity(row, given.seconds)))
+            if score is None and given.known:
+                continue
             if score is None:
                 score = measure(song, column, name, row, given.seconds)
                 with given.scores.open("a") as file:
@@ -229,6 +231,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--judged", type=Path, metavar="FILE")
     parser.add_argument("--notes", type=Path, help="what the heading says of the trainings")
     parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
+    parser.add_argument("--known", action="store_true", help="print what is measured, no more")
     parser.add_argument("--only", action="append", metavar="ROW", help="may repeat")
     parser.add_argument("--every", type=int, default=1, help="of the unfamiliar songs")
     parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
