@@ -39,6 +39,7 @@ from .worker_pool import LEASE_S, WorkerPool
 from .worker_protocol import over_high_water
 
 HOUSEKEEPING_S = 10.0
+SWEEP_S = 600.0  # between two looks for half-written sets that nobody writes any more
 HEALTH_S = 1.0
 BUSY_ROUND_S = 0.25
 DAY_S = 86_400.0
@@ -71,7 +72,7 @@ class Daemon:
         self._lease_s = lease_s
         self._scan_soon = threading.Event()
         self._draining = False
-        self._housekept_s = float("-inf")
+        self._housekept_s = self._swept_s = float("-inf")
         self._health_s = float("-inf")
         self._paused: str | None = None
         insist_on_local(state)
@@ -253,12 +254,13 @@ class Daemon:
     def _keep_house(self, now: Instant) -> None:
         if now.steady_s - self._housekept_s < min(HOUSEKEEPING_S, self._lease_s):
             return
-        first, self._housekept_s = self._housekept_s == float("-inf"), now.steady_s
+        self._housekept_s = now.steady_s
         self.pool.free_the_dead(now)
         try:
             tidy(self.journal, self.files)
             self._adopter.adopt(self.journal, self.files, now)
-            if first:
+            if now.steady_s - self._swept_s >= SWEEP_S:
+                self._swept_s = now.steady_s
                 self.files.insist_on_root()
                 sweep(self.journal, self.root)
         except OSError as error:

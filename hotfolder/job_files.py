@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import time
@@ -36,6 +37,8 @@ from .records import ForeignError
 from .root import Root, why_not_marked, why_outside
 
 TICKET = "job.json"
+MANIFEST = "manifest.json"
+ATTEMPT = "x"  # between a job's number, which is hexadecimal, and the attempt's
 JOB_ID = re.compile(r"[0-9a-f]{12}")
 REASON_SUFFIX = ".reason.json"
 PARTIAL = re.compile(r"\..*\.partial-(?P<job>[0-9A-Za-z]+)")
@@ -351,17 +354,40 @@ def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Pat
     when nothing in them has changed for ten minutes.
     """
     swept = []
-    for parent, names, _ in os.walk(folder):
+    for parent, names, files in os.walk(folder):
         for name in [name for name in names if name.startswith(".")]:
             names.remove(name)
             match = PARTIAL.fullmatch(name)
             partial = Path(parent) / name
-            if match is None or match["job"] in in_work:
+            job = _job_of_attempt(match["job"]) if match else None
+            if job is None or job in in_work:
                 continue
-            if match["job"] in known or _is_abandoned(partial):
+            if job in known or _is_abandoned(partial):
                 shutil.rmtree(partial, ignore_errors=True)
                 swept.append(partial)
+        if MANIFEST in files:  # a set holds no others
+            names.clear()
     return swept
+
+
+def sweep_attempts(folder: Path, in_work: set[str]) -> list[Path]:
+    """Removes workplaces of attempts (see `attempt_of`) whose worker died; returns them."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    swept = [
+        folder / name for name in names if ATTEMPT in name and _job_of_attempt(name) not in in_work
+    ]
+    for path in swept:
+        shutil.rmtree(path, ignore_errors=True)
+    return swept
+
+
+def attempt_of(job_id: str) -> str:
+    """A name for one attempt at a job, for when two workers may be at the same job at once."""
+    return f"{job_id}{ATTEMPT}{secrets.token_hex(4)}"
+
+
+def _job_of_attempt(token: str) -> str:
+    return token.partition(ATTEMPT)[0]
 
 
 def _is_abandoned(partial: Path) -> bool:

@@ -88,7 +88,7 @@ class Renderer:
         self.preset, self.options = preset, options
 
     def render(self, mix, destination):
-        workspace = destination.parent / ".work" / uuid.uuid4().hex[:12] / "toy"
+        workspace = self.options.workspace
         workspace.mkdir(parents=True)
         made = destination.parent / "renderers"
         made.mkdir(exist_ok=True)

@@ -13,6 +13,7 @@ from hotfolder.catalogue.batch import Batch
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.clock import Instant
 from hotfolder.failures import Failure
+from hotfolder.job_files import attempt_of
 from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
 from presets import StemwrightError
 
@@ -167,3 +168,22 @@ def _change_version():
     import hotfolder_fixtures
 
     hotfolder_fixtures.ENGINE_VERSION = "toy-2"
+
+
+def test_what_a_killed_worker_left_is_swept_by_the_next_run(tmp_path):
+    """The partial set of a job that is known, its workplace, and nothing of anybody else."""
+    make_mix(tmp_path / "mixes" / "song.wav")
+    first = batch_of(tmp_path)
+    [job] = first.journal.all_jobs()
+    first.close()
+    out = tmp_path / "out"
+    left = [
+        out / f".song.partial-{attempt_of(job.id)}" / "dry",
+        out / ".work" / attempt_of(job.id),
+    ]
+    kept = [out / ".work" / job.id, out / ".other.partial-abcdef123456", out / ".hidden"]
+    for folder in left + kept:
+        folder.mkdir(parents=True)
+    batch_of(tmp_path).close()
+    assert [folder.exists() for folder in left] == [False, False]
+    assert all(folder.exists() for folder in kept)

@@ -22,7 +22,7 @@ from ..engine_protocol import Engine, load_engine, options_to_send, render_optio
 from ..filenames import safe_name
 from ..holder_lock import HolderLock
 from ..job import FINAL, Job, State
-from ..job_files import CatalogueFiles
+from ..job_files import CatalogueFiles, sweep_attempts, sweep_partials
 from ..journal import Journal
 from ..logs import log_event
 from ..published import holds_work, work_key
@@ -140,6 +140,7 @@ class Batch:
             "catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
             new=plan.new, changed=plan.changed, done=plan.done,
         )  # fmt: skip
+        self._sweep()
         return plan
 
     def run(self, report: Callable[[Snapshot], None]) -> bool:
@@ -201,11 +202,24 @@ class Batch:
     def close(self) -> None:
         """Ends the children and lets go of the journal."""
         self.pool.abandon(Instant.now())
+        self._sweep()
         self.journal.close()
         self._holder.close()
         self._wakeup.close()
         with contextlib.suppress(OSError):
             (self.out / ".work").rmdir()
+
+    def _sweep(self) -> None:
+        """Removes what killed workers left half done: hidden sets, workplaces of attempts."""
+        if not self.out.is_dir():
+            return
+        jobs = list(self.journal.all_jobs())
+        others = [job for job in jobs if job.owner not in (None, self._holder.owner)]
+        in_work = {job.id for job in others if not self._holder.has_died(job.owner or "")}
+        known = {job.id for job in jobs}
+        left = sweep_partials(self.out, in_work, known)
+        for path in left + sweep_attempts(self.out / ".work", in_work):
+            log_event("partial-swept", path=str(path))
 
     # -- below -------------------------------------------------------------------------------
 

@@ -9,7 +9,9 @@ workers do the same job, the second finds the set there, sees that it is the sam
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from ..clock import Instant
 from ..engine_protocol import Engine, load_engine, render_options
 from ..failures import Failure
 from ..job import Job
+from ..job_files import attempt_of
 from ..logs import log_event
 from ..published import holds_work, read_published, summary
 from ..worker_process import failure_of, refuse_foreign_plugins, work_facts
@@ -159,7 +162,8 @@ def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
 
 
 def _request(batch: Batch, job: Job) -> dict[str, Any]:
-    request = work_request(job, job.source, Path(), batch.settings, batch.backend)
+    workspace = batch.out / ".work" / job.id
+    request = work_request(job, job.source, workspace, batch.settings, batch.backend)
     return request | {"destination": str(job.destination)}
 
 
@@ -180,14 +184,22 @@ def _render(request: dict[str, Any]) -> dict[str, Any]:
     facts = work_facts(engine, engine.verify_mix(mix), preset, options)
     if there := holds_work(destination, facts["key"]):
         return facts | there.facts
+    # A name of its own, also for the half-written set: a worker given up for lost may go on. It
+    # begins with the job's number, by which the next run finds what a dead worker left.
+    place = Path(request["workspace"])
+    place = place.with_name(attempt_of(place.name))
+    renderer = _renderer(engine, request, preset, options)
+    renderer.options = replace(renderer.options, workspace=place / facts["key"][:16])
     try:
-        manifest = _renderer(engine, request, preset, options).render(mix, destination)
+        manifest = renderer.render(mix, destination)
     except StemwrightError as error:
         # a worker given up for lost may have gone on, and published first
         there = holds_work(destination, facts["key"])
         if error.code != "destination-exists" or there is None:
             raise
         return facts | there.facts
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
     return facts | summary(json.loads(manifest.to_json()))
 
 
