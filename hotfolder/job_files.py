@@ -74,7 +74,7 @@ class JobFiles(Protocol):
         """Where the so many-th version of the job's set belongs."""
 
     def disks(self) -> list[Path]:
-        """Folders on the disks that work fills."""
+        """Folders on the disks that work fills: that of the sets first, of checkpoints last."""
 
     def insist_on_root(self) -> None:
         """Raises `RootLostError` when a folder that the work lives in is not the right one."""

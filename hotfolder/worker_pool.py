@@ -37,7 +37,7 @@ from .published import PublishedSet, holds_work
 from .running_job import RunningJob
 from .settings import HotFolderSettings
 from .worker import Worker
-from .worker_protocol import facts_text, space_needed_bytes, space_shortage, work_request
+from .worker_protocol import facts_text, shortage_for, work_request
 
 LEASE_S = 30.0
 MAX_VERSIONS = 10_000
@@ -329,8 +329,8 @@ class WorkerPool:
         running.ended = True
 
     def _lacks_space(self, running: RunningJob, now: Instant) -> bool:
-        needed = space_needed_bytes(running.facts)
-        if shortage := space_shortage(self.files.disks(), needed):
+        disks = self.files.disks()
+        if shortage := shortage_for(running.facts, disks[0], disks[-1]):
             self._give_back(running, Failure("disk-full", shortage, transient=True), now)
             return True
         return False

@@ -158,7 +158,16 @@ def work_facts(
         "channels": info.channels,
         "sample_rate": info.sample_rate,
         "file_count": (len(preset.stems) + 1) * (2 if preset.has_wet else 1),
+        "file_bytes": _bytes_of_a_sample(preset.output.depth, info.bits),
+        "stem_count": len(preset.stems),
     }
+
+
+def _bytes_of_a_sample(depth: str | int, source_bits: int) -> int:
+    """As it is written to a stem's file; a lossy mix, which has no bits, counts as 32."""
+    if depth == "source":
+        depth = source_bits or 32
+    return -(-int(str(depth).removeprefix("float")) // 8)
 
 
 def _insist(guard: dict[str, Any]) -> None:

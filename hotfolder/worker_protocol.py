@@ -12,8 +12,8 @@ from .engine_protocol import options_to_send
 from .job import Job
 from .settings import HotFolderSettings
 
-SPACE_FACTOR = 1.2  # for manifests, headers and rounding to blocks
-SAMPLE_BYTES = 4
+SPACE_FACTOR = 1.1  # for masks, manifests, headers and rounding to blocks
+WORK_BYTES = 8
 
 
 def work_request(
@@ -31,10 +31,24 @@ def work_request(
     }
 
 
-def space_needed_bytes(facts: dict[str, Any]) -> int:
-    """Bytes for all stems, dry and wet, and for the checkpoint of the dry ones, at 32 bits."""
-    one_file = int(facts["frames"]) * int(facts["channels"]) * SAMPLE_BYTES
-    return int(one_file * int(facts["file_count"]) * 2 * SPACE_FACTOR)
+def space_needed_bytes(facts: dict[str, Any]) -> tuple[int, int]:
+    """Bytes of the set, and of the workspace while it is made.
+
+    The set is all stems, dry and wet, at the depth they are written in; the workspace holds the
+    decoded mix and every separated stem in float64, and masks, which the factor covers.
+    """
+    samples = int(facts["frames"]) * int(facts["channels"])
+    of_set = samples * int(facts["file_count"]) * int(facts["file_bytes"])
+    of_work = samples * (int(facts["stem_count"]) + 1) * WORK_BYTES
+    return int(of_set * SPACE_FACTOR), int(of_work * SPACE_FACTOR)
+
+
+def shortage_for(facts: dict[str, Any], sets: Path, workspace: Path) -> str | None:
+    """A sentence when a set or its workspace would not fit; disks that they share count both."""
+    of_set, of_work = space_needed_bytes(facts)
+    if sets.stat().st_dev == workspace.stat().st_dev:
+        return space_shortage([sets], of_set + of_work)
+    return space_shortage([sets], of_set) or space_shortage([workspace], of_work)
 
 
 def space_shortage(folders: Iterable[Path], needed: int) -> str | None:

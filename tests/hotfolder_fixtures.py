@@ -66,7 +66,10 @@ def verify_mix(mix):
         with wave.open(str(mix), "rb") as file:
             frames, read = file.getnframes(), len(file.readframes(1 << 30))
             info = SimpleNamespace(
-                frames=frames, channels=file.getnchannels(), sample_rate=file.getframerate()
+                frames=frames,
+                channels=file.getnchannels(),
+                sample_rate=file.getframerate(),
+                bits=8 * file.getsampwidth(),
             )
             promised = frames * file.getnchannels() * file.getsampwidth()
     except (wave.Error, EOFError) as error:

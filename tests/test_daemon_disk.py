@@ -13,7 +13,12 @@ import pytest
 
 from hotfolder.atomic import move_new, write_whole
 from hotfolder.failures import Failure
-from hotfolder.worker_protocol import over_high_water, space_shortage
+from hotfolder.worker_protocol import (
+    over_high_water,
+    shortage_for,
+    space_needed_bytes,
+    space_shortage,
+)
 from hotfolder_fixtures import (
     Studio,
     make_mix,
@@ -272,3 +277,15 @@ def test_space_is_told_in_figures(tmp_path):
         assert over_high_water([disk], 50) is None
         (disk / "file").write_bytes(bytes(6 * MB))
         assert "the disk is 57 % full, the mark is 50 %" in over_high_water([disk], 50)
+
+
+def test_what_is_asked_for_is_what_a_set_takes(tmp_path):
+    """Eight seconds of a 16-bit mix with the default preset: measured, 14.1 and 30.3 MB."""
+    facts = {"frames": 352_800, "channels": 2, "file_count": 10, "file_bytes": 2, "stem_count": 4}
+    of_set, of_work = space_needed_bytes(facts)
+    assert 14.1 * MB <= of_set <= 16 * MB
+    assert 30.3 * MB <= of_work <= 32 * MB
+    with mounted(tmp_path / "sets", "20m") as sets, mounted(tmp_path / "work", "40m") as work:
+        assert shortage_for(facts, sets, work) is None
+        assert "47 MB are needed" in shortage_for(facts, work, work)
+        assert "31 MB are needed" in shortage_for(facts, work, sets)
