@@ -562,10 +562,11 @@ def test_page_tells_every_setting_as_the_code_has_it():
                 assert re.search(row, page, re.M), name
 
 
-def test_page_names_a_test_for_each_of_the_fifty_cases():
+def test_page_names_a_test_for_each_case():
     rows = re.findall(r"^\| (\d+) \| .* \| (.*) \|$", PAGE.read_text(), re.M)
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert [int(number) for number, _ in rows] == list(range(1, 51))
+    assert [int(number) for number, _ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= 71
     for _, names in rows:
         for name in re.findall(r"`(\w+)`", names):
             assert f"def {name}(" in tests, name
