@@ -129,7 +129,7 @@ def objective(own: Tensor, mix: Tensor, others: Tensor) -> Tensor:
 
 def _logs(audio: Tensor) -> Tensor:
     """(batch, samples) -> log(1 + magnitude), (batch, bins, frames)."""
-    window = torch.hann_window(N_FFT, dtype=audio.dtype)
+    window = torch.hann_window(N_FFT, dtype=audio.dtype, device=audio.device)
     seen = torch.stft(audio, N_FFT, HOP, window=window, center=False, return_complex=True)
     return torch.log(1 + torch.sqrt(seen.real**2 + seen.imag**2 + LEAST))
 
