@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import RESIDUAL, StemwrightError
+from presets import StemwrightError
 
 from .audio.blocks import BLOCK_FRAMES
 from .audio.closing import Closing
@@ -53,7 +53,7 @@ def separate(
         stem: np.concatenate([block[stem] for block in blocks], axis=1).astype(np.float64)
         for stem in stems
     }
-    remainder = render.preset.residual.into or RESIDUAL
+    remainder = render.preset.remainder
     found.pop(remainder, None)
     return {**found, remainder: mix.audio - sum(found.values(), np.zeros_like(mix.audio))}
 

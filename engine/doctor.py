@@ -10,9 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from presets import StemwrightError
+
 from .model.prior import list_priors, prior_folders
 from .model.sessions import Device, usable_cores
 from .plugins.catalogue import plugin_folders
+from .separators.loading import list_cards, load_card
+from .separators.lock import read_lock
 from .version import ENGINE_VERSION
 
 _FOLDER_VARIABLES = (
@@ -39,6 +43,8 @@ def examine(device: str, output: Path) -> dict[str, Any]:
     if not _package_problems(packages):
         got, trouble = _device(device, priors)
         problems += trouble
+    separators, wrong = _separators()
+    problems += wrong
     return {
         "stemwright": ENGINE_VERSION,
         "python": f"{platform.python_version()} ({sys.prefix})",
@@ -48,6 +54,7 @@ def examine(device: str, output: Path) -> dict[str, Any]:
         "threads": {"cores": usable_cores(), "sessions_run_on": 1},
         "priors": {name: str(path) for name, path in priors.items()},
         "prior_folders": [str(folder) for folder in prior_folders()],
+        "separators": separators,
         "plugin_folders": [str(folder) for folder in plugin_folders()],
         "output": {"folder": str(output), "free_bytes": _free(output)},
         "problems": problems,
@@ -62,6 +69,24 @@ def _named_in_vain() -> list[str]:
         for folder in os.environ.get(variable, "").split(os.pathsep)
         if folder and not Path(folder).is_dir()
     ]
+
+
+def _separators() -> tuple[dict[str, str], list[str]]:
+    """Cards of one's own with their state; those that cannot be read are problems."""
+    found, problems = {}, []
+    for name, path in list_cards().items():
+        try:
+            loaded = load_card(path)
+        except StemwrightError as error:
+            problems.append(error.sentence)
+            continue
+        lock = read_lock(loaded)
+        found[name] = (
+            f"{path}, checked, {lock.seconds_per_minute:.0f} s a minute"
+            if lock
+            else f"{path}, not checked: stemwright separator check {name}"
+        )
+    return found, problems
 
 
 def _version(package: str) -> str | None:

@@ -51,6 +51,12 @@ class RenderOptions:
     deadline_s: float | None = None
     progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        """Folders may be given as text, as they come through a pipe."""
+        for name in ("prior_folders", "separator_folders"):
+            object.__setattr__(self, name, tuple(map(Path, getattr(self, name))))
+
     guard: Callable[[], None] = lambda: None
 
 

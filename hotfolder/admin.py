@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
@@ -211,7 +212,7 @@ class Admin:
     def _why_running(self, job: Job) -> str:
         where = f"{job.state}"
         if job.segments:
-            where += f", segment {job.segment} of {job.segments}"
+            where += f", segment {job.segment} of {job.segments}{_of_what(job)}"
         if job.owner is None:
             return f"interrupted ({where}); the next daemon goes on from there"
         return f"in work: {where}, attempt {job.attempts}, by {job.owner}"
@@ -348,3 +349,14 @@ def preview(root: Path, settings: HotFolderSettings) -> list[str]:
         lines.append(f"{printable(file.path)}: {what}")
     lines += [f"{printable(path)}: ignored: {why}" for path, why in sorted(found.ignored.items())]
     return lines
+
+
+def _of_what(job: Job) -> str:
+    """The separator that runs, and the time left, where the worker has told them."""
+    try:
+        facts = json.loads(job.facts or "{}")
+    except ValueError:
+        return ""
+    work, left_s = facts.get("work"), facts.get("left_s")
+    told = f" ({work})" if work else ""
+    return told + (f", {left_s / 60:.0f} min left" if isinstance(left_s, int | float) else "")

@@ -9,11 +9,12 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from engine.cli import (
+    COMMERCIAL_ONLY,
     DEADLINE,
     DEVICE,
     FILE,
@@ -22,8 +23,10 @@ from engine.cli import (
     NATURAL,
     PRIORS,
     SEED,
+    SEPARATORS,
     STRICT_DEVICE,
     TIER,
+    UNCHECKED,
     output,
 )
 from presets import StemwrightError, complain, placed_at, say, say_json
@@ -194,6 +197,9 @@ def resume(root: Path, state: Path | None) -> None:
 @SEED
 @click.option("--threads", type=NATURAL, help="Of one worker.  [1, or all cores for one worker]")
 @PRIORS
+@SEPARATORS
+@UNCHECKED
+@COMMERCIAL_ONLY
 @DEADLINE
 @click.option("--cluster", help="tcp://scheduler:8786, or local:N.")
 @click.option("--gpu", is_flag=True, help="Give jobs to workers with --resources GPU=1 only.")
@@ -206,7 +212,9 @@ def resume(root: Path, state: Path | None) -> None:
 def batch(
     catalogue: str, output: Path, preset: str, tier: str | None, jobs: int, device: str,
     strict_device: bool, seed: int, threads: int | None,
-    priors: tuple[Path, ...], deadline: float | None,
+    priors: tuple[Path, ...], separators: tuple[Path, ...],
+    unchecked: Literal["refuse", "warn"],
+    commercial_only: bool, deadline: float | None,
     cluster: str | None, gpu: bool, retry_failed: bool, strict: bool, dry_run: bool,
     as_json: bool, encoding: str | None, state: Path | None,
 ) -> None:  # fmt: skip
@@ -230,7 +238,9 @@ def batch(
     worker = WorkerSettings(
         device=device, strict_device=strict_device, seed=seed, tier=tier,
         threads=(1 if jobs != 1 else 0) if threads is None else threads,
-        prior_folders=tuple(map(str, priors)), deadline_s=deadline,
+        prior_folders=tuple(map(str, priors)),
+        separator_folders=tuple(map(str, separators)), unchecked_separators=unchecked,
+        commercial_only=commercial_only, deadline_s=deadline,
     )  # fmt: skip
     settings = HotFolderSettings(jobs=max(jobs, 1), incomplete_after_s=0, worker=worker)
     run = Batch(
@@ -290,8 +300,9 @@ def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
     from .catalogue.cluster import Cluster
 
     presets = {row.preset for row in run.catalogue.rows}
+    worker = run.settings.worker
     with Cluster(address, gpu=gpu) as remote:
-        remote.check(presets, "engine", run.settings.worker.prior_folders)
+        remote.check(presets, "engine", worker.prior_folders, worker.separator_folders)
         return remote.run(run)
 
 

@@ -54,5 +54,6 @@ def options_to_send(worker: WorkerSettings) -> dict[str, Any]:
 
 def render_options(engine: Engine, sent: Mapping[str, Any], **here: Any) -> Options:  # noqa: ANN401
     """The options that were sent, and those that only this process can give."""
-    folders = tuple(Path(folder) for folder in sent["prior_folders"])
-    return engine.RenderOptions(**{**sent, "prior_folders": folders, **here})
+    named = ("prior_folders", "separator_folders")
+    folders = {name: tuple(map(Path, sent[name])) for name in named if name in sent}
+    return engine.RenderOptions(**{**sent, **folders, **here})

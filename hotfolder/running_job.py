@@ -25,6 +25,7 @@ class RunningJob:
     started: Instant
     ended: bool = False
     failure: Failure | None = None
+    work: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     def has_changed(self) -> bool:

@@ -43,6 +43,15 @@ class WorkerSettings(_Section):
     )
     threads: int = Field(0, ge=0, description="threads of one worker; 0 is all physical cores")
     prior_folders: tuple[str, ...] = Field((), description="folders with further priors")
+    separator_folders: tuple[str, ...] = Field(
+        (), description="folders with further cards of separators"
+    )
+    unchecked_separators: Literal["refuse", "warn"] = Field(
+        "refuse", description="a card without a lock of its check: refuse it, or mark the set"
+    )
+    commercial_only: bool = Field(
+        False, description="refuse cards whose commercial use is not allowed or unknown"
+    )
     deadline_s: float | None = Field(
         None, ge=0, description="per mix: the best by then, marked degraded"
     )

@@ -350,10 +350,16 @@ class WorkerPool:
 
     def _on_progress(self, running: RunningJob, progress: dict[str, Any], now: Instant) -> None:
         state = State(progress["state"])
-        steps: JobChanges = {"segment": progress["segment"], "segments": progress["segments"]}
-        before, running.job = running.job, self.journal.advance(running.job, state, now, **steps)
-        if state != before.state:
-            log_event(str(state), running.job, **steps)
+        segment, segments = progress["segment"], progress["segments"]
+        where = {name: progress[name] for name in ("work", "left_s") if progress.get(name)}
+        facts = facts_text(running.facts | where)
+        before = running.job
+        steps: JobChanges = {"segment": segment, "segments": segments, "facts": facts}
+        running.job = self.journal.advance(running.job, state, now, **steps)
+        if state != before.state or where.get("work", running.work) != running.work:
+            running.work = where.get("work", "")
+            work = running.work or None
+            log_event(str(state), running.job, segment=segment, segments=segments, work=work)
         if state == State.PUBLISHING:
             self._give_leave_to_publish(running, now)
 

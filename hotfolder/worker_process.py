@@ -159,7 +159,8 @@ def work_facts(
         "sample_rate": info.sample_rate,
         "file_count": (len(preset.stems) + 1) * (2 if preset.has_wet else 1),
         "file_bytes": _bytes_of_a_sample(preset.output.depth, info.bits),
-        "stem_count": len(preset.stems),
+        # pieces of a recipe lie in the workspace as 64-bit floats until all is written
+        "stem_count": len(preset.stems) + 2 * len(preset.pieces),
     }
 
 
@@ -194,7 +195,12 @@ class _Reporter:
         if state is None:
             return
         self._channel.send(
-            "progress", state=state, segment=progress.segment, segments=progress.segments
+            "progress",
+            state=state,
+            segment=progress.segment,
+            segments=progress.segments,
+            work=progress.work,
+            left_s=progress.left_s,
         )
         if state == "publishing" and not self._asked:
             self._asked = True

@@ -47,6 +47,9 @@ class RenderOptions:
     tier: str | None = None
     threads: int = 0
     prior_folders: tuple = ()
+    separator_folders: tuple = ()
+    unchecked_separators: str = "refuse"
+    commercial_only: bool = False
     deadline_s: float | None = None
     workspace: Path | None = None
     progress: object = None
@@ -116,8 +119,14 @@ def render(mix, destination, preset, options):
             # stays behind outside the workspace, so that a test can count the work done
             with (there / "segments.log").open("a") as log:
                 log.write(f"{mix.name} {segment}\n")
-        options.progress(SimpleNamespace(stage="searching", segment=segment, segments=SEGMENTS))
-    options.progress(SimpleNamespace(stage="processing", segment=0, segments=0))
+        options.progress(
+            SimpleNamespace(
+                stage="searching", segment=segment, segments=SEGMENTS, work="", left_s=None
+            )
+        )
+    options.progress(
+        SimpleNamespace(stage="processing", segment=0, segments=0, work="", left_s=None)
+    )
     return publish(mix, content, destination, preset, options)
 
 
@@ -145,7 +154,9 @@ def publish(mix, content, destination, preset, options):
     }
     text = json.dumps(manifest)
     (partial / "manifest.json").write_text(text)
-    options.progress(SimpleNamespace(stage="publishing", segment=0, segments=0))
+    options.progress(
+        SimpleNamespace(stage="publishing", segment=0, segments=0, work="", left_s=None)
+    )
     options.guard()
     if destination.exists():
         raise StemwrightError("destination-exists", f"{destination} exists already.")

@@ -143,6 +143,28 @@ def test_a_stem_from_each_model(tmp_path, options):
 
 
 @pytest.mark.parametrize(
+    ("more", "names"),
+    [("residual: {into: high}", {"low", "high"}), ("", {"low", "high", "residual"})],
+)
+def test_the_residual_may_be_part_of_a_stem(more, names, tmp_path, options):
+    text = f"stems: {{low: {{separator: tones}}, high: {{separator: tones}}}}\n{more}\n"
+    mix = mix_of(tmp_path / "mix.wav", subtype="PCM_24")
+    manifest = render(mix, tmp_path / "out", preset_of(tmp_path, text), options)
+    files = dry(tmp_path / "out", manifest)
+    assert set(files) == names
+    assert measure_null(mix, list(files.values())).exact
+
+
+def test_a_named_rest_takes_what_is_left(tmp_path, options):
+    text = "recipe: {split: {card: tones, out: {low: keep, rest: {as: backing}}}}\n"
+    mix = mix_of(tmp_path / "mix.wav", subtype="PCM_24")
+    manifest = render(mix, tmp_path / "out", preset_of(tmp_path, text), options)
+    files = dry(tmp_path / "out", manifest)
+    assert set(files) == {"low", "backing"}
+    assert measure_null(mix, list(files.values())).exact
+
+
+@pytest.mark.parametrize(
     ("combine", "weights", "share"),
     [("mean", "", 0.75), ("mean", "weights: {all: [3, 1]}, ", 0.875), ("max-spec", "", 1.0),
      ("min-spec", "", 0.5), ("median-spec", "", 0.75), ("mean", "weights: {all: [0, 1]}, ", 0.5)],

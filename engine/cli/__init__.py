@@ -2,6 +2,7 @@
 commands of other rooms take the arguments that all verbs share."""
 
 from .arguments import (
+    COMMERCIAL_ONLY,
     DEADLINE,
     DEVICE,
     FILE,
@@ -10,9 +11,11 @@ from .arguments import (
     NATURAL,
     PRIORS,
     SEED,
+    SEPARATORS,
     STRICT_DEVICE,
     THREADS,
     TIER,
+    UNCHECKED,
     OldPlace,
     Renamed,
     output,
@@ -20,6 +23,7 @@ from .arguments import (
 )
 
 __all__ = [
+    "COMMERCIAL_ONLY",
     "DEADLINE",
     "DEVICE",
     "FILE",
@@ -28,9 +32,11 @@ __all__ = [
     "NATURAL",
     "PRIORS",
     "SEED",
+    "SEPARATORS",
     "STRICT_DEVICE",
     "THREADS",
     "TIER",
+    "UNCHECKED",
     "OldPlace",
     "Renamed",
     "output",

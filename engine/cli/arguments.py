@@ -25,6 +25,18 @@ PRIORS = click.option("--priors", multiple=True, type=_THERE, help="Another fold
 SEPARATORS = click.option(
     "--separators", multiple=True, type=FOLDER, help="Another folder with separator cards."
 )
+UNCHECKED = click.option(
+    "--unchecked",
+    type=click.Choice(["refuse", "warn"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with a separator whose card has no lock of its check.",
+)
+COMMERCIAL_ONLY = click.option(
+    "--commercial-only",
+    is_flag=True,
+    help="Refuse separators whose commercial use is not allowed or unknown.",
+)
 THREADS = click.option("--threads", type=NATURAL, default=0, help="0 is all cores.")
 SEED = click.option("--seed", type=NATURAL, default=0, show_default=True, help="Of all chance.")
 DEVICE = click.option(

@@ -8,22 +8,25 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from presets import say, say_json
 
 from .arguments import (
+    COMMERCIAL_ONLY,
     DEADLINE,
     DEVICE,
     FILE,
     JSON,
     PRIORS,
     SEED,
+    SEPARATORS,
     STRICT_DEVICE,
     THREADS,
     TIER,
+    UNCHECKED,
     output,
 )
 
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
 @SEED
 @THREADS
 @PRIORS
+@SEPARATORS
+@UNCHECKED
+@COMMERCIAL_ONLY
 @DEADLINE
 @click.option(
     "--report",
@@ -59,6 +65,9 @@ def separate(
     seed: int,
     threads: int,
     priors: tuple[Path, ...],
+    separators: tuple[Path, ...],
+    unchecked: Literal["refuse", "warn"],
+    commercial_only: bool,
     deadline: float | None,
     report: str | None,
     as_json: bool,
@@ -78,6 +87,9 @@ def separate(
         tier=tier,
         threads=threads,
         prior_folders=priors,
+        separator_folders=separators,
+        unchecked_separators=unchecked,
+        commercial_only=commercial_only,
         deadline_s=deadline,
     )
     chosen = load_preset(preset)

@@ -45,12 +45,12 @@ class Screen:
 
             def show(stage: Stage) -> None:
                 if stage.left_s is None:
-                    bar.update(task, description=stage.stage)
+                    bar.update(task, description=stage.work or stage.stage)
                     return
                 gone = bar.tasks[task].elapsed or 0.0
                 bar.update(
                     task,
-                    description=stage.stage,
+                    description=stage.work or stage.stage,
                     completed=gone,
                     total=gone + stage.left_s,
                     left=left_text(stage.left_s),

@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import Node, Piece, Preset, Split, StemwrightError, suggestion
+from presets import RESIDUAL, Node, Piece, Preset, Split, StemwrightError, suggestion
 
 from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
@@ -147,7 +147,9 @@ class RecipeSeparation(Generic[Report]):
         check_outputs(self.tree, self.pieces, cards)
         leaves = [p.name for p in self.pieces if p.is_leaf and p.name != self.inside]
         searched = inner.stems if inner else []
-        self.stems = [name for name in (*leaves, *searched) if name != preset.remainder]
+        self.stems = [
+            name for name in (*leaves, *searched) if name not in (preset.remainder, RESIDUAL)
+        ]
 
     @property
     def got(self) -> set[str]:

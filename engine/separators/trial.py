@@ -82,7 +82,7 @@ def check_card(
         name: measure(stem, mix, other[:, MOVE:], card.sample_rate)
         for name, stem, other in zip(card.used, stems, again, strict=True)
     }
-    findings = tuple(judge(loaded, found))
+    findings = (*judge(loaded, found), *_of_rest(loaded, stems, mix))
     lock = Lock(
         digest=loaded.digest,
         music=music.name if music else "computed music",
@@ -180,6 +180,22 @@ def _of_stem(loaded: LoadedCard, name: str, stem: StemFindings) -> list[Finding]
     elif stem.energy_db < -40:
         say(f"is very quiet ({stem.energy_db:g} dB against the mix). Does it play in this music?")
     return found
+
+
+def _of_rest(loaded: LoadedCard, stems: Float, mix: Float) -> list[Finding]:
+    """A card that promises no rest must leave next to none."""
+    if loaded.card.rest != "none":
+        return []
+    left = float(np.square(mix - stems.sum(axis=0)).sum(dtype=np.float64))
+    level_db = 10 * np.log10(max(left / max(float(np.square(mix).sum()), 1e-30), 1e-12))
+    if level_db < -15:
+        return []
+    return [
+        Finding(
+            f"the stems leave {level_db:.1f} dB of the mix, and the card says rest: none. Is a "
+            "stem missing under stems or use, or is gain wrong?"
+        )
+    ]
 
 
 def all_silent(stem: StemFindings) -> bool:

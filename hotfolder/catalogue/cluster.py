@@ -56,19 +56,26 @@ class Cluster:
         self.client.run_on_scheduler(_suspect_early)
         self._resources = {"GPU": 1} if gpu else None
 
-    def check(self, presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> None:
+    def check(
+        self,
+        presets: set[str],
+        backend: str,
+        prior_folders: tuple[str, ...],
+        separator_folders: tuple[str, ...] = (),
+    ) -> None:
         """Refuses a cluster whose workers would not all do the same work as this machine."""
         self.client.get_versions(check=True)
-        mine = fingerprint(presets, backend, prior_folders)
-        theirs = self.client.run(fingerprint, presets, backend, prior_folders)
+        asked = (presets, backend, prior_folders, separator_folders)
+        mine = fingerprint(*asked)
+        theirs = self.client.run(fingerprint, *asked)
         if not theirs:
             raise StemwrightError("cluster-empty", "the cluster has no workers. Start some.")
         different = sorted(worker for worker, found in theirs.items() if found != mine)
         if different:
             raise StemwrightError(
                 "cluster-differs",
-                f"these workers have another program, other presets or priors than this machine: "
-                f"{', '.join(different)}. Install the same on all.",
+                "these workers have another program, other presets or priors or separators than "
+                f"this machine: {', '.join(different)}. Install the same on all.",
             )
 
     def run(self, batch: Batch) -> bool:
@@ -144,10 +151,17 @@ class Cluster:
         batch.pool.finish(noted, now, facts)
 
 
-def fingerprint(presets: set[str], backend: str, prior_folders: tuple[str, ...]) -> dict[str, Any]:
+def fingerprint(
+    presets: set[str],
+    backend: str,
+    prior_folders: tuple[str, ...],
+    separator_folders: tuple[str, ...] = (),
+) -> dict[str, Any]:
     """Everything that the work depends on besides the mix."""
     engine = load_engine(backend)
-    options = render_options(engine, {"prior_folders": prior_folders})
+    options = render_options(
+        engine, {"prior_folders": prior_folders, "separator_folders": separator_folders}
+    )
     loaded = {name: load_preset(name) for name in sorted(presets)}
     return {
         "engine": engine.ENGINE_VERSION,
