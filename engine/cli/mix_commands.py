@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from presets import say, say_json
+from presets import complain, say, say_json
 
 from .arguments import (
     COMMERCIAL_ONLY,
@@ -110,6 +110,7 @@ def _separate_each(
     screen, worst = Screen(quiet=as_json), 0
     for mix in mixes:
         with one_of_many(mix) as codes:
+            _tell_cost(mix, renderer)
             with screen.progress(mix) as progress:
                 folder, manifest = renderer.render_into(mix, output, progress)
             if as_json:
@@ -118,6 +119,17 @@ def _separate_each(
                 screen.show(folder, manifest)
         worst = max([worst, *codes])
     return worst
+
+
+def _tell_cost(mix: Path, renderer: Renderer) -> None:
+    """How long separators of one's own will take, before they begin."""
+    if renderer.cards:
+        from ..audio.reading import probe
+
+        info = probe(mix)
+        seconds = renderer.separators_s(info.frames / info.sample_rate)
+        if seconds:
+            complain(f"{mix.name}: about {seconds / 60:.1f} min for {', '.join(renderer.cards)}")
 
 
 @click.command()

@@ -164,7 +164,7 @@ def _say_licence(draft: Draft, given: Given, metadata: Mapping[str, str]) -> Non
     licence = given.licence or metadata.get("license") or metadata.get("licence")
     draft.keys["licence"] = licence
     if not licence:
-        draft.ask("licence", "licence: of the weights, as their author states it, or `not stated`")
+        draft.ask("licence", "of the weights, as their author states it, or `not stated`")
 
 
 def _from_unblend(draft: Draft, meta: Mapping[str, str], sides: Sequence[Any]) -> None:
