@@ -14,8 +14,10 @@ from ..filenames import NameRules
 from ..inventory import content_sha256, take_inventory
 from .expected import MANIFEST, Expected
 from .report import STATUS_CSV
+from .summary import LISTENING_PAGE
 
-ADDED = (".dawproject", ".rpp")  # sessions
+SESSIONS = (".dawproject", ".rpp")
+PREVIEWS, MEDIA = "report", "Media"  # folders of a listening page and of a REAPER project
 
 _LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
 
@@ -92,13 +94,11 @@ def _verify_set(
 
 
 def _may_be_added(path: Path, folder: Path) -> bool:
-    """The manifest itself, and what was made of the set: sessions, a page with its previews."""
-    inside = path.relative_to(folder)
-    if inside.parts[0] == "report":
+    """The manifest itself, and the sessions and pages that were made of the set."""
+    if path.parent == folder / PREVIEWS or path.parent == folder / MEDIA:
         return True
-    return len(inside.parts) == 1 and (
-        path.name in (MANIFEST, "report.html") or path.suffix.lower() in ADDED
-    )
+    is_session = path.suffix.lower() in SESSIONS
+    return path.parent == folder and (path.name in (MANIFEST, LISTENING_PAGE) or is_session)
 
 
 def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:
