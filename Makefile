@@ -76,5 +76,5 @@ $(VENV)/run.stamp: $(VENV)/bin/python pyproject.toml
 # torch first and alone: its exact version decides which build is taken.
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --editable ".[cpu,export,cluster]" --group dev
+	$(BIN)/python -m pip install --quiet --editable ".[cpu,export,cluster,web]" --group dev
 	touch $@

@@ -27,6 +27,8 @@ from engine.cli.session_command import session
 from export.commands import TRAINING, separator_train
 from hotfolder.commands import (
     batch,
+    cancel,
+    dashboard,
     explain,
     forget,
     pause,
@@ -114,7 +116,10 @@ def main(verbose: bool) -> None:
 
 SECTIONS = {
     "Mixes and sets": (separate, batch, process, null, verify, report, session),
-    "The hot folder": (watch, status, explain, retry, forget, pause, resume),
+    "The hot folder": (
+        *(watch, dashboard, status, explain),
+        *(retry, cancel, forget, pause, resume),
+    ),
     "Presets, priors, the installation": (preset, plugin, prior, separator, doctor),
 }
 for command in itertools.chain(*SECTIONS.values()):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from presets import StemwrightError, printable
+from presets import StemwrightError, find_preset, printable
 
 from .clock import Instant, iso_time
 from .holder_lock import living_holders
@@ -115,8 +115,13 @@ class Admin:
 
     # -- requests ------------------------------------------------------------------------------
 
-    def retry(self, target: str | None) -> list[Job]:
-        """Tries quarantined or waiting jobs again now; all quarantined ones without a target."""
+    def retry(self, target: str | None, preset: str | None = None) -> list[Job]:
+        """Tries quarantined or waiting jobs again now; all quarantined ones without a target.
+
+        With `preset` they are done with another one than their folder says.
+        """
+        if preset is not None:
+            find_preset(preset)
         jobs = self.journal.in_state(State.QUARANTINED) if target is None else self._find(target)
         failed = [job for job in jobs if job.state in (State.QUARANTINED, State.RETRY_AT)]
         chosen = [job for job in failed if not self._was_put_back(job)]
@@ -133,8 +138,11 @@ class Admin:
         now = Instant.now()
         fresh: JobChanges = {"due_at": now.wall_s, "attempts": 0, "kills": 0, "faults": 0}
         fresh |= {"code": "asked", "reason": "somebody asked for another try"}
+        if preset is not None:
+            fresh["preset"] = preset
         asked = []
         for job in chosen:
+            self.journal.drop_cancel(job)
             with contextlib.suppress(LeaseLostError):  # a daemon has just taken it
                 asked.append(self.journal.advance(job, State.RETRY_AT, now, **fresh))
         return asked
@@ -144,6 +152,20 @@ class Admin:
         in_work = self.root.work / job.id
         gone = job.filed is not None and not os.path.lexists(job.filed)
         return job.state == State.QUARANTINED and gone and not os.path.lexists(in_work)
+
+    def cancel(self, target: str) -> list[Job]:
+        """Takes jobs out of the queue or ends their work; their mixes go to `failed/`.
+
+        The daemon does it, at its next round; a file that is still being written first settles.
+        """
+        chosen = [job for job in self._find(target) if job.state not in FINAL]
+        if not chosen:
+            raise StemwrightError(
+                "nothing-to-cancel", f"{target}: {self.explain(target)[0]}; nothing to cancel."
+            )
+        for job in chosen:
+            self.journal.ask_to_cancel(job)
+        return chosen
 
     def pause(self, reason: str = "somebody asked for it") -> None:
         """Lets every daemon finish what it has, and begin nothing."""

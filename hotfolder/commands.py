@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from .admin import Admin
     from .catalogue.batch import Batch
     from .catalogue.listing import Catalogue
+    from .daemon import Daemon, Server
+    from .settings import HttpSettings
 
 MOST_TOLD = 20  # failures, on the terminal
 ROOT = click.option("--root", type=FOLDER, help="The hot folder, if FILE does not lie in it.")
@@ -84,7 +86,10 @@ def watch(
             say(line)
         return
     log_to(sys.stderr)
-    daemon = Daemon(root, state_folder(root, state), settings, settings_file=config, adopt=adopt)
+    where = state_folder(root, state)
+    daemon = Daemon(
+        root, where, settings, settings_file=config, adopt=adopt, serve=_dashboard_or_health
+    )
     try:
         failed = daemon.run(once=once)
         if daemon.unmet:
@@ -92,6 +97,33 @@ def watch(
     finally:
         daemon.close()
     sys.exit(failed)
+
+
+def _dashboard_or_health(daemon: Daemon, http: HttpSettings) -> Server:
+    """The dashboard where its packages are installed, else health and metrics alone."""
+    from importlib.util import find_spec
+
+    if find_spec("starlette") and find_spec("uvicorn"):
+        from .dashboard.server import DashboardServer
+
+        return DashboardServer(
+            http, daemon.health, daemon.root.path, daemon.state, daemon.settings
+        )
+    from .http_server import HealthServer
+
+    return HealthServer(http, daemon.health)
+
+
+@click.command()
+@click.argument("root", type=FOLDER, default=Path())
+@STATE
+def dashboard(root: Path, state: Path | None) -> None:
+    """Print the address of a hot folder's dashboard."""
+    from .dashboard_address import dashboard_address
+    from .root import state_folder
+
+    root = _root_of(None, root)
+    say(dashboard_address(root, state_folder(root, state)))
 
 
 @click.command()
@@ -142,6 +174,22 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
         admin = _admin(_root_of(root, Path(file or ".")), state, None)
         for job in admin.retry(file):
             say(f"{job.source}: will be tried again")
+        admin.close()
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True)
+@ROOT
+@STATE
+def cancel(files: tuple[str, ...], root: Path | None, state: Path | None) -> None:
+    """Take FILES out of the queue, or end their work.
+
+    Their mixes go to failed/.
+    """
+    for file in files:
+        admin = _admin(_root_of(root, Path(file)), state, None)
+        for job in admin.cancel(file):
+            say(f"{job.source}: will be cancelled")
         admin.close()
 
 

@@ -13,8 +13,9 @@ import socket
 import sqlite3
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from presets import StemwrightError, printable
 
@@ -32,7 +33,7 @@ from .logs import log_event
 from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
 from .service import notify
-from .settings import HotFolderSettings, load_settings
+from .settings import HotFolderSettings, HttpSettings, load_settings
 from .wakeup import Wakeup
 from .watcher import Watcher
 from .worker_pool import LEASE_S, WorkerPool
@@ -43,6 +44,20 @@ SWEEP_S = 600.0  # between two looks for half-written sets that nobody writes an
 HEALTH_S = 1.0
 BUSY_ROUND_S = 0.25
 DAY_S = 86_400.0
+
+
+class Server(Protocol):
+    """What answers on the optional endpoint."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+
+    def close(self) -> None:
+        """Stops listening."""
+
+
+Serve = Callable[["Daemon", HttpSettings], Server]
 
 
 class Daemon:
@@ -58,7 +73,9 @@ class Daemon:
         adopt: bool = False,
         backend: str = "engine",
         lease_s: float = LEASE_S,
+        serve: Serve | None = None,
     ) -> None:
+        self._serve = serve or (lambda daemon, http: HealthServer(http, daemon.health))
         self.root = Root(root.absolute())
         self.state = state
         self.settings = settings
@@ -91,7 +108,7 @@ class Daemon:
         self.intake = Intake(self.root.inbox, self.journal, self.settings)
         self._adopter = Adopter(self._lease_s, self.settings)
         self._watcher = Watcher(self.root.inbox, self._on_file_event)
-        self._server: HealthServer | None = None
+        self._server: Server | None = None
         self._vitals = self._take_vitals(now)
         self._apply_watching()
         log_event("started", root=str(self.root.path), state_folder=str(self.state),
@@ -343,7 +360,7 @@ class Daemon:
             self._server = None
         if self.settings.http is not None:
             try:
-                self._server = HealthServer(self.settings.http, self.health)
+                self._server = self._serve(self, self.settings.http)
             except OSError as error:
                 self._settings_trouble = f"http: {error.strerror}"
             else:

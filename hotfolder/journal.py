@@ -28,6 +28,7 @@ WAIT_S = 30.0  # for other processes that hold the file
 LOG_PAGES = 64  # of 4 KiB, then the log goes into the file: SQLite's own 1000 fill a small disk
 MAGIC = b"SQLite format 3\0"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CANCEL = "cancel:"  # and the id of a job, among the words for the daemons
 _PATHS = ("source", "destination", "filed")
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 _RUNNING = ", ".join(f"'{state}'" for state in RUNNING)
@@ -415,6 +416,25 @@ class Journal:
         states = (State.QUARANTINED, State.QUARANTINED if final else State.RETRY_AT)
         return int(self._db.execute(query, (*states, wall_s)).fetchone()[0])
 
+    def per_day(self, since_wall_s: float) -> list[dict[str, Any]]:
+        """How many jobs were `done` and how many `failed` on each day (UTC), oldest first."""
+        query = (
+            "SELECT date(at, 'unixepoch') AS day, sum(state = ?) AS done, sum(state = ?) AS failed"
+            " FROM transitions WHERE at >= ? AND state IN (?, ?) GROUP BY day ORDER BY day"
+        )
+        values = (*FINAL, since_wall_s, *FINAL)
+        return [dict(row) for row in self._db.execute(query, values)]
+
+    def page(
+        self, states: Iterable[State], limit: int, offset: int, newest_first: bool
+    ) -> list[Job]:
+        """Some of the jobs in these states, in the order in which they arrived or ended."""
+        wanted = tuple(states)
+        marks = ", ".join("?" for _ in wanted)
+        order = "updated_at DESC, rowid DESC" if newest_first else "created_at, rowid"
+        where = f"state IN ({marks}) ORDER BY {order} LIMIT ? OFFSET ?"
+        return self._many(where, *wanted, limit, offset)
+
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """Every transition of a job, oldest first: `at`, `state`, `detail`."""
         query = "SELECT at, state, detail FROM transitions WHERE job = ? ORDER BY rowid"
@@ -472,6 +492,31 @@ class Journal:
             self._db.execute("DELETE FROM settings WHERE name = ?", (name,))
         else:
             self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def ask_to_cancel(self, job: Job) -> None:
+        """Leaves word that a job is to be cancelled, for the daemon that holds or claims it."""
+        self.set_setting(f"{_CANCEL}{job.id}", "asked")
+
+    def cancel_asked(self) -> list[Job]:
+        """The jobs that somebody wants cancelled; words about jobs that ended are taken back."""
+        asked = []
+        query = "SELECT name FROM settings WHERE name GLOB ?"
+        for row in self._db.execute(query, (f"{_CANCEL}*",)).fetchall():
+            job = self.get(row["name"].removeprefix(_CANCEL))
+            if job is None or job.state in FINAL:
+                self.set_setting(row["name"], None)
+            else:
+                asked.append(job)
+        return asked
+
+    def drop_cancel(self, job: Job) -> None:
+        """Takes the word back that a job is to be cancelled: it is, or is to be tried again."""
+        self.set_setting(f"{_CANCEL}{job.id}", None)
+
+    def hold(self, job: Job, owner: str, now: Instant, lease_s: float) -> Job:
+        """Takes one certain job that nobody holds."""
+        lease_until = now.steady_s + lease_s
+        return self.advance(job, State.CLAIMED, now, owner=owner, lease_until=lease_until)
 
     # -- below -------------------------------------------------------------------------------
 

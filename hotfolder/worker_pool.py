@@ -41,6 +41,7 @@ from .worker_protocol import facts_text, shortage_for, work_request
 
 LEASE_S = 30.0
 MAX_VERSIONS = 10_000
+CANCELLED: JobChanges = {"code": "cancelled", "reason": "somebody cancelled it"}
 
 
 class WorkerPool:
@@ -161,8 +162,9 @@ class WorkerPool:
         return begun
 
     def poll(self, now: Instant) -> None:
-        """Hears every child, keeps the limits, renews the leases."""
+        """Hears every child, keeps the limits, renews the leases, cancels what is to be."""
         self.renew(now)
+        self._cancel_asked(now)
         for running in list(self.in_work.values()):
             try:
                 self._poll_one(running, now)
@@ -177,6 +179,36 @@ class WorkerPool:
             except Exception as error:
                 self.fail(running.job, failure_from(error), now)
                 self._let_go(running)
+
+    def _cancel_asked(self, now: Instant) -> None:
+        """Ends what somebody wants cancelled: work of our own, and what nobody holds."""
+        for job in self.journal.cancel_asked():
+            running = self.in_work.get(job.id)
+            with contextlib.suppress(LeaseLostError, RootLostError):
+                if running is not None:
+                    self._cancel_running(running, now)
+                elif job.owner is None and job.state in (State.SETTLED, State.RETRY_AT):
+                    held = self.journal.hold(job, self.holder.owner, now, self.lease_s)
+                    self._cancel_waiting(held, now)
+
+    def _cancel_running(self, running: RunningJob, now: Instant) -> None:
+        self.files.insist_on_root()
+        self._let_go(running, "cancelled")
+        if not self._take_as_done(running, now):  # its set may have just been published
+            self._quarantine(running.job, CANCELLED, "", now)
+        self.journal.drop_cancel(running.job)
+
+    def _cancel_waiting(self, job: Job, now: Instant) -> None:
+        try:
+            self.files.bring_in(job)
+        except (GoneError, FileNotFoundError):
+            log_event("withdrawn", job)
+            self.journal.drop(job)
+        except (ChangedError, OSError) as error:
+            self._back_to_seen(job, error, now)
+        else:
+            self._quarantine(job, CANCELLED, "", now)
+            self.journal.drop_cancel(job)
 
     def drain(self) -> None:
         """Asks every child to finish or to keep its segment, and to stop."""

@@ -31,7 +31,7 @@ LAYERS = {
         {"cli"},
         {"."},
     ],
-    "hotfolder": [{"*"}, {"catalogue"}, {"commands"}, {"."}],
+    "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"commands"}, {"."}],
     "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"commands"}, {"."}],
 }
 SOURCES = [path for room in sorted(ROOMS) for path in sorted((ROOT / room).rglob("*.py"))]

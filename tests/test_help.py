@@ -54,7 +54,7 @@ def test_verbs_of_the_hot_folder_stand_together():
     text = help_of([])
     section = text.split("The hot folder:")[1].split("\n\n")[0]
     assert re.findall(r"^  (\w+) ", section, re.M) == [
-        "watch", "status", "explain", "retry", "forget", "pause", "resume",
+        "watch", "dashboard", "status", "explain", "retry", "cancel", "forget", "pause", "resume",
     ]  # fmt: skip
 
 

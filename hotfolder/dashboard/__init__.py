@@ -1,0 +1,1 @@
+"""The dashboard: a hot folder in the browser, with buttons. Needs the extra `web`."""

@@ -1,0 +1,151 @@
+"""The routes of the dashboard: a page, its data as JSON, and requests that change something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    Response,
+)
+from starlette.routing import Route
+
+from presets import StemwrightError
+
+from ..health import metrics_of
+from .folder_view import FolderView
+from .guard import COOKIE, Guard
+
+LONGEST_BODY = 4096
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Cache-Control": "no-store",
+}
+NOT_FOUND = ("unknown-job", "no-such-file", "no-such-group", "not-done", "manifest-unreadable")
+
+
+def dashboard(view: FolderView, guard: Guard) -> Starlette:
+    """The application for one hot folder."""
+
+    async def guarded(
+        request: Request, answer: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        response = guard.refuse(request) or await answer(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(_asset())
+
+    async def login(request: Request) -> Response:
+        response = JSONResponse({"said": "welcome"})
+        response.set_cookie(COOKIE, guard.cookie, httponly=True, samesite="strict")
+        return response
+
+    async def health(_: Request) -> Response:
+        document = view.health()
+        return JSONResponse(document, 200 if document["healthy"] else 503)
+
+    async def metrics(_: Request) -> Response:
+        return PlainTextResponse(metrics_of(view.health()), media_type="text/plain; version=0.0.4")
+
+    routes = [
+        Route("/", page),
+        Route("/login", login, methods=["POST"]),
+        Route("/health", health),
+        Route("/metrics", metrics),
+        Route("/api/overview", _reading(lambda request: view.overview())),
+        Route("/api/jobs", _reading(lambda r: view.jobs(_group(r), _page(r)))),
+        Route("/api/jobs/{job}", _reading(lambda r: view.job(r.path_params["job"]))),
+        Route("/api/jobs/{job}/files/{number:int}", _file(
+            lambda r: view.stem_file(r.path_params["job"], r.path_params["number"]))),
+        Route("/sets/{job}/report.html", _file(
+            lambda r: view.page_file(r.path_params["job"], None))),
+        Route("/sets/{job}/report/{name}", _file(
+            lambda r: view.page_file(r.path_params["job"], r.path_params["name"]))),
+        Route("/api/jobs/{job}/retry", _changing(
+            lambda r, body: view.retry(r.path_params["job"], _preset(body))), methods=["POST"]),
+        Route("/api/jobs/{job}/cancel", _changing(
+            lambda r, body: view.cancel(r.path_params["job"])), methods=["POST"]),
+        Route("/api/pause", _changing(lambda r, body: view.pause()), methods=["POST"]),
+        Route("/api/resume", _changing(lambda r, body: view.resume()), methods=["POST"]),
+    ]  # fmt: skip
+    app = Starlette(routes=routes, exception_handlers={StemwrightError: _refused})
+    app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
+    return app
+
+
+def _asset() -> str:
+    return files(__package__).joinpath("assets", "dashboard.html").read_text(encoding="utf-8")
+
+
+def _reading(ask: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(ask, request))
+
+    return answer
+
+
+def _file(find: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Response]]:
+    """A file, in pieces where a player asks for a range."""
+
+    async def answer(request: Request) -> Response:
+        return FileResponse(await run_in_threadpool(find, request))
+
+    return answer
+
+
+def _changing(
+    act: Callable[[Request, dict[str, Any]], str],
+) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        return JSONResponse({"said": await run_in_threadpool(act, request, _parsed(body))})
+
+    return answer
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    if len(body) > LONGEST_BODY:
+        raise StemwrightError("bad-request", f"expected at most {LONGEST_BODY} bytes.")
+    try:
+        found = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise StemwrightError("bad-request", "expected a JSON object.")
+    return found
+
+
+def _preset(body: dict[str, Any]) -> str | None:
+    preset = body.get("preset")
+    if preset is not None and not isinstance(preset, str):
+        raise StemwrightError("bad-request", "expected a preset's name.")
+    return preset
+
+
+def _group(request: Request) -> str:
+    return request.query_params.get("group", "work")
+
+
+def _page(request: Request) -> int:
+    text = request.query_params.get("page", "0")
+    return int(text) if text.isdecimal() and len(text) < 8 else 0
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    code = getattr(error, "code", "")
+    return JSONResponse({"said": str(error), "code": code}, 404 if code in NOT_FOUND else 409)
