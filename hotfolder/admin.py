@@ -36,6 +36,12 @@ class Admin:
         self.settings = settings
         self.journal = _opened(root, state)
 
+    def __enter__(self) -> Admin:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Lets go of the journal."""
         self.journal.close()

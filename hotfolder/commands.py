@@ -133,13 +133,12 @@ def dashboard(root: Path, state: Path | None) -> None:
 @JSON
 def status(root: Path, state: Path | None, config: Path | None, as_json: bool) -> None:
     """Tell what a hot folder does: counts, work, waits, failures."""
-    admin = _admin(_root_of(None, root), state, config)
-    if as_json:
-        say_json(admin.status())
-    else:
-        for line in admin.status_lines():
-            say(line)
-    admin.close()
+    with _admin(_root_of(None, root), state, config) as admin:
+        if as_json:
+            say_json(admin.status())
+        else:
+            for line in admin.status_lines():
+                say(line)
 
 
 @click.command()
@@ -155,10 +154,9 @@ def explain(
     That is waiting, queued, in work, done or quarantined.
     """
     for file in files:
-        admin = _admin(_root_of(root, Path(file)), state, config)
-        for sentence in admin.explain(file):
-            say(sentence)
-        admin.close()
+        with _admin(_root_of(root, Path(file)), state, config) as admin:
+            for sentence in admin.explain(file):
+                say(sentence)
 
 
 @click.command()
@@ -171,10 +169,9 @@ def retry(files: tuple[str, ...], everything: bool, root: Path | None, state: Pa
     if bool(files) == everything:
         raise click.UsageError("name files, or give --all")
     for file in files or (None,):
-        admin = _admin(_root_of(root, Path(file or ".")), state, None)
-        for job in admin.retry(file):
-            say(f"{job.source}: will be tried again")
-        admin.close()
+        with _admin(_root_of(root, Path(file or ".")), state, None) as admin:
+            for job in admin.retry(file):
+                say(f"{job.source}: will be tried again")
 
 
 @click.command()
@@ -203,10 +200,9 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
     Deletes no file.
     """
     for file in files:
-        admin = _admin(_root_of(root, Path(file)), state, None)
-        for job in admin.forget(file):
-            say(f"{job.source}: forgotten")
-        admin.close()
+        with _admin(_root_of(root, Path(file)), state, None) as admin:
+            for job in admin.forget(file):
+                say(f"{job.source}: forgotten")
 
 
 @click.command()
@@ -217,9 +213,8 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
 )
 def pause(root: Path, state: Path | None, reason: str) -> None:
     """Let the daemons of ROOT begin nothing new."""
-    admin = _admin(_root_of(None, root), state, None)
-    admin.pause(reason)
-    admin.close()
+    with _admin(_root_of(None, root), state, None) as admin:
+        admin.pause(reason)
 
 
 @click.command()
@@ -227,9 +222,8 @@ def pause(root: Path, state: Path | None, reason: str) -> None:
 @STATE
 def resume(root: Path, state: Path | None) -> None:
     """Let the daemons of ROOT go on."""
-    admin = _admin(_root_of(None, root), state, None)
-    admin.resume()
-    admin.close()
+    with _admin(_root_of(None, root), state, None) as admin:
+        admin.resume()
 
 
 @click.command()
