@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from presets import RESIDUAL, Preset, StemwrightError, load_preset
+from presets import RESIDUAL, Preset, StemwrightError, load_preset, name_text
 
 from .audio.metadata import naming_fields
 from .audio.reading import probe
 from .plugins.rack import PluginRack
+from .stems.float_grid import ROUNDING
 from .stems.manifest import Levels
 from .stems.naming import NameTemplate
 from .stems.publish import publishing
@@ -104,7 +105,7 @@ def saved_presets(
 def _stem_in_name(path: Path, preset: Preset) -> str:
     """The stem whose name is a word of the file's name; the last word counts first."""
     words = re.split(r"[^a-z0-9]+", path.stem.lower())
-    names = {re.sub(r"[^a-z0-9]+", "", name): name for name in (*preset.stems, RESIDUAL)}
+    names = {re.sub(r"[^a-z0-9]+", "", name): name for name in (*preset.stems, RESIDUAL, ROUNDING)}
     for start in reversed(range(len(words))):
         for end in range(len(words), start, -1):
             if (joined := "".join(words[start:end])) in names:
@@ -121,8 +122,8 @@ def _fields(stems: Mapping[str, Path], preset: Preset) -> dict[str, str]:
     """The name fields: a title without the word that said which stem it is."""
     name, path = next(iter(stems.items()))
     fields = naming_fields(path)
-    if fields["title"] == path.stem:
-        bare = re.sub(rf"[\s_.-]*{re.escape(name)}[\s_.-]*$", "", path.stem, flags=re.I)
+    if fields["title"] == (title := name_text(path.stem)):
+        bare = re.sub(rf"[\s_.-]*{re.escape(name)}[\s_.-]*$", "", title, flags=re.I)
         fields["title"] = bare
     return {**fields, "preset": preset.name, "rev": str(preset.naming.revision)}
 

@@ -124,3 +124,26 @@ def test_names_that_are_not_utf8_go_through_every_verb(tmp_path, tiny, name, env
     done = stemwright("process", *named, "--preset", "rock", "--output", wet, **environment)
     assert done.returncode == 0, done.stderr
     assert len(list(wet.rglob("*.wav"))) == 2
+
+
+@pytest.mark.parametrize("extra", ["residual: {into: high}", "search: {steps: 2, output: raw}"])
+def test_a_float_mix_whose_remainder_is_a_signal_keeps_32_bits_in_dry_and_wet(
+    tmp_path, tiny, extra
+):
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(
+        "name: tiny\nstems:\n  low: {chain: [{effect: Gain, gain_db: -3}]}\n  high: {}\n"
+        f"{extra if 'search' in extra else extra + chr(10) + 'search: {steps: 2}'}\n",
+        encoding="utf-8",
+    )
+    mix = tmp_path / "mix.wav"
+    audio = tones().astype(np.float32)
+    soundfile.write(mix, audio, RATE, subtype="FLOAT")
+    done = stemwright("separate", mix, "-o", tmp_path / "out", *tiny, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    dry = [file for file in told["files"] if file["kind"] == "dry"]
+    paths = [Path(told["folder"]) / file["path"] for file in dry]
+    assert {soundfile.info(path).subtype for path in paths} == {"FLOAT"}
+    np.testing.assert_array_equal(sum(soundfile.read(path)[0] for path in paths), audio)
+    assert told["null_dbfs"] is None

@@ -31,6 +31,7 @@ from ..audio.writing import StemWriter
 from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_bypassed
 from ..plugins.effects import above_the_band
 from ..plugins.rack import PluginRack, PluginStepError
+from .float_grid import ROUNDING
 from .naming import NameTemplate
 from .stem_set import OutputFormat, StemFile, resolve_format
 
@@ -114,6 +115,8 @@ def chain_of(preset: Preset, stem: str) -> tuple[tuple[Effect, ...], float]:
     """A stem's chain and fader."""
     if stem == RESIDUAL:
         return preset.residual.chain, preset.residual.gain_db
+    if stem == ROUNDING:  # the last bits of a float set, which no chain is meant for
+        return (), 0.0
     if stem in preset.stems:
         return preset.stems[stem].chain, preset.stems[stem].gain_db
     hint = suggestion(stem, preset.stems) or f" (it has {', '.join(preset.stems)})"
