@@ -8,11 +8,13 @@ complex spectrogram and overlap-adds.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,12 +134,14 @@ class Separator:
                 batch = np.stack([next(windows) for _ in range(count)], axis=1)
                 guide = next_guides(guides, count)
                 path = _batch_path(workspace, first)
-                if not path.exists():
+                kept = MaskBatch.kept(path, (len(self.stems), *batch.shape))
+                if kept is None:
                     if hooks.should_stop():
                         raise Interrupted
                     go_on = hooks.patience(count, segments - first)
                     self._search_batch(batch, guide, first, total, pool, go_on).save(path)
-                report.add(MaskBatch.load(path))
+                    kept = MaskBatch.load(path)
+                report.add(kept)
                 hooks.progress(first + count, segments)
         return report
 
@@ -364,7 +368,8 @@ class MaskBatch:
     def save(self, path: Path) -> None:
         """Write aside and rename: a killed run leaves no half batch."""
         aside = path.with_suffix(".part.npz")
-        with aside.open("wb") as file:
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as file:
             np.savez(
                 file,
                 masks=self.masks.astype(np.float16),
@@ -375,9 +380,25 @@ class MaskBatch:
         aside.replace(path)
 
     @classmethod
+    def kept(cls, path: Path, shape: tuple[int, ...]) -> MaskBatch | None:
+        """A checkpoint of masks of that shape; nothing when there is none, or none of ours.
+
+        It lay on a disk that others may write to, or that was full: what is not a batch of this
+        very search is searched anew.
+        """
+        try:
+            if not stat.S_ISREG(path.lstat().st_mode):
+                return None
+            batch = cls.load(path)
+        except (OSError, ValueError, TypeError, LookupError, EOFError, MemoryError, BadZipFile):
+            return None
+        sound = batch.masks.shape == shape and bool(np.all(batch.masks >= 0))
+        return batch if sound and np.all(np.isfinite(batch.masks)) else None
+
+    @classmethod
     def load(cls, path: Path) -> MaskBatch:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             first, last = kept["losses"]
             masks = kept["masks"].astype(np.float32)
             windows, steps = int(kept["windows"]), int(kept["steps"])
