@@ -44,7 +44,14 @@ from .training.runs import (
     standard_front_end,
     write_metadata,
 )
-from .training.tuning import bundled_estimate, bundled_flow, encoder_name, file_digest
+from .training.tuning import (
+    bundled_estimate,
+    bundled_flow,
+    encoder_name,
+    file_digest,
+    heard_before,
+    unlike,
+)
 from .verdict import Verdict, judge_run
 
 
@@ -124,8 +131,10 @@ def train_flow(
     )
     run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.deadline)
     # only now: the folder of another run keeps the card that belongs to its weights
-    write_metadata(out, stem, view, corpus.sources, settings)
-    add_others(out, sources_of(leaking))
+    before, others = heard_before([options.tune] if options.tune else [])
+    write_metadata(out, stem, view, unlike(corpus.sources, before), settings)
+    others = tuple(other for other in others if not other.name.startswith(f"{stem}: "))
+    add_others(out, unlike(sources_of(leaking), others))
     yield from flow_lines(run)
     yield measure_held_out(load_run(out), valid, out)
 
@@ -209,7 +218,8 @@ def run_heads(
     tuned = bundled_estimate(options.tune) if options.tune else None
     task = EstimatorTask(config, settings, train, valid, given, device, tuned)
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
-    add_others(options.out, sources_of(corpora.values()))
+    _, before = heard_before(sorted(options.tune.glob("*.prior")) if options.tune else [])
+    add_others(options.out, unlike(sources_of(corpora.values()), before))
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
     yield f"{told_device(device)}; {size:.2f} M parameters; {train.songs} songs whose parts agree"
     for p in run.run(run.every):

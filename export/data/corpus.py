@@ -233,13 +233,29 @@ def joined(corpora: Sequence[Corpus]) -> Corpus:
     return replace(
         first,
         clips=tuple(clip for corpus in corpora for clip in corpus.clips),
-        sources=tuple(source for corpus in corpora for source in corpus.sources),
+        sources=together([source for corpus in corpora for source in corpus.sources]),
         refused=tuple(refusal for corpus in corpora for refusal in corpus.refused),
         weights=weights,
         held_out=sum(corpus.held_out for corpus in corpora),
         finished=frozenset().union(*(corpus.finished for corpus in corpora)),
         in_step=frozenset().union(*(corpus.in_step for corpus in corpora)),
     )
+
+
+def together(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """Each body of recordings once: where it is named twice, its files and minutes are added up,
+    or counted once when all that is said of both is the same."""
+    found: dict[str, Source] = {}
+    for source in dict.fromkeys(sources):
+        if (there := found.get(source.name)) is not None:
+            source = there.model_copy(
+                update={
+                    "files": there.files + source.files,
+                    "minutes": round(there.minutes + source.minutes, 2),
+                }
+            )
+        found[source.name] = source
+    return tuple(found.values())
 
 
 def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Path | None) -> Clip:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from engine import read_bundle
+from engine import Source, read_bundle
 from presets import StemwrightError
 
 from ..models.estimator import Encoder, Head
@@ -27,6 +27,24 @@ def bundled_estimate(folder: Path) -> tuple[Encoder, Mapping[str, Head]]:
     sha256, heads = _heads_of(folder)
     encoder = read_encoder((folder / f"{sha256[:16]}.encoder.onnx").read_bytes())
     return encoder, {stem: read_head(graph) for stem, graph in heads.items()}
+
+
+def heard_before(places: Iterable[Path]) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
+    """What the weights of bundles have heard: their own instruments' sources, named with what
+    plays in each, and everyone else's. A training that goes on from them has heard it, too."""
+    own, others = [], []
+    for path in places:
+        card = read_bundle(path)[0]
+        own += list(card.sources)
+        named = (s.model_copy(update={"name": f"{card.stem}: {s.name}"}) for s in card.sources)
+        others += [*named, *card.others]
+    return tuple(own), tuple(others)
+
+
+def unlike(sources: Sequence[Source], before: Sequence[Source]) -> tuple[Source, ...]:
+    """Sources, and what was heard before of those that are not among them, each once by name."""
+    found = {source.name: source for source in (*reversed(before), *reversed(sources))}
+    return tuple(reversed(found.values()))
 
 
 def encoder_name(folder: Path) -> str:
