@@ -313,7 +313,7 @@ def _facts(about: dict[str, Any], run: Run) -> Facts:
     """What the card says, from `run.json` and the checkpoint."""
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
-    trained = {"steps": run.step, "of": run.settings.steps}
+    trained = {"steps": run.step, "of": run.budget or run.settings.steps}
     sources = tuple(Source.model_validate(source) for source in about["sources"])
     # once each: a run and its heads may have heard the same
     others = tuple(dict.fromkeys(Source.model_validate(s) for s in about.get("others", ())))

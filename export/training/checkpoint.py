@@ -32,7 +32,13 @@ class Checkpoint:
     def training(self) -> dict[str, Any]:
         """For the card: every setting, the steps that were taken, and of how many."""
         settings: dict[str, Any] = self.about["settings"]
-        return settings | {"steps": self.about["step"], "of": settings["steps"]}
+        return settings | {"steps": self.about["step"], "of": self.budget}
+
+    @property
+    def budget(self) -> int:
+        """The steps that there were to take: those that were, where the clock ended the run."""
+        by_clock = self.about.get("by the clock", False)
+        return int(self.about["step"] if by_clock else self.about["settings"]["steps"])
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Put weights and moments back; a checkpoint without moments begins with new ones."""

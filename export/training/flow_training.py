@@ -293,6 +293,7 @@ class Run:
     settings: TrainSettings
     step: int
     given: Mapping[str, str] = field(default_factory=dict)
+    budget: int = 0
 
     @torch.no_grad()
     def scores(self, excerpts: Sequence[Float], label: int | None = None) -> Float:
@@ -311,4 +312,4 @@ def load_run(folder: Path) -> Run:
     flow.load_state_dict(checkpoint.model)
     features = Features(settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"])
     step, given = int(checkpoint.about["step"]), checkpoint.about.get("given", {})
-    return Run(flow.eval(), features, config, settings, step, given)
+    return Run(flow.eval(), features, config, settings, step, given, checkpoint.budget)
