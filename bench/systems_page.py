@@ -133,7 +133,16 @@ def _second(scores: Sequence[Score]) -> list[str]:
 
 
 def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
-    head = ["system", *STEMS, "SDR, mean", "SI-SDR", "over mixture / K", "s/s", "parameters"]
+    head = [
+        "system",
+        "songs",
+        *STEMS,
+        "SDR, mean",
+        "SI-SDR",
+        "over mixture / K",
+        "s/s",
+        "parameters",
+    ]
     lines = [_row(head), _row(["---"] * len(head))]
     shares = {s.song: s for s in own if s.system == "mixture / K"}
     for system in systems:
@@ -152,6 +161,7 @@ def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
             _row(
                 [
                     system,
+                    str(len(mine)),
                     *(f"{value:.2f}" for value in np.nanmean(sdr, axis=0)),
                     str(bootstrap(sdr)),
                     str(bootstrap(decibels(mine, STEMS, SI_SDR))),
