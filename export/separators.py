@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 import yaml
 from numpy.typing import NDArray
 
-from engine import put_file
+from engine import encoder_path, find_prior, put_file, read_bundle
 from presets import StemwrightError
 
 from .data.songs import read_songs
 from .models.demucs import Demucs
 from .models.estimator import Encoder, EstimatorConfig, Head
-from .models.mask_graphs import emit_masks
+from .models.mask_graphs import emit_masks, joined_masks
 from .models.wave_unet import WaveUNet
 from .models.waveform_graphs import emit_demucs, emit_wave_unet
 from .training.interleaved_training import CHECKPOINT as FAMILY_CHECKPOINT
@@ -205,6 +206,37 @@ def export_family(run: Path, card: Path, licence: str = "your own recordings") -
         "outputs": [{"name": "mask", "role": "mask", "axes": "b s c f t"}],
     }
     return _written(card, blob, "interleaved multitask network", licence, facts)
+
+
+def export_estimate(stems: Sequence[str], card: Path, folders: Sequence[Path] = ()) -> Path:
+    """The first estimate of installed priors as a separator: encoder and heads in one graph."""
+    read = [read_bundle(find_prior(stem, folders)) for stem in stems]
+    cards = [about for about, _, _ in read]
+    encoders = {about.encoder_sha256 for about in cards}
+    sha256 = encoders.pop() if len(encoders) == 1 else None
+    path = encoder_path(sha256, folders) if sha256 else None
+    if path is None:
+        raise StemwrightError(
+            "prior-without-head",
+            f"the priors of {', '.join(stems)} share no encoder for first estimates. Name priors "
+            "that were made together.",
+        )
+    view = cards[0].front_end
+    heads = [onnx.load_model_from_string(files["head.onnx"]) for _, files, _ in read]
+    graph = joined_masks(view, [onnx.load_model(str(path))], heads, [0] * len(heads))
+    stft = view.front_end().stft(view.sample_rate)
+    facts = {
+        "stems": list(stems),
+        "sample_rate": view.sample_rate,
+        "channels": 1,
+        "segment": round(SEGMENT_S * view.sample_rate),
+        "discard": stft.n_fft // 2,
+        "stft": {"n_fft": stft.n_fft, "hop": stft.hop},
+        "inputs": [{"name": "magnitudes", "role": "mag", "axes": "b c f t"}],
+        "outputs": [{"name": "mask", "role": "mask", "axes": "b s c f t"}],
+    }
+    licences = "; ".join(sorted({about.licence for about in cards}))
+    return _written(card, _bytes(graph), "first estimate of the priors", licences, facts)
 
 
 def family_graph(family: MaskFamily) -> bytes:

@@ -17,6 +17,18 @@ from .graph_writer import END, GraphWriter
 def emit_masks(
     view: FrontEndCard, encoders: Sequence[Encoder], heads: Sequence[Head], owner: Sequence[int]
 ) -> ModelProto:
+    """`joined_masks` of networks in torch."""
+    return joined_masks(
+        view, [emit_encoder(one) for one in encoders], [emit_head(one) for one in heads], owner
+    )
+
+
+def joined_masks(
+    view: FrontEndCard,
+    encoders: Sequence[ModelProto],
+    heads: Sequence[ModelProto],
+    owner: Sequence[int],
+) -> ModelProto:
     """magnitudes (batch, channels, bins, frames) -> mask (batch, stems, channels, bins, frames).
 
     Channels are seen by themselves. Bins are gathered to the view's bands, scaled to mean square
@@ -37,10 +49,10 @@ def emit_masks(
     gathered = g.op("MatMul", power, g.constant(spread * inside[:, None]))
     mean = g.op("ReduceMean", gathered, g.ints(1, 2), keepdims=1)
     mix = g.op("Sqrt", g.op("Div", gathered, g.op("Add", mean, g.number(1e-20))))
-    features = [_part(g, emit_encoder(encoder), {"mix": mix}, "features") for encoder in encoders]
+    features = [_part(g, encoder, {"mix": mix}, "features") for encoder in encoders]
     masks = []
     for head, number in zip(heads, owner, strict=True):
-        mask = _part(g, emit_head(head), {"features": features[number]}, "mask")
+        mask = _part(g, head, {"features": features[number]}, "mask")
         gains = g.op("MatMul", mask, g.constant(np.ascontiguousarray(spread.T)))
         turned = g.op("Transpose", gains, perm=[0, 2, 1])  # (rows, bins, frames)
         masks.append(g.op("Unsqueeze", g.op("Reshape", turned, shape), g.ints(1)))
