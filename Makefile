@@ -10,21 +10,18 @@ WHEEL_TESTS := test_wheel.py test_cli.py test_preset_loader.py test_python_door.
 SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
 KITS ?= /usr/share/hydrogen/data/drumkits
 
-.PHONY: demo test test-all coverage wheel-test lint types format soak priors recordings-named clean
+.PHONY: demo test test-all wheel-test lint types format soak priors recordings-named clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO) --report light
 
+# `make test COVERAGE=1` also prints how much of the code the tests reach, branches included.
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -m "not slow" --durations=10
+	$(BIN)/python $(if $(COVERAGE),-m coverage run) -m pytest -m "not slow" --durations=10
+	$(if $(COVERAGE),$(BIN)/python -m coverage report --skip-covered --sort=cover)
 
 test-all: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest --durations=20
-
-# The same tests as `make test`, and how much of the code they reach, branches included.
-coverage: $(VENV)/dev.stamp
-	$(BIN)/python -m coverage run -m pytest -m "not slow" --durations=10
-	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 # What is installed is what is tested: the wheel, in a folder where no sources lie beside it.
 wheel-test: $(VENV)/dev.stamp
