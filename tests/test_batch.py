@@ -218,7 +218,7 @@ def test_changed_prior_does_every_row_again(tmp_path, mixes, monkeypatch):
     work_off(tmp_path, catalogue)
     with Run(tmp_path, catalogue) as batch:
         other = dict.fromkeys(("vocals", "bass", "drums", "other"), "11" * 32)
-        monkeypatch.setattr(batch._backend, "prior_hashes", lambda preset, options: other)
+        monkeypatch.setattr(batch._keys._engine, "prior_hashes", lambda preset, options: other)
         assert batch.plan().changed == 2
 
 
