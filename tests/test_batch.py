@@ -661,7 +661,7 @@ def test_a_session_or_a_page_in_a_set_is_no_stranger(archive):
     (archive / "out" / "song" / "song.RPP").touch()
     (archive / "out" / "song" / "report.html").touch()
     for inside in ("report/dry-0-0.js", "Media/song (mix).wav"):
-        (archive / "out" / "song" / inside).parent.mkdir()
+        (archive / "out" / "song" / inside).parent.mkdir(exist_ok=True)
         (archive / "out" / "song" / inside).touch()
     assert [result.is_sound for result in audit(archive)] == [True]
     (archive / "out" / "song" / "dry" / "song.RPP").touch()
