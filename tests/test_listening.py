@@ -291,3 +291,34 @@ def test_odd_titles_and_many_stems(
     null = {"mix": 1} | {f"dry-{n}": -1 for n in range(stems + 1)}
     assert chromium.execute_async_script(PEAK, null, 0, seconds) == 0
     assert complaints(chromium) == []
+
+
+@needs_browser
+@pytest.mark.slow
+def test_two_hours_open_at_once_and_play_from_anywhere(tmp_path, song, chromium):
+    """Previews in blocks, a page no larger than a song's, a late seek, an exact null there."""
+    folder = shutil.copytree(song / "set", tmp_path / "set")
+    shutil.rmtree(folder / "wet")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    rate, seconds = 8000, 7200
+    rng = np.random.default_rng(2)
+    minute = rng.integers(-3000, 3000, rate * 60, dtype="int16")
+    manifest["files"] = [file for file in manifest["files"] if file["kind"] == "dry"]
+    manifest["input"] |= {"sample_rate": rate, "frames": rate * seconds, "channels": 1}
+    for file in manifest["files"]:
+        with soundfile.SoundFile(folder / file["path"], "w", rate, 1, "PCM_16") as target:
+            for _ in range(seconds // 60):
+                target.write(minute)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    page = write_report(folder)
+    assert page.stat().st_size < 1_500_000
+    assert len(list((folder / "report").glob("mix-*.js"))) == seconds // 20
+    complaints(chromium)
+    chromium.get(page.as_uri() + "#t=7140&solo=low")
+    chromium.find_element("id", "play").click()
+    assert chromium.execute_async_script(WAIT_PLAYING, 0.3)
+    assert state(chromium)["frame"] > 7140 * rate
+    null = {"mix": 1} | {f"dry-{n}": -1 for n in range(3)}
+    assert chromium.execute_async_script(PEAK, null, 7190, 5) == 0
+    chromium.find_element("id", "play").click()
+    assert complaints(chromium) == []
