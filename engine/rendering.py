@@ -407,6 +407,7 @@ class MixRender:
             preset_sha256=self.preset.digest(),
             priors=self._bundles(),
             separators=self._separators(),
+            made_by=self._made_by(report),
             search=self.settings,
             seed=self.options.seed,
             degraded=self._degraded(separated.search),
@@ -429,7 +430,11 @@ class MixRender:
     def _bundles(self) -> dict[str, dict[str, str]]:
         """Which bundle, and which label of it, every stem was searched with."""
         return {
-            stem: {"file": prior.path.name, "sha256": prior.sha256}
+            stem: {
+                "file": prior.path.name,
+                "sha256": prior.sha256,
+                "licence": prior.card.licence,
+            }
             | ({"label": prior.label} if prior.label else {})
             for stem, prior in self.priors.items()
         }
@@ -448,6 +453,11 @@ class MixRender:
             }
             for name, loaded in self.cards.items()
         }
+
+    def _made_by(self, report: SetReport) -> dict[str, tuple[str, ...]]:
+        """The separators that every file of the dry set owes something to."""
+        named = {file.stem: self.preset.cards_of(file.stem) for file in report.files}
+        return {stem: cards for stem, cards in named.items() if cards}
 
     def _provider(self) -> dict[str, str]:
         """The device that was asked for and those that the sessions run on."""

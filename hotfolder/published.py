@@ -69,7 +69,7 @@ def work_key(
 def summary(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the journal and the reports keep of a manifest."""
     measured = ("null_dbfs", "source_null_dbfs", "quality")
-    names = ("input", *measured, "files", "provider", "seconds")
+    names = ("input", *measured, "files", "provider", "seconds", "separators")
     return {name: manifest[name] for name in names if name in manifest}
 
 

@@ -155,6 +155,10 @@ class _Card(_Record):
     digest: Sha256
 
 
+class _Licensed(_Record):
+    licence: Words = ""
+
+
 class _Program(_Record):
     version: Words
 
@@ -204,6 +208,7 @@ class SetFacts(_Record):
     null_dbfs: float | None = None
     source_null_dbfs: float | None = None
     quality: _Quality | None = None
+    separators: dict[Words, _Licensed] = {}
     files: list[_File] = []
     provider: dict[str, Words] = {}
     seconds: dict[str, float] = {}

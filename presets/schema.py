@@ -254,6 +254,22 @@ class Preset(_Section):
         guide = (self.search.guide,) if self.search.guide else ()
         return tuple(dict.fromkeys((*names, *guide)))
 
+    def cards_of(self, stem: str) -> tuple[str, ...]:
+        """Every separator that a stem owes something to: those on its way from the mix, first to
+        last, and the one that guides its search."""
+        searched = stem in self.searched
+        guide = (self.search.guide,) if searched and self.search.guide else ()
+        name = self.inside if searched else stem
+        piece = next((p for p in self.pieces if p.is_leaf and p.name == name), None)
+        names: tuple[str, ...] = ()
+        while piece is not None:
+            parent = _parent(piece, self.pieces)
+            node = parent.node if parent else self.tree
+            assert node and node.split
+            names = ((piece.node.card,) if piece.node.card else node.split.names) + names
+            piece = parent
+        return tuple(dict.fromkeys((*names, *guide)))
+
     @property
     def has_wet(self) -> bool:
         """Whether anything makes the wet files differ from the dry ones."""
@@ -304,11 +320,24 @@ def _leaves_in(recipe: Any) -> list[str]:  # noqa: ANN401
 
 def _is_last(piece: Piece, pieces: tuple[Piece, ...]) -> bool:
     """Whether a rest is what is left of the mix, and not of one of its parts."""
-    while piece.depth > 1:
-        piece = next(p for p in pieces if p.name == piece.parent and p.depth == piece.depth - 1)
-        if not piece.is_rest:
+    parent = _parent(piece, pieces)
+    while parent is not None:
+        if not parent.is_rest:
             return False
+        parent = _parent(parent, pieces)
     return True
+
+
+def _parent(piece: Piece, pieces: tuple[Piece, ...]) -> Piece | None:
+    """The piece that was split into this one; None where that was the mix."""
+    return next(
+        (
+            p
+            for p in pieces
+            if p.name == piece.parent and p.depth == piece.depth - 1 and not p.is_leaf
+        ),
+        None,
+    )
 
 
 def _source_problem(preset: Preset) -> str | None:

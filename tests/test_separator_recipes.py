@@ -1,6 +1,8 @@
 """Presets with separators of one's own: trees, ensembles, priors inside; always the exact mix."""
 
 import hashlib
+import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +13,8 @@ import yaml
 import separator_toys as toys
 from engine import Interrupted, RenderOptions, load_manifest, measure_null, prior_hashes, render
 from engine.separators.network import Network
+from hotfolder.catalogue.report import separators_of
+from hotfolder.published import read_published
 from presets import StemwrightError, load_preset
 
 RATE = 44100
@@ -230,6 +234,39 @@ def test_manifest_names_cards_licences_and_hashes(tmp_path, options, cards):
     assert prior_hashes(preset, options)["separator:tones"] == about["digest"]
     assert any("tones is not checked" in word for word in manifest.degraded)
     assert manifest.provider["got"] == "cpu"
+
+
+def test_a_listening_page_names_cards_and_licences(tmp_path, options, cards):
+    """Of all cards on the way to a stem, the prior's where it is searched, and of the rest."""
+    text = (
+        "output: {report: light}\nsearch: {steps: 2, inside: high}\n"
+        "stems: {a: {prior: low}, b: {prior: high}}\n"
+    )
+    preset = preset_of(tmp_path, THREE_LEVELS + text)
+    toys.echo(cards, name="half", gain=0.5, licence="half's own")
+    manifest = render(mix_of(tmp_path / "mix.wav"), tmp_path / "out", preset, options)
+    assert manifest.made_by["dry"] == ("tones", "echo", "half")
+    data = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r"window\.SW_DATA = (.*?);</script>", data, re.S)[1])
+    told = {lane["stem"]: (lane.get("source"), lane.get("licence")) for lane in data["lanes"]}
+    test = "none: made by a test"
+    prior = manifest.priors["a"]["licence"]
+    assert told["dry"] == ("tones > echo > half", f"{test}; half's own")
+    assert told["low-rest"] == ("tones > echo", test)
+    assert told["residual"] == ("tones", test)
+    assert told["a"] == (f"tones > {manifest.priors['a']['file']}", f"{test}; {prior}")
+    report = separators_of(read_published(tmp_path / "out").facts)  # of a catalogue
+    assert report == f"tones ({test}); echo ({test}); half (half's own)"
+
+
+def test_a_guide_is_named_with_the_stems_it_guides(tmp_path):
+    text = "stems: {low: {}, high: {}}\nsearch: {guide: tones}\n"
+    preset = preset_of(tmp_path, text)
+    assert [preset.cards_of(name) for name in ("low", "residual")] == [("tones",), ()]
+    text = "stems: {low: {separator: tones}, all: {separator: half}}\n"
+    preset = preset_of(tmp_path, text)
+    named = [preset.cards_of(name) for name in ("low", "all", "residual")]
+    assert named == [("tones",), ("half",), ("tones", "half")]
 
 
 @pytest.mark.parametrize("stops_at", [3, 25, 55])

@@ -49,7 +49,7 @@ def lanes_of(folder: Path, manifest: Manifest, mix: Path | None) -> list[Lane]:
 
 def _facts(manifest: Manifest, file: Written) -> dict[str, Any]:
     """What the table says of a stem."""
-    prior = manifest.priors.get(file.stem, {})
+    source, licence = _origin(manifest, file.stem)
     quality = manifest.quality.stems.get(file.stem) if manifest.quality else None
     return {
         "path": file.path,
@@ -58,6 +58,17 @@ def _facts(manifest: Manifest, file: Written) -> dict[str, Any]:
         "level_db": quality.level_db if quality else None,
         "leakage_db": quality.leakage_db if quality else None,
         "rank": quality.likelihood.rank if quality and quality.likelihood else None,
-        "source": prior.get("file", ""),
-        "licence": prior.get("licence", ""),
+        "source": source,
+        "licence": licence,
     }
+
+
+def _origin(manifest: Manifest, stem: str) -> tuple[str, str]:
+    """Where a stem comes from, the separators on its way first and its prior last, and every
+    licence that it is under."""
+    cards = manifest.made_by.get(stem, ())
+    prior = manifest.priors.get(stem, {})
+    licences = [manifest.separators.get(card, {}).get("licence", "") for card in cards]
+    licences.append(prior.get("licence", ""))
+    sources = [*cards, prior.get("file", "")]
+    return " > ".join(filter(None, sources)), "; ".join(filter(None, dict.fromkeys(licences)))

@@ -30,7 +30,7 @@ SHORT_S = 1.0
 FIXED = (
     "row", "state", "path", "title", "artist", "isrc", "upc", "year", "preset", "destination",
     "duration_s", "null_dbfs", "loudness_lufs", "true_peak_dbtp", "leakage_db", "worst", "flags",
-    "reason", "attempts", "elapsed_s", "sha256", "manifest_sha256",
+    "reason", "attempts", "elapsed_s", "separators", "sha256", "manifest_sha256",
 )  # fmt: skip
 
 _UNBROKEN = re.compile(r"[^\t\r\n]+")
@@ -97,6 +97,12 @@ def flags_of(facts: dict[str, Any]) -> list[str]:
     return flags
 
 
+def separators_of(facts: dict[str, Any]) -> str:
+    """The separators of one's own that a set was made with, and the licence of each."""
+    found = facts.get("separators") or {}
+    return "; ".join(f"{name} ({about.get('licence', '')})" for name, about in found.items())
+
+
 def stem_levels(facts: dict[str, Any]) -> dict[str, float | None]:
     """Integrated loudness of every dry stem; nothing for silence."""
     return {
@@ -138,6 +144,7 @@ def _outcome(job: Job | None, out: Path) -> dict[str, Any]:
         "worst": f"{worst['listen']} ({worst['stem']})" if worst else None,
         "flags": "; ".join(flags_of(facts)),
         "elapsed_s": facts.get("elapsed_s"),
+        "separators": separators_of(facts),
         "manifest_sha256": _manifest_sha256(job.destination),
         **{
             f"{stem}{STEM_COLUMN}": "silent" if lufs is None else lufs
