@@ -52,7 +52,7 @@ from .stems.wet import WetReport, process_set
 from .version import ENGINE_VERSION
 
 if TYPE_CHECKING:
-    from presets import Preset
+    from presets import Preset, ResolvedSearch
 
 Float = NDArray[np.float32]
 
@@ -408,7 +408,7 @@ class MixRender:
             priors=self._bundles(),
             separators=self._separators(),
             made_by=self._made_by(report),
-            search=self.settings,
+            search=self.settings.as_json(),
             seed=self.options.seed,
             degraded=self._degraded(separated.search),
             provider=self._provider(),
@@ -467,7 +467,7 @@ class MixRender:
     def _degraded(self, searched: SearchReport) -> tuple[str, ...]:
         """What makes this result less than the method can give."""
         words = list(self.warnings)
-        if self.settings["method"] == "finite-difference":
+        if self.settings.method == "finite-difference":
             words.append("finite-difference search: far from converged for priors of useful size")
         planned = self.plan.search.steps
         if searched.windows and searched.steps < planned:  # silence needs no step
@@ -544,25 +544,25 @@ def _versions(*, wet: bool) -> dict[str, str]:
     return own | {name: version(name) for name in names}
 
 
-def _plan(settings: dict[str, Any], seed: int) -> SeparationPlan:
+def _plan(settings: ResolvedSearch, seed: int) -> SeparationPlan:
     """The search of a preset, fully stated."""
     return SeparationPlan(
         SearchPlan(
-            method=settings["method"],
-            steps=settings["steps"],
-            learning_rate=settings["learning_rate"],
-            prior_weight=settings["prior_weight"],
-            exact=settings["exact_gradient"],
-            guided_steps=settings["guided_steps"],
-            guide_weight=settings["guide_weight"],
+            method=settings.method,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            prior_weight=settings.prior_weight,
+            exact=settings.exact_gradient,
+            guided_steps=settings.guided_steps,
+            guide_weight=settings.guide_weight,
         ),
         MaskPlan(
-            output=settings["output"],
-            power=settings["mask_power"],
-            flow_weight=settings["flow_weight"],
-            song_weight=settings["song_weight"],
-            spatial=settings["spatial"],
+            output=settings.output,
+            power=settings.mask_power,
+            flow_weight=settings.flow_weight,
+            song_weight=settings.song_weight,
+            spatial=settings.spatial,
         ),
-        start=settings["start"],
+        start=settings.start,
         seed=seed,
     )

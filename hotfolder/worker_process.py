@@ -148,7 +148,7 @@ def work_facts(
         preset.digest(),
         engine.prior_hashes(preset, options),
         engine.ENGINE_VERSION,
-        preset.search.resolved(options.tier),
+        preset.search.resolved(options.tier).as_json(),
         options.seed,
     )
     return {

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ResidualSpec,
         StemSpec,
     )
-    from .search import SearchSettings
+    from .search import ResolvedSearch, SearchSettings
     from .strict_yaml import Document, read_strict
     from .views import explain, json_schema, show
 
@@ -39,7 +39,7 @@ __getattr__ = lazy_door(__name__, {
         "NAME_FIELDS", "NAME_FORMS", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
         "ResidualSpec", "StemSpec",
     ),
-    "search": ("SearchSettings",),
+    "search": ("ResolvedSearch", "SearchSettings"),
     "strict_yaml": ("Document", "read_strict"),
     "views": ("explain", "json_schema", "show"),
 })  # fmt: skip
@@ -62,6 +62,7 @@ __all__ = [
     "Preset",
     "PrintableLines",
     "ResidualSpec",
+    "ResolvedSearch",
     "SearchSettings",
     "Split",
     "StemSpec",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +13,7 @@ from .recipe import CARD_PATTERN
 Tier = Literal["draft", "standard", "best"]
 
 # Everything a tier fixes. Results depend on these numbers and never on the clock.
-TIERS: dict[str, dict[str, Any]] = {
+TIERS: dict[str, dict[str, float]] = {
     "draft": {"steps": 0, "guided_steps": 0, "flow_weight": 0.0},
     "standard": {"steps": 100, "guided_steps": 30, "flow_weight": 0.7},
     "best": {"steps": 300, "guided_steps": 60, "flow_weight": 0.7},
@@ -30,6 +31,32 @@ DEFAULTS: dict[str, Any] = {
     "inside": None,
     "guide": None,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedSearch:
+    """One search with every value stated; fields stand in the order that manifests keep."""
+
+    start: Literal["zero", "estimate"]
+    learning_rate: float
+    prior_weight: float
+    guide_weight: float
+    exact_gradient: bool
+    output: Literal["masks", "raw"]
+    mask_power: float
+    song_weight: float
+    spatial: bool
+    inside: str | None
+    guide: str | None
+    steps: int
+    guided_steps: int
+    flow_weight: float
+    method: Literal["gradient", "finite-difference"]
+    tier: Tier | None  # None where values of its own make another search of it
+
+    def as_json(self) -> dict[str, Any]:
+        """What manifests and keys of work hold."""
+        return asdict(self)
 
 
 class SearchSettings(BaseModel):
@@ -88,8 +115,8 @@ class SearchSettings(BaseModel):
         description="card of a separator whose stems are the first estimate",
     )
 
-    def resolved(self, tier: str | None = None) -> dict[str, Any]:
-        """Every value of the search: what is stated here, else the tier's, else the default.
+    def resolved(self, tier: str | None = None) -> ResolvedSearch:
+        """State every value: what is stated here, else the tier's, else the default.
 
         `tier` replaces this one's own, and is refused where a value stated here would make
         another search of it. In the result `tier` is None where this one's own values do so.
@@ -105,4 +132,5 @@ class SearchSettings(BaseModel):
                 f"tier {tier} was asked for, but the preset's search states {told}. Leave the "
                 "tier out, or take a preset without these values.",
             )
-        return DEFAULTS | fixed | stated | {"tier": None if other else named}
+        values = DEFAULTS | fixed | stated | {"tier": None if other else named}
+        return ResolvedSearch(**values)

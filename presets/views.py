@@ -99,8 +99,8 @@ def _values(step: Effect) -> str:
 def _search(preset: Preset) -> str:
     """The tier, or what the preset has in its place."""
     values = preset.search.resolved()
-    told = ", ".join(f"{name} {values[name]:g}" for name in TIERS[preset.search.tier])
-    return values["tier"] or f"{told} (no tier)"
+    told = ", ".join(f"{name} {getattr(values, name):g}" for name in TIERS[preset.search.tier])
+    return values.tier or f"{told} (no tier)"
 
 
 def _settings(preset: Preset) -> list[str]:

@@ -147,7 +147,7 @@ def publish(mix, content, destination, preset, options):
         "preset_sha256": preset.digest(),
         "priors": {stem: {"sha256": value} for stem, value in prior_hashes(preset, None).items()},
         "program": {"version": ENGINE_VERSION},
-        "search": preset.search.resolved(options.tier),
+        "search": preset.search.resolved(options.tier).as_json(),
         "seed": options.seed,
         "files": [],
         "provider": {"asked": "auto", "got": "toy"},

@@ -15,8 +15,8 @@ from presets.search import TIERS
 @pytest.mark.parametrize("tier", TIERS)
 def test_a_tier_that_is_asked_for_is_taken_whole(tier):
     values = SearchSettings(learning_rate=0.02).resolved(tier)
-    assert {name: values[name] for name in TIERS[tier]} == TIERS[tier]
-    assert (values["tier"], values["learning_rate"]) == (tier, 0.02)
+    assert {name: getattr(values, name) for name in TIERS[tier]} == TIERS[tier]
+    assert (values.tier, values.learning_rate) == (tier, 0.02)
 
 
 def test_a_preset_with_values_of_its_own_refuses_tiers_and_bears_no_ones_name():
@@ -25,14 +25,24 @@ def test_a_preset_with_values_of_its_own_refuses_tiers_and_bears_no_ones_name():
         search.resolved("best")
     assert caught.value.code == "preset-tier"
     values = search.resolved()
-    assert (values["tier"], values["steps"], values["guided_steps"]) == (None, 150, 0)
+    assert (values.tier, values.steps, values.guided_steps) == (None, 150, 0)
 
 
 def test_values_that_are_the_tiers_own_contradict_nothing():
     search = SearchSettings(steps=300)
-    assert search.resolved("best")["tier"] == "best"
-    assert search.resolved()["tier"] is None  # standard has 100
-    assert SearchSettings(tier="best", steps=300).resolved()["tier"] == "best"
+    assert search.resolved("best").tier == "best"
+    assert search.resolved().tier is None  # standard has 100
+    assert SearchSettings(tier="best", steps=300).resolved().tier == "best"
+
+
+def test_manifests_keep_the_values_and_their_order():
+    lines = json.dumps(SearchSettings().resolved().as_json())
+    assert lines == (
+        '{"start": "zero", "learning_rate": 0.01, "prior_weight": 0.0, "guide_weight": 1.0, '
+        '"exact_gradient": false, "output": "masks", "mask_power": 1.0, "song_weight": 0.5, '
+        '"spatial": true, "inside": null, "guide": null, "steps": 100, "guided_steps": 30, '
+        '"flow_weight": 0.7, "method": "gradient", "tier": "standard"}'
+    )
 
 
 def test_explain_tells_a_search_without_a_tier():

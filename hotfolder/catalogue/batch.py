@@ -272,7 +272,7 @@ class _WorkKeys:
                 preset.digest(),
                 self._engine.prior_hashes(preset, options),
                 self._engine.ENGINE_VERSION,
-                preset.search.resolved(self._worker.tier),
+                preset.search.resolved(self._worker.tier).as_json(),
                 self._worker.seed,
             )
         return work_key(sha256, *self._parts[preset_name])
