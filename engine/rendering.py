@@ -293,7 +293,7 @@ class MixRender:
         self._work = name
 
     def _meter(self, info: SourceInfo) -> QualityMeter | None:
-        """Listens to the search; where nothing is searched there are no masks to listen to."""
+        """Listen to the search; where nothing is searched there are no masks to listen to."""
         if self.separator is None:
             return None
         stft = self.separator.front_end.stft(info.sample_rate)

@@ -43,7 +43,7 @@ class Admin:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the journal."""
+        """Let go of the journal."""
         self.journal.close()
 
     # -- questions ---------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class Admin:
     # -- requests ------------------------------------------------------------------------------
 
     def retry(self, target: str | None, preset: str | None = None) -> list[Job]:
-        """Tries quarantined or waiting jobs again now; all quarantined ones without a target.
+        """Try quarantined or waiting jobs again now; all quarantined ones without a target.
 
         With `preset` they are done with another one than their folder says.
         """
@@ -160,7 +160,7 @@ class Admin:
         return job.state == State.QUARANTINED and gone and not os.path.lexists(in_work)
 
     def cancel(self, target: str) -> list[Job]:
-        """Takes jobs out of the queue or ends their work; their mixes go to `failed/`.
+        """Take jobs out of the queue or end their work; their mixes go to `failed/`.
 
         The daemon does it, at its next round; a file that is still being written first settles.
         """
@@ -174,15 +174,15 @@ class Admin:
         return chosen
 
     def pause(self, reason: str = "somebody asked for it") -> None:
-        """Lets every daemon finish what it has, and begin nothing."""
+        """Let every daemon finish what it has, and begin nothing."""
         self.journal.set_setting("paused", reason)
 
     def resume(self) -> None:
-        """Takes the pause back."""
+        """Take the pause back."""
         self.journal.set_setting("paused", None)
 
     def forget(self, target: str) -> list[Job]:
-        """Forgets finished jobs, so that the same mix is done again; sends waiting ones to failed.
+        """Forget finished jobs, so that the same mix is done again; send waiting ones to failed.
 
         Files are never deleted: originals and sets stay where they are.
         """

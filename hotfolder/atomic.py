@@ -12,7 +12,7 @@ COPY_BYTES = 1 << 20
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a small text file aside, syncs it and renames it into place."""
+    """Write a small text file aside, sync it and rename it into place."""
     aside = _aside(path, "writing")
     try:
         with aside.open("x", encoding="utf-8") as file:
@@ -27,7 +27,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def move_new(source: Path, target: Path) -> None:
-    """Moves a file to a name that must be free: `FileExistsError` when it is not.
+    """Move a file to a name that must be free: `FileExistsError` when it is not.
 
     A plain rename would silently replace. May be repeated after a crash in its middle.
     """
@@ -50,7 +50,7 @@ def move_new(source: Path, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes new names in a folder survive a power cut, where the system can do that."""
+    """Make new names in a folder survive a power cut, where the system can do that."""
     try:
         handle = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     except OSError:  # Windows opens no folders

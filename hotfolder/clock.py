@@ -16,7 +16,7 @@ class Instant:
 
     @staticmethod
     def now() -> Instant:
-        """Reads both clocks."""
+        """Read both clocks."""
         return Instant(time.time(), time.monotonic())
 
     def later(self, seconds: float) -> Instant:

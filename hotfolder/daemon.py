@@ -54,7 +54,7 @@ class Server(Protocol):
         """Where it listens."""
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
 
 
 Serve = Callable[["Daemon", HttpSettings], Server]
@@ -129,9 +129,9 @@ class Daemon:
     # -- running -----------------------------------------------------------------------------
 
     def run(self, *, once: bool = False) -> int:
-        """Works until told to stop, or with `once` until nothing is left to do.
+        """Work until told to stop, or with `once` until nothing is left to do.
 
-        Returns the exit code: 1 when a run with `once` had to put files aside, or could not do
+        Return the exit code: 1 when a run with `once` had to put files aside, or could not do
         what it found (`unmet` says why), else 0.
         """
         self._wakeup.catch_signals(reload=True)
@@ -153,7 +153,7 @@ class Daemon:
         return int(self.journal.failures_since(self._started.wall_s, final=True) > 0)
 
     def stop(self) -> None:
-        """Asks to drain; asked a second time, to stop at once."""
+        """Ask to drain; asked a second time, to stop at once."""
         self._wakeup.stop()
 
     def loop(self, now: Instant) -> float:
@@ -193,7 +193,7 @@ class Daemon:
         return None if self._server is None else self._server.url
 
     def close(self) -> None:
-        """Lets go of everything; children still at work are ended."""
+        """Let go of everything; children still at work are ended."""
         self.pool.abandon(Instant.now())
         self._watcher.stop()
         if self._server is not None:
@@ -420,7 +420,7 @@ class Daemon:
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Changes when a settings file is edited or replaced."""
+    """Return what changes when a settings file is edited or replaced."""
     if path is None:
         return None
     try:

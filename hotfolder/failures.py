@@ -68,7 +68,7 @@ class Failure:
 def decide(
     failure: Failure, faults: int, quiet_s: float, incomplete_after_s: float, retry: RetrySettings
 ) -> Decision:
-    """Decides after a failure; `faults` counts it, `quiet_s` is how long the file is the same."""
+    """Decide after a failure; `faults` counts it, `quiet_s` is how long the file is the same."""
     if failure.blameless:
         return Decision.TRY_AGAIN
     if failure.incomplete and quiet_s < incomplete_after_s:

@@ -46,14 +46,14 @@ class HolderLock:
         return _is_free(self._folder / safe_name(owner))
 
     def sweep(self, needed: set[str]) -> None:
-        """Removes the files of dead holders that no job names any more."""
+        """Remove the files of dead holders that no job names any more."""
         for path in self._folder.iterdir():
             fresh = time.time() - path.stat().st_mtime < FRESH_S
             if not fresh and path.name not in needed and self.has_died(path.name):
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Lets go of the name."""
+        """Let go of the name."""
         self._file.close()
         self._path.unlink(missing_ok=True)
 
@@ -83,7 +83,7 @@ def _lock(file: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def alone(path: Path, wait_s: float) -> Iterator[None]:
-    """Holds the lock of a file, which is made for it, as the only process; waits for others."""
+    """Hold the lock of a file, which is made for it, as the only process; wait for others."""
     give_up_s = time.monotonic() + wait_s
     with path.open("a", encoding="utf-8") as file:
         while not _lock(file):

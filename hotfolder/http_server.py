@@ -33,7 +33,7 @@ class HealthServer:
         return f"http://{host!s}:{port}"
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)

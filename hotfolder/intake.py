@@ -40,7 +40,7 @@ class Intake:
         self.use(settings)
 
     def use(self, settings: HotFolderSettings) -> None:
-        """Takes other settings from now on."""
+        """Take other settings from now on."""
         self._settings = settings
         self._known = known_folders(settings)
         self._tracker.settle_s = settings.settle_s
@@ -71,7 +71,7 @@ class Intake:
         return self._tracker.next_quiet_in(now) is not None
 
     def scan(self, now: Instant, insist: Callable[[], None] = lambda: None) -> int:
-        """Looks at the inbox once; returns how many folders it has.
+        """Look at the inbox once; return how many folders it has.
 
         `insist` is asked between the look and every conclusion: it raises when that was another
         folder, such as the bare mount point of a share that has just gone.
@@ -89,7 +89,7 @@ class Intake:
         return found.folders
 
     def _note_seen(self, files: Iterable[Sighting], now: Instant) -> None:
-        """Compares every file with what is written down of it, and not with what we remember:
+        """Compare every file with what is written down of it, and not with what we remember:
         rows are forgotten, and lost with a journal, while the file waits."""
         written = self._journal.waiting_facts()
         rows = [

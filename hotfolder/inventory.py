@@ -41,7 +41,7 @@ class Inventory:
 
 
 def take_inventory(inbox: Path, rules: NameRules, max_depth: int) -> Inventory:
-    """Looks at every entry of the inbox without opening or following any of them."""
+    """Look at every entry of the inbox without opening or following any of them."""
     found = Inventory()
     for folder, entries in _folders(inbox, rules, max_depth, found):
         markers = {entry.name for entry in entries if entry.name.endswith(READY_SUFFIX)}
@@ -51,7 +51,7 @@ def take_inventory(inbox: Path, rules: NameRules, max_depth: int) -> Inventory:
 
 
 def identity_of(facts: os.stat_result) -> str:
-    """Changes whenever a file is written, replaced, resized or touched."""
+    """Return what changes whenever a file is written, replaced, resized or touched."""
     times = f"{facts.st_mtime_ns}:{facts.st_ctime_ns}"
     return f"{facts.st_dev}:{facts.st_ino}:{facts.st_size}:{times}"
 

@@ -65,7 +65,7 @@ class JobFiles(Protocol):
     """What a worker pool needs to know about places."""
 
     def bring_in(self, job: Job) -> Path:
-        """Makes the mix safe from its sender and says where to read it."""
+        """Make the mix safe from its sender and say where to read it."""
 
     def workspace(self, job: Job) -> Path:
         """A folder for the job's checkpoints; its name is the job's, as in partial sets."""
@@ -77,10 +77,10 @@ class JobFiles(Protocol):
         """Folders on the disks that work fills: that of the sets first, of checkpoints last."""
 
     def insist_on_root(self) -> None:
-        """Raises `RootLostError` when a folder that the work lives in is not the right one."""
+        """Raise `RootLostError` when a folder that the work lives in is not the right one."""
 
     def make_room_for(self, destination: Path) -> None:
-        """Makes the folder in which a set will appear."""
+        """Make the folder in which a set will appear."""
 
     def guard(self, job: Job) -> dict[str, Any]:
         """What the worker has to ask right before its set becomes visible; see `why_kept_back`."""
@@ -89,7 +89,7 @@ class JobFiles(Protocol):
         """Where the original goes at the end."""
 
     def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
-        """Puts the original there, with the reason if it failed, and clears the workplace."""
+        """Put the original there, with the reason if it failed, and clear the workplace."""
 
 
 class HotFolderFiles:
@@ -100,7 +100,7 @@ class HotFolderFiles:
         self._number = number
 
     def bring_in(self, job: Job) -> Path:
-        """Renames the mix into its work folder: whoever succeeds has it."""
+        """Rename the mix into its work folder: whoever succeeds has it."""
         self.insist_on_root()
         mix = self._claimed(job)
         self._confine(mix, self.root.work)
@@ -141,7 +141,7 @@ class HotFolderFiles:
         return [self.root.outbox, self.root.work]
 
     def make_room_for(self, destination: Path) -> None:
-        """Makes the set's folder below the outbox, and nowhere else."""
+        """Make the set's folder below the outbox, and nowhere else."""
         self.insist_on_root()
         self._confine(destination, self.root.outbox)
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ class HotFolderFiles:
         return place.with_name(f"{stem}~{job.id}{place.suffix[:20]}")
 
     def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
-        """Moves the original to `job.filed`; harmless when that has happened already."""
+        """Move the original to `job.filed`; harmless when that has happened already."""
         assert job.filed is not None
         mix = self._claimed(job)
         self.insist_on_root()
@@ -182,7 +182,7 @@ class HotFolderFiles:
         self.clear(job)
 
     def set_aside(self, folder: Path, code: str, reason: str, now: Instant) -> Path:
-        """Moves a work folder that is nobody's job into failed, as it is, with the reason."""
+        """Move a work folder that is nobody's job into failed, as it is, with the reason."""
         self.insist_on_root()
         place = self.root.failed / date_folder(now.wall_s) / safe_name(folder.name)
         self._confine(place, self.root.failed)
@@ -195,7 +195,7 @@ class HotFolderFiles:
         return place
 
     def clear(self, job: Job) -> None:
-        """Removes the work folder, once the mix has left it."""
+        """Remove the work folder, once the mix has left it."""
         shutil.rmtree(self.work_folder(job), ignore_errors=True)
 
     def work_folder(self, job: Job) -> Path:
@@ -203,7 +203,7 @@ class HotFolderFiles:
         return self.root.work / job.id
 
     def insist_on_mix(self, folder: Path, source: Path) -> None:
-        """Raises `ForeignError` unless the mix of a ticket lies in its folder, as a plain file."""
+        """Raise `ForeignError` unless the mix of a ticket lies in its folder, as a plain file."""
         try:
             plain = stat.S_ISREG(os.lstat(folder / _claimed_name(source)).st_mode)
         except FileNotFoundError:
@@ -212,7 +212,7 @@ class HotFolderFiles:
             raise ForeignError(f"{printable(source.name)} beside it is not a plain file")
 
     def touch(self, job_ids: list[str]) -> None:
-        """Shows daemons on other machines that these work folders are looked after."""
+        """Show daemons on other machines that these work folders are looked after."""
         for job_id in job_ids:
             with contextlib.suppress(OSError):
                 os.utime(self.root.work / job_id / TICKET)
@@ -222,7 +222,7 @@ class HotFolderFiles:
         return self.work_folder(job) / _claimed_name(job.source)
 
     def _bring_back(self, job: Job, filed: Path, mix: Path) -> Path:
-        """Takes a quarantined original up again, for another try."""
+        """Take a quarantined original up again, for another try."""
         self._confine(filed, self.root.path)
         self._write_ticket(job)
         self.insist_on_root()
@@ -348,7 +348,7 @@ def exists_alike(destination: Path) -> bool:
 
 
 def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Path]:
-    """Removes half-written sets that no job is writing; returns them.
+    """Remove half-written sets that no job is writing; return them.
 
     Those of jobs that this journal does not know may belong to another machine: they go only
     when nothing in them has changed for ten minutes.
@@ -371,7 +371,7 @@ def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Pat
 
 
 def sweep_attempts(folder: Path, in_work: set[str]) -> list[Path]:
-    """Removes workplaces of attempts (see `attempt_of`) whose worker died; returns them."""
+    """Remove workplaces of attempts (see `attempt_of`) whose worker died; return them."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     swept = [
         folder / name for name in names if ATTEMPT in name and _job_of_attempt(name) not in in_work

@@ -84,7 +84,7 @@ class Journal:
             raise
 
     def _configure_when_free(self) -> None:
-        """Waits for others that open the file: SQLite changes its mode without waiting itself."""
+        """Wait for others that open the file: SQLite changes its mode without waiting itself."""
         give_up_s = time.monotonic() + WAIT_S
         while True:
             try:
@@ -112,7 +112,7 @@ class Journal:
         self._logs = {path: _identity(path) for path in _logs_of(self.path)}
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Let go of the file."""
         self._db.close()
         self._raw.close()
 
@@ -155,7 +155,7 @@ class Journal:
         return not self.is_sound()
 
     def put_back(self) -> bool:
-        """Writes a journal that was deleted while it was open to its place again, whole.
+        """Write a journal that was deleted while it was open to its place again, whole.
 
         False when another process had done so already; either way this one reads that file now.
         """
@@ -172,19 +172,19 @@ class Journal:
         return first
 
     def reopen(self) -> None:
-        """Goes on with the file that is at the path now."""
+        """Go on with the file that is at the path now."""
         self.close()
         self._open()
 
     def make_room(self) -> None:
-        """Takes the log into the file: on a full disk, the same need not be there twice."""
+        """Take the log into the file: on a full disk, the same need not be there twice."""
         with contextlib.suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- files that wait ---------------------------------------------------------------------
 
     def note_seen(self, files: Iterable[tuple[Path, str, int, str]], now: Instant) -> list[Job]:
-        """Writes down files (source, identity, size, preset); returns new and changed ones."""
+        """Write down files (source, identity, size, preset); return new and changed ones."""
         with self._transaction():
             noted = [self._note_one(*file, now) for file in files]
         return [job for job in noted if job]
@@ -214,7 +214,7 @@ class Journal:
         return self._one(where, os.fsencode(source), identity) is not None
 
     def note_settled(self, sources: Iterable[Path], now: Instant) -> list[Job]:
-        """Makes seen files ready to be claimed; returns those that were not ready before."""
+        """Make seen files ready to be claimed; return those that were not ready before."""
         with self._transaction():
             found = [self._one("source = ? AND state = 'seen'", os.fsencode(s)) for s in sources]
             return [
@@ -224,7 +224,7 @@ class Journal:
             ]
 
     def note_gone(self, sources: Iterable[Path], now: Instant) -> list[Job]:
-        """Drops waiting rows whose file was taken away before anyone claimed it."""
+        """Drop waiting rows whose file was taken away before anyone claimed it."""
         with self._transaction():
             rows = [
                 self._one(f"source = ? AND state IN ({_WAITING})", os.fsencode(source))
@@ -236,7 +236,7 @@ class Journal:
         return gone
 
     def note_reason(self, source: Path, code: str, reason: str, now: Instant) -> bool:
-        """Says why a seen file waits; true when that is news."""
+        """Say why a seen file waits; true when that is news."""
         reason = _storable("reason", reason)
         changed = self._db.execute(
             "UPDATE jobs SET code = ?, reason = ?, updated_at = ?"
@@ -262,7 +262,7 @@ class Journal:
         return {(Path(os.fsdecode(row["source"])), row["identity"]) for row in rows}
 
     def back_to_seen(self, job: Job, now: Instant, code: str, reason: str) -> Job | None:
-        """Gives a claimed file back to the inbox; nothing when another row waits for it there."""
+        """Give a claimed file back to the inbox; nothing when another row waits for it there."""
         with self._transaction():
             where = f"source = ? AND id != ? AND state IN ({_WAITING})"
             if self._one(where, os.fsencode(job.source), job.id) is not None:
@@ -273,7 +273,7 @@ class Journal:
     # -- claiming ----------------------------------------------------------------------------
 
     def claim(self, owner: str, now: Instant, lease_s: float, longest_s: float) -> Job | None:
-        """Takes the next job: settled, due again, or left behind by a holder that is gone.
+        """Take the next job: settled, due again, or left behind by a holder that is gone.
 
         `longest_s` is the longest wait that anyone may have asked for.
         """
@@ -325,7 +325,7 @@ class Journal:
         detail: str | None = None,
         **given: Unpack[JobChanges],
     ) -> Job:
-        """Moves a job on, if it is still held by the owner that `job` names."""
+        """Move a job on, if it is still held by the owner that `job` names."""
         if unknown := given.keys() - JobChanges.__optional_keys__:
             raise TypeError(f"a job has no {', '.join(sorted(unknown))}")
         changes: dict[str, Any] = {**given, "state": state, "updated_at": now.wall_s}
@@ -344,14 +344,14 @@ class Journal:
         return _job(row)
 
     def take_key(self, job: Job, key: str, now: Instant, sha256: str, facts: str) -> Job | None:
-        """Marks the work as this job's; nothing when another job is doing the same work."""
+        """Mark the work as this job's; nothing when another job is doing the same work."""
         try:
             return self.advance(job, State.DECODED, now, key=key, sha256=sha256, facts=facts)
         except sqlite3.IntegrityError:
             return None
 
     def take_destination(self, job: Job, destination: Path, now: Instant) -> Job | None:
-        """Reserves a place to publish; nothing when another job has reserved it."""
+        """Reserve a place to publish; nothing when another job has reserved it."""
         try:
             return self.advance(job, job.state, now, destination=destination)
         except sqlite3.IntegrityError:
@@ -447,7 +447,7 @@ class Journal:
         gone: Iterable[Job],
         now: Instant,
     ) -> None:
-        """Takes a catalogue over in one transaction. Rows that somebody holds keep their state."""
+        """Take a catalogue over in one transaction. Rows that somebody holds keep their state."""
         with self._transaction():
             self._insert(fresh, now)
             for job, values in changes:
@@ -460,7 +460,7 @@ class Journal:
                     self._delete(job)
 
     def insert(self, jobs: Iterable[dict[str, Any]], now: Instant) -> None:
-        """Adds rows that come from elsewhere: folders, after a lost journal."""
+        """Add rows that come from elsewhere: folders, after a lost journal."""
         with self._transaction():
             self._insert(jobs, now)
 
@@ -477,7 +477,7 @@ class Journal:
             self._log(given["id"], given["state"], now, given.get("reason"))
 
     def drop(self, job: Job) -> None:
-        """Deletes a row whose file is no longer there."""
+        """Delete a row whose file is no longer there."""
         with self._transaction():
             self._delete(job)
 
@@ -487,14 +487,14 @@ class Journal:
         return None if row is None else str(row["value"])
 
     def set_setting(self, name: str, value: str | None) -> None:
-        """Leaves a word for the daemons, or takes it away."""
+        """Leave a word for the daemons, or take it away."""
         if value is None:
             self._db.execute("DELETE FROM settings WHERE name = ?", (name,))
         else:
             self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def ask_to_cancel(self, job: Job) -> None:
-        """Leaves word that a job is to be cancelled, for the daemon that holds or claims it."""
+        """Leave word that a job is to be cancelled, for the daemon that holds or claims it."""
         self.set_setting(f"{_CANCEL}{job.id}", "asked")
 
     def cancel_asked(self) -> list[Job]:
@@ -510,11 +510,11 @@ class Journal:
         return asked
 
     def drop_cancel(self, job: Job) -> None:
-        """Takes the word back that a job is to be cancelled: it is, or is to be tried again."""
+        """Take the word back that a job is to be cancelled: it is, or is to be tried again."""
         self.set_setting(f"{_CANCEL}{job.id}", None)
 
     def hold(self, job: Job, owner: str, now: Instant, lease_s: float) -> Job:
-        """Takes one certain job that nobody holds."""
+        """Take one certain job that nobody holds."""
         lease_until = now.steady_s + lease_s
         return self.advance(job, State.CLAIMED, now, owner=owner, lease_until=lease_until)
 

@@ -27,7 +27,7 @@ class DamagedError(Exception):
 
 
 def open_journal(path: Path, root: Root, settings: HotFolderSettings, now: Instant) -> Journal:
-    """Opens the journal; a damaged one is moved aside, a missing one rebuilt from the folders."""
+    """Open the journal; a damaged one is moved aside, a missing one rebuilt from the folders."""
     fresh = not path.exists()
     try:
         journal = Journal(path)
@@ -68,7 +68,7 @@ def look_after_journal(journal: Journal, now: Instant) -> bool:
 
 
 def move_journal_aside(path: Path, now: Instant) -> Path:
-    """Keeps a damaged journal for whoever wants to look at it."""
+    """Keep a damaged journal for whoever wants to look at it."""
     aside = path.with_name(f"{path.name}.damaged-{now.wall_s:.0f}")
     for ending in ("", "-wal", "-shm"):
         part = path.with_name(path.name + ending)
@@ -85,7 +85,7 @@ class JournalCheck:
         self._next_s = now.steady_s + CHECK_S
 
     def look(self, now: Instant) -> None:
-        """Raises `DamagedError` when the file is corrupt; puts it back when it is gone."""
+        """Raise `DamagedError` when the file is corrupt; put it back when it is gone."""
         if not look_after_journal(self._journal, now):
             raise DamagedError("it does not begin like a journal any more")
         if now.steady_s < self._next_s:

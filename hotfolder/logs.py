@@ -20,7 +20,7 @@ MAX_TEXT = 8000  # characters of one value
 def log_event(
     event: str, job: Job | None = None, level: int = logging.INFO, **fields: object
 ) -> None:
-    """Logs one event; `job` adds its number, file, state and preset."""
+    """Log one event; `job` adds its number, file, state and preset."""
     context: dict[str, object] = {}
     if job is not None:
         context = {
@@ -57,7 +57,7 @@ def _bounded(value: object) -> object:
 
 
 def log_to(stream: IO[str] = sys.stderr, level: int = logging.INFO) -> logging.Handler:
-    """Sends the hot folder's log to a stream; returns the handler, for taking it away again."""
+    """Send the hot folder's log to a stream; return the handler, for taking it away again."""
     handler = _Unbreakable(stream)
     handler.setFormatter(JsonLines())
     # what libraries warn of or complain about is a line of the log, too
@@ -73,4 +73,4 @@ class _Unbreakable(logging.StreamHandler[IO[str]]):
     """A log that cannot be written (a full pipe, a full disk) is no reason to stop the work."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class names it
-        """Says nothing: the stream that would be told is the one that failed."""
+        """Say nothing: the stream that would be told is the one that failed."""

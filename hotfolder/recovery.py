@@ -30,7 +30,7 @@ from .worker_protocol import facts_text
 
 
 def rebuild(journal: Journal, root: Root, settings: HotFolderSettings, now: Instant) -> int:
-    """Fills an empty journal from the manifests and reasons in the folders."""
+    """Fill an empty journal from the manifests and reasons in the folders."""
     rows = [*_done_rows(root), *_quarantined_rows(root, settings)]
     journal.insert(rows, now)
     if rows:
@@ -39,7 +39,7 @@ def rebuild(journal: Journal, root: Root, settings: HotFolderSettings, now: Inst
 
 
 def tidy(journal: Journal, files: HotFolderFiles) -> None:
-    """Finishes what a kill left half done: final jobs are filed, held work folders shown alive."""
+    """Finish what a kill left half done: final jobs are filed, held work folders shown alive."""
     held = []
     for folder in _work_folders(files.root):
         job = _job_of(journal, folder)
@@ -52,7 +52,7 @@ def tidy(journal: Journal, files: HotFolderFiles) -> None:
 
 
 def sweep(journal: Journal, root: Root) -> None:
-    """Removes half-written sets that nobody is writing any more."""
+    """Remove half-written sets that nobody is writing any more."""
     jobs = list(journal.all_jobs())
     in_work = {job.id for job in jobs if job.state in RUNNING and job.owner is not None}
     for partial in sweep_partials(root.outbox, in_work, {job.id for job in jobs}):

@@ -57,7 +57,7 @@ class Root:
         return self.path / "outbox"
 
     def prepare(self, state: Path, *, adopt: bool) -> None:
-        """Makes the folders on the first start; later, insists that they are the same ones.
+        """Make the folders on the first start; later, insist that they are the same ones.
 
         `state` remembers the number. `adopt` accepts folders whose markers are missing or
         different, after somebody has looked.
@@ -167,7 +167,7 @@ def state_folder(root: Path, given: Path | None = None) -> Path:
 
 
 def insist_on_local(state: Path, mounts: Path = Path("/proc/mounts")) -> None:
-    """Refuses a state folder on a share: SQLite's WAL seems to work there, and then loses rows."""
+    """Refuse a state folder on a share: SQLite's WAL seems to work there, and then loses rows."""
     if not mounts.exists():
         return
     place, kind = max(

@@ -70,7 +70,7 @@ STEPS = (_VERSION_1, _VERSION_2)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings a journal to the newest version; the file as it was is kept beside it."""
+    """Bring a journal to the newest version; the file as it was is kept beside it."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(STEPS):
         raise StemwrightError(
@@ -88,7 +88,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _step(connection: sqlite3.Connection, number: int) -> None:
-    """Goes up one version, unless another daemon that started at the same time has done so.
+    """Go up one version, unless another daemon that started at the same time has done so.
 
     The version is read again under the write lock; `executescript` would give that lock up.
     """

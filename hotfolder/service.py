@@ -8,7 +8,7 @@ import socket
 
 
 def notify(*lines: str) -> bool:
-    """Sends `READY=1` and the like to systemd; false when nobody asked for it."""
+    """Send `READY=1` and the like to systemd; false when nobody asked for it."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address or not hasattr(socket, "AF_UNIX"):
         return False

@@ -124,7 +124,7 @@ class HotFolderSettings(_Section):
 
 
 def load_settings(path: Path) -> HotFolderSettings:
-    """Reads a settings file; an error names line and column of everything that is wrong."""
+    """Read a settings file; an error names line and column of everything that is wrong."""
     try:
         document = read_strict(path.read_bytes(), str(path), secret=SECRET)
     except OSError as error:

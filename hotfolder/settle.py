@@ -44,7 +44,7 @@ class SettleTracker:
         self._files: dict[Path, Quietness] = {}
 
     def look(self, files: Iterable[Sighting], now: Instant) -> Changes:
-        """Compares an inventory with the one before."""
+        """Compare an inventory with the one before."""
         result = Changes()
         missing = set(self._files)
         for file in files:

@@ -37,19 +37,19 @@ class Wakeup:
         self._restore: list[Callable[[], Any]] = []
 
     def ring(self) -> None:
-        """Ends the present wait, or the next one."""
+        """End the present wait, or the next one."""
         # a full socket rings already; a closed one has nobody left to wake
         with contextlib.suppress(OSError):
             self._far.send(b"\0")
 
     def wait(self, seconds: float) -> None:
-        """Returns at a ring, at a signal, or after so many seconds."""
+        """Return at a ring, at a signal, or after so many seconds."""
         self._selector.select(max(0.0, seconds))
         with contextlib.suppress(BlockingIOError):
             self._near.recv(RINGS)  # once: under a flood there would always be more
 
     def stop(self) -> None:
-        """Asks to stop, as SIGTERM does."""
+        """Ask to stop, as SIGTERM does."""
         self._stops.insert(0, None)
         self.ring()
 
@@ -65,7 +65,7 @@ class Wakeup:
         return asked
 
     def catch_signals(self, *, reload: bool = False) -> None:
-        """Takes SIGTERM and its like as wishes, until `close`; of use in the main thread only."""
+        """Take SIGTERM and its like as wishes, until `close`; of use in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             return
         before = signal.set_wakeup_fd(self._far.fileno(), warn_on_full_buffer=False)
@@ -78,7 +78,7 @@ class Wakeup:
                 self._restore.append(partial(signal.signal, number, old))
 
     def close(self) -> None:
-        """Gives the signals back and lets go of the sockets."""
+        """Give the signals back and let go of the sockets."""
         while self._restore:
             self._restore.pop()()
         self._selector.close()

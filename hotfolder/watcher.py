@@ -36,7 +36,7 @@ class Watcher:
         self.trouble: str | None = "not started"
 
     def start(self) -> None:
-        """Begins to watch, or says in `trouble` why it cannot."""
+        """Begin to watch, or say in `trouble` why it cannot."""
         from watchdog.events import FileSystemEvent, FileSystemEventHandler
         from watchdog.observers import Observer
 
@@ -62,7 +62,7 @@ class Watcher:
         self._note(None)
 
     def check(self, folders: int, now: Instant) -> None:
-        """Looks after the watcher: a dead one is started again, an incomplete one reported.
+        """Look after the watcher: a dead one is started again, an incomplete one reported.
 
         `folders` is how many folders the last inventory saw.
         """
@@ -92,7 +92,7 @@ class Watcher:
         self._armed_s = now.steady_s
 
     def stop(self) -> None:
-        """Ends the watcher's threads."""
+        """End the watcher's threads."""
         observer, self._observer = self._observer, None
         self.trouble = "not started"
         if observer is not None:

@@ -58,11 +58,11 @@ class Worker:
         return self._message
 
     def drop_message(self) -> None:
-        """Goes on to the next message."""
+        """Go on to the next message."""
         self._message = None
 
     def send(self, word: str, **details: object) -> None:
-        """Answers it: `render`, `publish`, `withdraw` or `stop`."""
+        """Answer it: `render`, `publish`, `withdraw` or `stop`."""
         self._write({"word": word, **details})
 
     def exit_code(self) -> int | None:
@@ -81,7 +81,7 @@ class Worker:
         return sum(_resident_mb(pid) for pid in _family(self.pid))
 
     def kill(self) -> None:
-        """Ends it and its children at once."""
+        """End it and its children at once."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":
                 self._process.kill()
@@ -89,7 +89,7 @@ class Worker:
                 os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kills what is left of it and reaps it."""
+        """Kill what is left of it and reap it."""
         self.kill()
         self._process.wait()
         for thread in self._threads:

@@ -83,7 +83,7 @@ class WorkerPool:
     # -- what every way of working needs -----------------------------------------------------
 
     def reserve(self, job: Job, now: Instant) -> Job:
-        """Gives a job a destination that is free, on disk and among the jobs in work.
+        """Give a job a destination that is free, on disk and among the jobs in work.
 
         A job that was held before keeps its place: the worker of a holder that is gone may have
         published there, or may do so yet. Unless sets belong elsewhere by now.
@@ -102,7 +102,7 @@ class WorkerPool:
         raise RuntimeError(f"{first}: {MAX_VERSIONS} versions exist")
 
     def claim_some(self, most: int, now: Instant) -> list[Job]:
-        """Claims up to so many jobs for work elsewhere, each with a destination."""
+        """Claim up to so many jobs for work elsewhere, each with a destination."""
         claimed: list[Job] = []
         while len(claimed) < most and (job := self._claim(now)):
             claimed.append(self.reserve(job, now))
@@ -115,7 +115,7 @@ class WorkerPool:
     def finish(
         self, job: Job, now: Instant, facts: dict[str, Any], detail: str | None = None
     ) -> None:
-        """Notes that a job's set is published, and files its original."""
+        """Note that a job's set is published, and file its original."""
         self.files.insist_on_root()
         filed = self.files.filing_place(job, State.DONE, now)
         changes: JobChanges = {"filed": filed, "destination": job.destination, "owner": None}
@@ -125,7 +125,7 @@ class WorkerPool:
         self._file_away(job)
 
     def fail(self, job: Job, failure: Failure, now: Instant, *, killed: bool = False) -> None:
-        """Puts a job back, or aside, after an attempt that came to nothing."""
+        """Put a job back, or aside, after an attempt that came to nothing."""
         changed_at = now.wall_s if failure.code == "still-growing" else job.changed_at
         kills = job.kills + killed
         if kills >= POISON_KILLS:
@@ -146,7 +146,7 @@ class WorkerPool:
     # -- what the daemon calls ---------------------------------------------------------------
 
     def start_more(self, now: Instant) -> int:
-        """Claims jobs while there is room; returns how many were begun or settled at once."""
+        """Claim jobs while there is room; return how many were begun or settled at once."""
         begun = 0
         while len(self.in_work) < self.settings.jobs:
             job = self._claim(now)
@@ -162,7 +162,7 @@ class WorkerPool:
         return begun
 
     def poll(self, now: Instant) -> None:
-        """Hears every child, keeps the limits, renews the leases, cancels what is to be."""
+        """Hear every child, keep the limits, renew the leases, cancel what is to be."""
         self.renew(now)
         self._cancel_asked(now)
         for running in list(self.in_work.values()):
@@ -181,7 +181,7 @@ class WorkerPool:
                 self._let_go(running)
 
     def _cancel_asked(self, now: Instant) -> None:
-        """Ends what somebody wants cancelled: work of our own, and what nobody holds."""
+        """End what somebody wants cancelled: work of our own, and what nobody holds."""
         for job in self.journal.cancel_asked():
             running = self.in_work.get(job.id)
             with contextlib.suppress(LeaseLostError, RootLostError):
@@ -211,12 +211,12 @@ class WorkerPool:
             self.journal.drop_cancel(job)
 
     def drain(self) -> None:
-        """Asks every child to finish or to keep its segment, and to stop."""
+        """Ask every child to finish or to keep its segment, and to stop."""
         for running in self.in_work.values():
             running.worker.send("stop")
 
     def abandon(self, now: Instant) -> None:
-        """Kills every child; its job may be claimed again at once."""
+        """Kill every child; its job may be claimed again at once."""
         for running in list(self.in_work.values()):
             self._let_go(running, "abandoned")
             # what cannot be written down now is seen by whoever looks after the journal next
@@ -224,7 +224,7 @@ class WorkerPool:
                 self._release(running.job, now)
 
     def free_the_dead(self, now: Instant) -> None:
-        """Takes jobs from holders that are certainly gone, without waiting for their leases.
+        """Take jobs from holders that are certainly gone, without waiting for their leases.
 
         A job of our own that is not in work was claimed or ended while the journal could not be
         written: it is as free as the others.
@@ -332,7 +332,7 @@ class WorkerPool:
             self._reserve(running, now)
 
     def _take_as_done(self, running: RunningJob, now: Instant) -> bool:
-        """Finishes a job whose set was published by an attempt that died before it said so."""
+        """Finish a job whose set was published by an attempt that died before it said so."""
         there = holds_work(running.job.destination, running.job.key)
         if there:
             self._finish_with(running, running.job, there, now)

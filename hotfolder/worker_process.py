@@ -52,12 +52,12 @@ class Channel:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, word: str, **details: object) -> None:
-        """Sends one message."""
+        """Send one message."""
         self._out.write(json.dumps({"say": word, **details}) + "\n")
         self._out.flush()
 
     def receive(self) -> dict[str, Any]:
-        """Waits for the next message."""
+        """Wait for the next message."""
         return self._answers.get()
 
     def _listen(self) -> None:
@@ -70,7 +70,7 @@ class Channel:
 
 
 def main() -> None:
-    """Does one request and ends; every outcome but a crash is told as a message."""
+    """Do one request and end; every outcome but a crash is told as a message."""
     _offer_to_be_killed_first()
     channel = Channel()
     request = channel.receive()

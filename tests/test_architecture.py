@@ -1,6 +1,7 @@
 """The arrows between the rooms, and torch in one room only."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,14 @@ LAYERS = {
     "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"commands"}, {"."}],
     "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"commands"}, {"."}],
 }
+# First words of docstrings that tell what a function does, where it should be told what to do.
+TELLING = re.compile(
+    r"(Adds|Answers|Asks|Begins|Brings|Builds|Calls|Checks|Claims|Closes|Compares|Creates|"
+    r"Decides|Deletes|Does|Drops|Ends|Fills|Finds|Finishes|Forgets|Gets|Gives|Goes|Hears|"
+    r"Holds|Keeps|Kills|Leaves|Lets|Listens|Loads|Logs|Looks|Makes|Marks|Moves|Notes|"
+    r"Opens|Prints|Puts|Raises|Reads|Refuses|Removes|Renames|Reserves|Returns|Runs|Says|"
+    r"Sends|Separates|Shows|Starts|Stops|Takes|Tells|Tries|Waits|Works|Writes|Yields)\b"
+)
 SOURCES = [path for room in sorted(ROOMS) for path in sorted((ROOT / room).rglob("*.py"))]
 
 
@@ -112,6 +121,14 @@ def test_no_modules_import_each_other_in_a_circle():
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_file_says_what_it_is(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_docstrings_of_functions_are_in_the_imperative(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            telling = TELLING.match(ast.get_docstring(node) or "")
+            assert not telling, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
 @pytest.mark.parametrize("words", ["import stemwright", "import engine, presets, hotfolder"])

@@ -186,7 +186,7 @@ class PluginClient:
         self._replies.put(b"")
 
     def _drain_stderr(self, pipe: IO[bytes]) -> None:
-        """Keeps the last words only: a plug-in was seen to print a line for every block."""
+        """Keep the last words only: a plug-in was seen to print a line for every block."""
         while part := os.read(pipe.fileno(), 1 << 16):
             self._last_words = (self._last_words + part)[-KEPT_OF_STDERR:]
 

@@ -228,7 +228,7 @@ def _mapped(path: str, channels: int, frames: int) -> Audio:
 
 @contextlib.contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Ends this process when a plug-in hangs and the parent is no longer there to do it."""
+    """End this process when a plug-in hangs and the parent is no longer there to do it."""
     if not hasattr(signal, "alarm"):
         yield
         return

@@ -40,7 +40,7 @@ class SetAudit:
 def verify_sets(
     out: Path, find_mix: Callable[[str], Path | None], expected: Expected
 ) -> Iterator[SetAudit]:
-    """Checks every set below a folder. `find_mix` gives the mix with a hash, if it is at hand.
+    """Check every set below a folder. `find_mix` gives the mix with a hash, if it is at hand.
 
     Sets that are expected and not there come last. Folders that cannot be looked into are added to
     the troubles.
@@ -62,7 +62,7 @@ def verify_sets(
 
 
 def mixes_below(folders: list[Path]) -> Callable[[str], Path | None]:
-    """Finds mixes by content below some folders; only files of audio names are read."""
+    """Find mixes by content below some folders; only files of audio names are read."""
     found: dict[str, Path] = {}
     for folder in folders:
         for file in take_inventory(folder, NameRules(), 32).files:

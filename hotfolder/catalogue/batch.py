@@ -108,7 +108,7 @@ class Batch:
         )
 
     def plan(self) -> BatchPlan:
-        """Compares the catalogue with the journal; changes nothing."""
+        """Compare the catalogue with the journal; change nothing."""
         known = self._known()
         return _plan(self._status(row, known.get(row.path)) for row in self.catalogue.rows)
 
@@ -121,7 +121,7 @@ class Batch:
         return [row for row in self.catalogue.rows if statuses[row.path] not in ("done", "failed")]
 
     def enter(self, *, retry_failed: bool = False) -> BatchPlan:
-        """Writes the catalogue into the journal: new rows, and those to be done again."""
+        """Write the catalogue into the journal: new rows, and those to be done again."""
         known, statuses = self._known(), []
         self.out.mkdir(parents=True, exist_ok=True)
         fresh, changes = [], []
@@ -144,7 +144,7 @@ class Batch:
         return plan
 
     def run(self, report: Callable[[Snapshot], None]) -> bool:
-        """Works until every row is done or has failed; false when it was stopped before."""
+        """Work until every row is done or has failed; false when it was stopped before."""
         self._wakeup.catch_signals()
         self._began = Instant.now()
         while True:
@@ -172,7 +172,7 @@ class Batch:
         return not self.pool.in_work and self.journal.unfinished() == 0
 
     def stop(self) -> None:
-        """Asks to drain; asked a second time, to stop at once."""
+        """Ask to drain; asked a second time, to stop at once."""
         self._wakeup.stop()
 
     @property
@@ -200,7 +200,7 @@ class Batch:
         )
 
     def close(self) -> None:
-        """Ends the children and lets go of the journal."""
+        """End the children and let go of the journal."""
         self.pool.abandon(Instant.now())
         self._sweep()
         self.journal.close()
@@ -210,7 +210,7 @@ class Batch:
             (self.out / ".work").rmdir()
 
     def _sweep(self) -> None:
-        """Removes what killed workers left half done: hidden sets, workplaces of attempts."""
+        """Remove what killed workers left half done: hidden sets, workplaces of attempts."""
         if not self.out.is_dir():
             return
         jobs = list(self.journal.all_jobs())

@@ -63,7 +63,7 @@ class Cluster:
         prior_folders: tuple[str, ...],
         separator_folders: tuple[str, ...] = (),
     ) -> None:
-        """Refuses a cluster whose workers would not all do the same work as this machine."""
+        """Refuse a cluster whose workers would not all do the same work as this machine."""
         self.client.get_versions(check=True)
         asked = (presets, backend, prior_folders, separator_folders)
         mine = fingerprint(*asked)
@@ -79,7 +79,7 @@ class Cluster:
             )
 
     def run(self, batch: Batch) -> bool:
-        """Works a catalogue off; false when it was stopped before."""
+        """Work a catalogue off; false when it was stopped before."""
         futures: dict[Any, Job] = {}
         suspects: list[Job] = []
         began = Instant.now()
@@ -104,7 +104,7 @@ class Cluster:
         self.close()
 
     def close(self) -> None:
-        """Lets go of the cluster, and ends it when it is our own."""
+        """Let go of the cluster, and end it when it is our own."""
         self.client.close()
         if self._local is not None:
             self._local.close()

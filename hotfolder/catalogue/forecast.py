@@ -123,7 +123,7 @@ def duration_text(seconds: float) -> str:
 
 
 def _measured(mix: Path, preset: str, settings: HotFolderSettings) -> Cost:
-    """Separates two pieces of a mix, each in a process of its own, as a worker would."""
+    """Separate two pieces of a mix, each in a process of its own, as a worker would."""
     options = options_to_send(settings.worker)
     with tempfile.TemporaryDirectory(prefix="stemwright-forecast-") as name:
 

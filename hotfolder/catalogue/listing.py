@@ -85,7 +85,7 @@ def read_catalogue(
     tier: str | None = None,
     encoding: str | None = None,
 ) -> Catalogue:
-    """Reads and checks a catalogue. `where` is a folder, a glob, or a .csv or .jsonl file.
+    """Read and check a catalogue. `where` is a folder, a glob, or a .csv or .jsonl file.
 
     Every preset must allow `tier`, which is to replace its own. `encoding` is a list's; without
     it, it is found. A catalogue without a single row is an error that says what there is instead.
@@ -263,7 +263,7 @@ class _Presets:
         self._wrong: dict[str, StemwrightError | None] = {}
 
     def check(self, name: str) -> None:
-        """Raises what is wrong with a preset, at every row that names it."""
+        """Raise what is wrong with a preset, at every row that names it."""
         if name not in self._wrong:
             self._wrong[name] = self._problem(name)
         if problem := self._wrong[name]:
@@ -313,7 +313,7 @@ def _is_upc(text: str) -> bool:
 
 
 def _without_duplicates(rows: list[Row]) -> tuple[list[Row], list[Problem]]:
-    """Keeps the first of rows with the same content; only files of equal size are compared."""
+    """Keep the first of rows with the same content; only files of equal size are compared."""
     by_size = defaultdict(list)
     for row in rows:
         by_size[row.size].append(row)

@@ -40,7 +40,7 @@ _FORMULA = re.compile(r"[\t\r\n]|[ \u3000\xa0]*[=+\-@＝＋－＠]")
 
 
 def write_reports(catalogue: Catalogue, journal: Journal, out: Path, now: Instant) -> list[Path]:
-    """Writes `status.csv` and `summary.html` into OUT; returns both paths."""
+    """Write `status.csv` and `summary.html` into OUT; return both paths."""
     rows = list(report_rows(catalogue, journal, out))
     columns = report_columns(rows, catalogue)
     text = io.StringIO(newline="")

@@ -45,7 +45,7 @@ class BatchScreen:
             self._bar.stop()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Tells how far the run is, when that is news."""
+        """Tell how far the run is, when that is news."""
         counts = (snapshot.done, snapshot.failed, snapshot.in_work)
         if self._bar:
             finished = snapshot.done + snapshot.failed
