@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .rendering import Interrupted, Renderer, render
     from .rendering import prior_hashes as prior_hashes
     from .separation.estimate import encoder_path as encoder_path
+    from .separators.cost import separators_rate as separators_rate
     from .stems.manifest import Manifest, load_manifest
 
 __all__ = [
@@ -92,6 +93,7 @@ __getattr__ = lazy_door(
         "plugins.catalogue": ("PluginCatalogue",),
         "rendering": ("Interrupted", "Renderer", "prior_hashes", "render"),
         "separation.estimate": ("encoder_path",),
+        "separators.cost": ("separators_rate",),
         "stems.manifest": ("Manifest", "load_manifest"),
     },
 )

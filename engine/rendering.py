@@ -40,9 +40,10 @@ from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
 from .separation.search_plan import SearchPlan
 from .separation.separator import SearchReport, SeparationPlan, Separator
+from .separators.cost import rate_of
 from .separators.guidance import foreign_guide
 from .separators.loading import find_card
-from .separators.lock import check_policy, read_lock
+from .separators.lock import check_policy
 from .separators.recipe import RecipeSeparation
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
 from .stems.naming import NameTemplate, render_name
@@ -155,11 +156,7 @@ class Renderer:
 
     def separators_s(self, seconds: float) -> float:
         """What the separators will take for so much audio, by their checks; 0 where none says."""
-        nodes = [self.preset.tree, *(piece.node for piece in self.preset.pieces)]
-        names = [name for node in nodes if node and node.split for name in node.split.names]
-        names += [self.preset.search.guide] if self.preset.search.guide else []
-        locks = [read_lock(self.cards[name]) for name in names]
-        return sum(lock.seconds_per_minute for lock in locks if lock) * seconds / 60
+        return rate_of(self.preset, self.cards) * seconds
 
     def separation(self) -> tuple[Separation, Separator | None]:
         """Who takes a mix apart, and who of them searches, if anybody does."""

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from presets import StemwrightError, find_preset, printable
+from presets import StemwrightError, find_preset, load_preset, printable
 
 from .clock import Instant, iso_time
 from .holder_lock import living_holders
@@ -35,6 +35,7 @@ class Admin:
         self.state = state
         self.settings = settings
         self.journal = _opened(root, state)
+        self._rates: dict[str, float] = {}
 
     def __enter__(self) -> Admin:
         return self
@@ -104,7 +105,7 @@ class Admin:
             case State.SEEN:
                 return self._why_seen(job, now_s)
             case State.SETTLED:
-                return self._why_queued(job)
+                return self._why_queued(job) + self._price(job)
             case State.RETRY_AT:
                 wait_s = max(0.0, job.due_at - now_s)
                 when = f"attempt {job.attempts + 1} in {wait_s:.0f} s"
@@ -237,8 +238,15 @@ class Admin:
         behind = self.journal.queued_before(job) + len(self.journal.running())
         return f"queued behind {behind}" if behind else "queued: next"
 
+    def _price(self, job: Job) -> str:
+        """What its preset's separators cost, for a job whose length is not known yet."""
+        if job.preset not in self._rates:
+            self._rates[job.preset] = _rate_of(job.preset, self.settings)
+        rate = self._rates[job.preset]
+        return f"; its separators take about {60 * rate:.0f} s a minute" if rate else ""
+
     def _why_running(self, job: Job) -> str:
-        where = f"{job.state}"
+        where = f"{job.state}{_cost_of(job)}"
         if job.segments:
             where += f", segment {job.segment} of {job.segments}{_of_what(job)}"
         if job.owner is None:
@@ -379,12 +387,38 @@ def preview(root: Path, settings: HotFolderSettings) -> list[str]:
     return lines
 
 
-def _of_what(job: Job) -> str:
-    """The separator that runs, and the time left, where the worker has told them."""
+def _rate_of(preset_name: str, settings: HotFolderSettings) -> float:
+    """Seconds of separators for a second of audio; 0 where nobody knows (their jobs will say)."""
+    from engine import separators_rate
+
+    try:
+        preset = load_preset(preset_name)
+        folders = tuple(map(Path, settings.worker.separator_folders))
+        return separators_rate(preset, folders) if preset.cards else 0.0
+    except StemwrightError:
+        return 0.0
+
+
+def _facts_of(job: Job) -> dict[str, Any]:
+    """What the worker has told of a job; nothing where the journal's text is none of ours."""
     try:
         facts = json.loads(job.facts or "{}")
     except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _cost_of(job: Job) -> str:
+    """How long the separators of a job take in all, where their checks tell."""
+    cost_s = _facts_of(job).get("separators_s")
+    if not isinstance(cost_s, int | float):
         return ""
+    return f", about {cost_s / 60:.1f} min for its separators"
+
+
+def _of_what(job: Job) -> str:
+    """The separator that runs, and the time left, where the worker has told them."""
+    facts = _facts_of(job)
     work, left_s = facts.get("work"), facts.get("left_s")
     told = f" ({work})" if work else ""
     return told + (f", {left_s / 60:.0f} min left" if isinstance(left_s, int | float) else "")

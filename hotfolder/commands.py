@@ -29,7 +29,7 @@ from engine.cli import (
     UNCHECKED,
     output,
 )
-from presets import StemwrightError, complain, placed_at, say, say_json
+from presets import StemwrightError, complain, load_preset, placed_at, say, say_json
 
 if TYPE_CHECKING:
     from .admin import Admin
@@ -289,6 +289,7 @@ def batch(
         read, output, state_folder(output.absolute(), state), settings, auto_jobs=jobs == 0
     )
     try:
+        _tell_cost(run)
         if dry_run:
             for line in _forecast(run):
                 say(line)
@@ -309,6 +310,19 @@ def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
         complain(f"stemwright: {problem}")
     if strict and read.problems:
         raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
+
+
+def _tell_cost(run: Batch) -> None:
+    """How long separators of one's own will take, before they begin; once for each preset."""
+    from .catalogue.forecast import audio_seconds, separator_costs
+
+    names = {row.preset for row in run.catalogue.rows}
+    costly = {name for name in names if load_preset(name).cards}
+    if costly:
+        rows = [row for row in run.undone() if row.preset in costly]
+        lengths = audio_seconds(row.path for row in rows)
+        for line in separator_costs(rows, lengths, run.settings):
+            complain(line)
 
 
 def _forecast(run: Batch) -> Iterator[str]:

@@ -6,7 +6,7 @@ because the name goes to child processes and to other machines; here it gets its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -35,6 +35,9 @@ class Engine(Protocol):
 
     def prior_hashes(self, preset: Preset, options: Options, /) -> dict[str, str]:
         """sha256 of the bundle of every stem."""
+
+    def separators_rate(self, preset: Preset, folders: Sequence[Path], /) -> float:
+        """Seconds that separators take for each second of audio, by their checks."""
 
     def render(
         self, mix: Path | DecodedMix, destination: Path, preset: Preset, options: Options, /

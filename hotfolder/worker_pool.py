@@ -325,7 +325,8 @@ class WorkerPool:
             )
             return
         running.job, running.facts = job, facts
-        log_event("decoded", job, sha256=facts["sha256"], frames=facts["frames"])
+        cost = {name: facts[name] for name in ("separators_s",) if name in facts}
+        log_event("decoded", job, sha256=facts["sha256"], frames=facts["frames"], **cost)
         if self._take_as_done(running, now) or self._skip_as_done(running, now):
             running.worker.send("withdraw")
         elif not self._lacks_space(running, now):

@@ -143,6 +143,8 @@ def work_facts(
 ) -> dict[str, Any]:
     """What the work on a decoded mix will be."""
     info = mix_facts.info
+    rate = engine.separators_rate(preset, options.separator_folders)
+    separators_s = rate * info.frames / info.sample_rate
     key = work_key(
         mix_facts.sha256,
         preset.digest(),
@@ -161,7 +163,7 @@ def work_facts(
         "file_bytes": _bytes_of_a_sample(preset.output.depth, info.bits),
         # pieces of a recipe lie in the workspace as 64-bit floats until all is written
         "stem_count": len(preset.stems) + 2 * len(preset.pieces),
-    }
+    } | ({"separators_s": round(separators_s, 1)} if separators_s else {})
 
 
 def _bytes_of_a_sample(depth: str | int, source_bits: int) -> int:

@@ -61,6 +61,10 @@ def prior_hashes(preset, options):
     return dict.fromkeys(preset.stems, "00" * 32)
 
 
+def separators_rate(preset, folders):
+    return 1.5 * len(preset.cards)
+
+
 def verify_mix(mix):
     raw = mix.read_bytes()
     if not raw:

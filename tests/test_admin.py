@@ -6,6 +6,9 @@ import os
 
 import pytest
 
+import separator_toys as toys
+from engine.separators.loading import load_card
+from engine.separators.lock import Lock, write_lock
 from hotfolder.admin import Admin
 from hotfolder_fixtures import Studio, logs, make_mix, settings_of, start_process
 
@@ -69,6 +72,39 @@ def test_once_that_cannot_do_what_lies_there_says_why_and_fails(tmp_path, how):
     [told] = [json.loads(line) for line in logs(tmp_path).splitlines() if '"not-done"' in line]
     wanted = {"paused": "lunch", "full": "the mark is", "ignored": "song.m4a", "lost": "has gone"}
     assert wanted[how] in told["reason"]
+
+
+def test_the_cost_of_separators_is_told_before_they_begin(tmp_path, monkeypatch, caplog):
+    """By the lock for a job that waits, by the mix's own length for one that is in work."""
+    caplog.set_level(logging.INFO)
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    loaded = load_card(toys.echo(cards, name="echo"))
+    lock = Lock(
+        digest=loaded.digest, music="", program={}, device="cpu", threads=1, band_hz=1,
+        seconds_per_minute=90, peak_mib=1, stems={}, findings=(),
+    )  # fmt: skip
+    write_lock(loaded, lock)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "dear.yaml").write_text("stems: {all: {separator: echo}}\n")
+    monkeypatch.setenv("STEMWRIGHT_PRESETS", str(tmp_path / "presets"))
+    settings = settings_of(preset="dear", worker={"separator_folders": [str(cards)]})
+    studio = Studio(tmp_path, settings).start()
+    admin = Admin(studio.root, studio.state, settings)
+    studio.drop("slow slow slow.wav", frames=2 * 8000)
+    admin.pause("lunch")
+    studio.until(lambda: studio.jobs() and studio.jobs()[0].state == "settled")
+    [queued] = admin.status()["waiting"]
+    admin.resume()
+    studio.until(lambda: studio.jobs()[0].segments)
+    [running] = admin.status()["in_work"]
+    studio.work_off()
+    admin.close()
+    studio.close()
+    assert queued["why"].endswith("paused: lunch; its separators take about 90 s a minute")
+    assert "about 0.1 min for its separators" in running["why"]
+    [told] = [record.fields for record in caplog.records if record.message == "decoded"]
+    assert told["separators_s"] == 3.0
 
 
 def test_once_on_an_empty_inbox_is_done(tmp_path):

@@ -85,6 +85,21 @@ def begin(studio, place):
     )
 
 
+def test_a_batch_tells_the_cost_of_a_preset_once_before_it_starts(studio):
+    for name, seconds in (("a", 1.5), ("b", 2.5)):
+        write_mix(studio / "songs" / f"{name}.wav", seconds)
+    words = ["batch", studio / "songs", "-o", studio / "out", "--preset", "studio", "--jobs", 1]
+    argv = [sys.executable, "-m", "stemwright", *map(str, words)]
+    env = os.environ | environment(studio)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    told = "studio: tones, echo, half take about 3 s for each minute of audio, 0 s for 2 title(s)"
+    assert done.stderr.splitlines()[0] == told
+    assert done.stderr.count(" take about ") == 1
+    again = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
+    assert " take about " not in again.stderr, "nothing is left to be done"
+
+
 @pytest.mark.slow
 def test_the_hot_folder_goes_on_in_the_middle_of_a_recipe(studio):
     for place in ("whole", "killed"):

@@ -14,11 +14,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from presets import StemwrightError
+from engine import separators_rate
+from presets import StemwrightError, load_preset
 
 from ..engine_protocol import options_to_send
 from ..settings import HotFolderSettings
@@ -60,8 +61,9 @@ from pathlib import Path
 from engine import RenderOptions, render
 from presets import load_preset
 asked = json.loads(sys.argv[1])
-folders = tuple(map(Path, asked["options"].pop("prior_folders")))
-options = RenderOptions(**asked["options"], prior_folders=folders)
+named = ("prior_folders", "separator_folders")
+folders = {name: tuple(map(Path, asked["options"].pop(name))) for name in named}
+options = RenderOptions(**asked["options"], **folders)
 render(Path(asked["mix"]), Path(asked["set"]), load_preset(asked["preset"]), options)
 """
 
@@ -113,6 +115,25 @@ def measured_costs(
         of_preset[row.preset].append((length, row.path))
     common = sorted(of_preset, key=lambda name: -len(of_preset[name]))[:MOST_MEASURED]
     return {name: _measured(max(of_preset[name])[1], name, settings) for name in common}
+
+
+def separator_costs(
+    rows: Sequence[Row], lengths: Sequence[float], settings: HotFolderSettings
+) -> Iterator[str]:
+    """What separators of one's own take, by their checks; a sentence for every preset."""
+    folders = tuple(map(Path, settings.worker.separator_folders))
+    for name in dict.fromkeys(row.preset for row in rows):
+        preset = load_preset(name)
+        try:
+            rate = separators_rate(preset, folders) if preset.cards else 0.0
+        except StemwrightError:  # its rows will say so, and the others are done
+            continue
+        if rate:
+            own = [s for row, s in zip(rows, lengths, strict=True) if row.preset == name]
+            yield (
+                f"{name}: {', '.join(preset.cards)} take about {60 * rate:.0f} s for each minute "
+                f"of audio, {duration_text(rate * sum(own))} for {len(own)} title(s)"
+            )
 
 
 def duration_text(seconds: float) -> str:
