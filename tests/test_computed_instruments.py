@@ -25,6 +25,7 @@ from export.synthesis.computed_pianos import Hammered, Picked, piano
 from export.synthesis.drum_kits import DrumKits, in_a_room
 from export.synthesis.midi import Control, Note, Score, Track
 from export.synthesis.rendering import compose, procedural_corpus
+from export.training.runs import TrainingOptions
 from presets import StemwrightError
 
 VOICES = {
@@ -259,7 +260,9 @@ def test_a_recipe_has_its_songs_played_once(tmp_path):
         "parts: {bass: ['*.wav']}\nprocedural: {bass: 0.1}\npriors: {bass: [bass]}\n"
     )
     (tmp_path / "sources.yaml").write_text("'*': {name: takes}\n")
-    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, None, tmp_path / "runs")
+    run = RecipeRun(
+        tmp_path / "recipe.yaml", [tmp_path], [], None, None, TrainingOptions(tmp_path / "runs")
+    )
     assert list(run.render()) == ["bass: 1 songs procedural"]
     (file,) = run.files("bass")
     made = file.read_bytes()
@@ -275,7 +278,9 @@ def test_a_recipe_has_its_whole_songs_played_once(tmp_path, monkeypatch):
         "priors: {bass: [bass], drums: [drums]}\n"
         "songs: 2\n"
     )
-    run = RecipeRun(tmp_path / "recipe.yaml", [tmp_path], [], None, None, tmp_path / "runs")
+    run = RecipeRun(
+        tmp_path / "recipe.yaml", [tmp_path], [], None, None, TrainingOptions(tmp_path / "runs")
+    )
     (told,) = run.render()
     assert told.startswith("2 whole songs: ")
     names = {file.name for part in ("bass", "drums") for file in run.files(part)}
