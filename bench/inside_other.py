@@ -20,7 +20,7 @@ from engine import RenderOptions, separate
 from presets import Preset, load_preset
 
 BLEED_DB = -10.0
-Audio = NDArray[np.float64]
+Float64Audio = NDArray[np.float64]
 
 
 def preset_of(stems: tuple[str, ...]) -> Preset:
@@ -31,14 +31,14 @@ def preset_of(stems: tuple[str, ...]) -> Preset:
         return load_preset(path)
 
 
-def sdr_db(truth: Audio, found: Audio) -> float:
+def sdr_db(truth: Float64Audio, found: Float64Audio) -> float:
     """Signal to distortion of one stem."""
     return float(10 * np.log10(np.sum(truth**2) / np.sum((truth - found) ** 2)))
 
 
-def song_of(folder: Path, seconds: float) -> tuple[dict[str, Audio], int]:
+def song_of(folder: Path, seconds: float) -> tuple[dict[str, Float64Audio], int]:
     """The middle of every stem of a song, (2, samples)."""
-    found: dict[str, Audio] = {}
+    found: dict[str, Float64Audio] = {}
     for path in sorted(folder.glob("*.ogg")):
         audio, rate = soundfile.read(path, always_2d=True)
         start = max(0, (len(audio) - round(seconds * rate)) // 2)

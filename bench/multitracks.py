@@ -18,7 +18,7 @@ import soundfile
 import yaml
 from numpy.typing import NDArray
 
-Audio = NDArray[np.float32]
+Float32Audio = NDArray[np.float32]
 
 SUFFIXES = (".wav", ".flac", ".ogg")
 MUSDB_STEMS = ("vocals", "bass", "drums", "other")
@@ -70,7 +70,7 @@ class Song:
             folded[place] = folded.get(place, ()) + files
         return Song(self.name, {stem: folded[stem] for stem in wanted if stem in folded})
 
-    def read(self, seconds: float) -> tuple[dict[str, Audio], int]:
+    def read(self, seconds: float) -> tuple[dict[str, Float32Audio], int]:
         """The stems (channels, samples), equally long, and their rate.
 
         With `seconds` above 0 only that much is read, from the middle of the song.
@@ -82,7 +82,9 @@ class Song:
             }
             return self._read(files, seconds)
 
-    def _read(self, opened: dict[str, list[Path]], seconds: float) -> tuple[dict[str, Audio], int]:
+    def _read(
+        self, opened: dict[str, list[Path]], seconds: float
+    ) -> tuple[dict[str, Float32Audio], int]:
         infos = [soundfile.info(file) for files in opened.values() for file in files]
         rate, longest = infos[0].samplerate, max(info.frames for info in infos)
         if any(info.samplerate != rate for info in infos):
@@ -98,7 +100,7 @@ class Song:
         return stems, rate
 
 
-def _read(file: Path, start: int, frames: int) -> Audio:
+def _read(file: Path, start: int, frames: int) -> Float32Audio:
     """Frames of one file, (channels, frames), zeros behind its end."""
     with soundfile.SoundFile(file) as audio:
         audio.seek(min(start, audio.frames))

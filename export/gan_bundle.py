@@ -22,7 +22,7 @@ from .data.songs import REST, read_songs
 from .models.gan_graphs import HOP, LEAST, N_FFT, QUIET, SCALES, WEIGHTS, emit_gan
 from .models.wavegan import GanConfig, Generator
 from .training.gan_training import GanSettings, GanTask, load_generator, run_of
-from .training.run import told_device, training_device
+from .training.run import device_summary, training_device
 from .training.runs import TrainingOptions
 
 Float = NDArray[np.float32]
@@ -43,7 +43,7 @@ def train_gan(
     config = GanConfig.published() if published else GanConfig()
     read = read_songs(songs, STEMS if stem in STEMS else (stem, REST), config.sample_rate)
     train, valid = read.split()
-    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {told_device(device)}"
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {device_summary(device)}"
     settings = replace(GanSettings(steps=options.steps, seed=options.seed), **options.changes())
     task = GanTask(stem, config, settings, train, valid, device)
     for p in run_of(options.out, task, device, options.deadline).run(120):

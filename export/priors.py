@@ -28,12 +28,12 @@ from .training.flow_training import CHECKPOINT as FLOW_CHECKPOINT
 from .training.flow_training import FlowTask, Run, flow_lines, load_run
 from .training.head_training import load_head
 from .training.interferers import Interferers, train_head
-from .training.run import TrainingRun, told_device, training_device
+from .training.run import TrainingRun, device_summary, training_device
 from .training.runs import (
     Size,
     TrainingOptions,
     add_metadata,
-    add_others,
+    add_other_sources,
     corpus_summary,
     digests,
     named_places,
@@ -86,7 +86,7 @@ def train_prior(
         yield from corpus_summary(each)
     interferers = Interferers(stem, view, out, options.seed, recorded, device)
     yield interferers.summary(contrast=chosen.settings.contrast_weight > 0)
-    yield told_device(device)
+    yield device_summary(device)
     leak, kind = interferers.leak(), interferers.kind
     yield from train_flow(stem, chosen, corpus, leak, kind, options, device)
     own = _opened(out, stem)
@@ -134,7 +134,7 @@ def train_flow(
     before, others = heard_before([options.tune] if options.tune else [])
     write_metadata(out, stem, view, unlike(corpus.sources, before), settings)
     others = tuple(other for other in others if not other.name.startswith(f"{stem}: "))
-    add_others(out, unlike(sources_of(leaking), others))
+    add_other_sources(out, unlike(sources_of(leaking), others))
     yield from flow_lines(run)
     yield measure_held_out(load_run(out), valid, out)
 
@@ -219,9 +219,10 @@ def run_heads(
     task = EstimatorTask(config, settings, train, valid, given, device, tuned)
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
     _, before = heard_before(sorted(options.tune.glob("*.prior")) if options.tune else [])
-    add_others(options.out, unlike(sources_of(corpora.values()), before))
+    add_other_sources(options.out, unlike(sources_of(corpora.values()), before))
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{told_device(device)}; {size:.2f} M parameters; {train.songs} songs whose parts agree"
+    parts = f"{train.songs} songs whose parts agree"
+    yield f"{device_summary(device)}; {size:.2f} M parameters; {parts}"
     for p in run.run(run.every):
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
         yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"

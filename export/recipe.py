@@ -26,7 +26,7 @@ from .data.sampling import Interference
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
-from .training.run import told_device, training_device
+from .training.run import device_summary, training_device
 from .training.runs import SizeName, TrainingOptions, by_kind, corpus_summary, sized
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -229,7 +229,7 @@ def make_priors(
     """
     device, out = training_device(options.device, options.threads), options.out
     run = RecipeRun(recipe, recordings, soundfonts, kits, instruments, options)
-    yield told_device(device)
+    yield device_summary(device)
     yield from run.render()
     run.check_held_out()
     for name in run.runs:

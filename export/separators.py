@@ -39,7 +39,7 @@ from .training.interleaved_training import (
     load_family,
     settings_of,
 )
-from .training.run import DeviceName, TrainingRun, told_device, training_device
+from .training.run import DeviceName, TrainingRun, device_summary, training_device
 from .training.runs import TrainingOptions
 from .training.waveform_training import (
     CHECKPOINT,
@@ -87,7 +87,7 @@ def train_separator(
     task = WaveformTask(kind, config, replace(settings, **options.changes()), train, valid, device)
     run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{told_device(device)}; {TITLES[kind]}, {size:.2f} M parameters"
+    yield f"{device_summary(device)}; {TITLES[kind]}, {size:.2f} M parameters"
     if run.step:
         yield f"resuming at step {run.step}"
     for p in run.run(REPORT_EVERY if device.type == "cpu" else run.every):
@@ -124,7 +124,7 @@ def train_family(songs: Sequence[Path], options: FamilyOptions) -> Iterator[str]
     device = training_device(options.device, options.threads)
     read = read_songs(songs, options.stems, front_end().sample_rate)
     train, valid = read.split()
-    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {told_device(device)}"
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {device_summary(device)}"
     others = tuple(stem for stem in options.stems if stem != options.new)
     for name in RUNS:
         stems, encoder, mode = options.stems, None, cast(Mode, name)
@@ -160,7 +160,7 @@ def export_separator(run: Path, card: Path, licence: str = "your own recordings"
         "inputs": [{"name": "mix", "role": "wave", "axes": "b c n"}],
         "outputs": [{"name": "stems", "role": "wave", "axes": "b s c n"}],
     }
-    source = f"{TITLES[trained.kind]}, {_told(trained.training)}"
+    source = f"{TITLES[trained.kind]}, {_training_summary(trained.training)}"
     return _written(card, blob, source, licence, facts)
 
 
@@ -289,7 +289,7 @@ def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str
     return card
 
 
-def _told(training: dict[str, Any]) -> str:
+def _training_summary(training: dict[str, Any]) -> str:
     return (
         f"{training['steps']} steps on {training['minutes of songs']} minutes of songs, "
         f"seed {training['seed']}"

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import separator_toys as toys
 from engine import RenderOptions, render
 from engine.model.sessions import Device
-from engine.separators.drafting import Given, card_text, draft_card, uvr_key
+from engine.separators.drafting import DraftOptions, card_text, draft_card, uvr_key
 from engine.separators.loading import load_card
 from engine.separators.lock import read_lock
 from engine.separators.trial import check_card, computed_music
@@ -187,7 +187,7 @@ UNBLEND = {
 
 def test_a_card_is_made_from_metadata_alone(tmp_path):
     model = toys.two_branch_toy(tmp_path / "m.onnx", "unblend", UNBLEND)
-    draft = draft_card([model], Given())
+    draft = draft_card([model], DraftOptions())
     assert draft.missing == {}
     path = tmp_path / "m.yaml"
     path.write_text(card_text(draft))

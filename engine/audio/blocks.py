@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-Audio = npt.NDArray[np.float32]
-Stream = Iterator[Audio]
+AudioBlock = npt.NDArray[np.float32]  # (channels, frames)
+Stream = Iterator[AudioBlock]
 """Blocks `(channels, BLOCK_FRAMES)` without end."""
 
 # Long enough that the GSM codec's resamplers never run dry at any rate (8192 was measured to
@@ -24,15 +24,15 @@ Stream = Iterator[Audio]
 BLOCK_FRAMES = 1 << 16
 
 
-def endless(parts: Iterable[Audio], channels: int) -> Stream:
+def endless(parts: Iterable[AudioBlock], channels: int) -> Stream:
     """Parts `(channels, n)` of any length, joined, followed by silence for ever."""
     silence = np.zeros((channels, BLOCK_FRAMES), np.float32)
     return reblocked(itertools.chain(parts, itertools.repeat(silence)))
 
 
-def reblocked(parts: Iterable[Audio]) -> Stream:
+def reblocked(parts: Iterable[AudioBlock]) -> Stream:
     """The same samples in blocks of BLOCK_FRAMES."""
-    waiting: list[Audio] = []
+    waiting: list[AudioBlock] = []
     count = 0
     for part in parts:
         if not waiting and part.shape[1] == BLOCK_FRAMES:
@@ -50,7 +50,7 @@ def reblocked(parts: Iterable[Audio]) -> Stream:
         waiting = [joined[:, whole:]] if count else []
 
 
-def take(stream: Iterable[Audio], frames: int) -> Iterator[Audio]:
+def take(stream: Iterable[AudioBlock], frames: int) -> Iterator[AudioBlock]:
     """The first frames of a stream, the last block cut to length."""
     left = frames
     blocks = iter(stream)

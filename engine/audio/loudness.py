@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .layout import loudness_weights
 
-Audio = npt.NDArray[np.floating]
+FloatSamples = npt.NDArray[np.floating]
 
 ABSOLUTE_GATE_LUFS = -70.0
 OFFSET_LUFS = -0.691  # BS.1770-4 eq. 2: makes a 997 Hz sine at 0 dBFS read -3.01
@@ -55,7 +55,7 @@ class LoudnessMeter:
         self._steps = _StepEnergies(weights[:, None], sample_rate)
         self._peak = _TruePeak(channels, sample_rate)
 
-    def add(self, block: Audio) -> None:
+    def add(self, block: FloatSamples) -> None:
         """Measure the next frames."""
         block = np.asarray(block, np.float32)
         self._peak.add(block)
@@ -128,10 +128,10 @@ class _StreamFilter:
         self._size = _quick_length(self._chunk + self._memory)
         self._response = np.fft.rfft(impulse.astype(np.float32), self._size)
         self._past = np.zeros((channels, self._memory), np.float32)
-        self._waiting: list[Audio] = []
+        self._waiting: list[FloatSamples] = []
         self._count = 0
 
-    def push(self, block: Audio) -> list[Audio]:
+    def push(self, block: FloatSamples) -> list[FloatSamples]:
         self._waiting.append(block)
         self._count += block.shape[1]
         if self._count < self._chunk:
@@ -141,10 +141,10 @@ class _StreamFilter:
         self._waiting, self._count = [waiting[:, whole:]], waiting.shape[1] - whole
         return [self._convolve(part) for part in _split(waiting[:, :whole], self._chunk)]
 
-    def finish(self) -> list[Audio]:
+    def finish(self) -> list[FloatSamples]:
         return [self._convolve(np.concatenate(self._waiting, axis=1))] if self._count else []
 
-    def _convolve(self, chunk: Audio) -> Audio:
+    def _convolve(self, chunk: FloatSamples) -> FloatSamples:
         joined = np.concatenate([self._past, chunk], axis=1)
         self._past = joined[:, joined.shape[1] - self._memory :]
         spectrum = np.fft.rfft(joined, self._size) * self._response
@@ -160,7 +160,7 @@ def _quick_length(least: int) -> int:
     return best
 
 
-def _split(audio: Audio, size: int) -> list[Audio]:
+def _split(audio: FloatSamples, size: int) -> list[FloatSamples]:
     return [audio[:, start : start + size] for start in range(0, audio.shape[1], size)]
 
 
@@ -172,7 +172,7 @@ class _StepEnergies:
         self._position, self._open = 0, 0.0
         self.energies = array("d")  # 80 bytes a second: hours stay small
 
-    def add(self, filtered: Audio) -> None:
+    def add(self, filtered: FloatSamples) -> None:
         power = (np.square(filtered, dtype=np.float64) * self._weights).sum(axis=0)
         end = self._position + len(power)
         borders = [0]
@@ -203,20 +203,20 @@ class _TruePeak:
         self._channels = channels
         self.sample_peak = self.true_peak = 0.0
 
-    def add(self, block: Audio) -> None:
+    def add(self, block: FloatSamples) -> None:
         self.sample_peak = max(self.sample_peak, _peak(block))
         self._oversample(block, last=False)
 
     def finish(self) -> None:
         self._oversample(np.zeros((self._channels, 0), np.float32), last=True)
 
-    def _oversample(self, block: Audio, last: bool) -> None:
+    def _oversample(self, block: FloatSamples, last: bool) -> None:
         dense = self._stream.resample_chunk(np.ascontiguousarray(block.T), last=last)
         # the filter's ripple may lie a hair under a sample that is the peak
         self.true_peak = max(self.true_peak, _peak(dense), self.sample_peak)
 
 
-def _peak(audio: Audio) -> float:
+def _peak(audio: FloatSamples) -> float:
     return float(np.abs(audio).max()) if audio.size else 0.0
 
 

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
-from .blocks import Audio
+from .blocks import AudioBlock
 from .loudness import decibels
 
 OVERSAMPLING = 8  # a sine's highest sample is then at most 0.17 dB below its peak
@@ -35,7 +35,7 @@ class TruePeakMeter:
             sample_rate, OVERSAMPLING * sample_rate, channels, dtype="float32", quality="HQ"
         )
 
-    def add(self, block: Audio) -> None:
+    def add(self, block: AudioBlock) -> None:
         """Measure the next frames."""
         self._believe(block)
         self._believe(self._stream.resample_chunk(np.ascontiguousarray(block.T)))
@@ -48,7 +48,7 @@ class TruePeakMeter:
         self._interpolate(silence)
         return decibels(self._highest)
 
-    def _interpolate(self, block: Audio) -> None:
+    def _interpolate(self, block: AudioBlock) -> None:
         """Overlap-save with one short filter for each of the points between two samples."""
         joined = np.concatenate([self._past, block], axis=1)
         overlap = 2 * HALF_LENGTH

@@ -48,11 +48,11 @@ def separator_init(
     Several files are run side by side, one stem each. What nobody can tell is named, with exit
     code 1: give it as an option or write it into the card.
     """
-    from ..separators.drafting import Given, card_text, draft_card
+    from ..separators.drafting import DraftOptions, card_text, draft_card
     from ..separators.loading import load_card
 
     names = tuple(part.strip() for part in stems.split(",")) if stems else ()
-    given = Given(name, licence, names, n_fft, hop, uvr_table)
+    given = DraftOptions(name, licence, names, n_fft, hop, uvr_table)
     draft = draft_card(models, given)
     path = models[0].with_name(f"{draft.keys['name']}.yaml")
     if path.exists() and not force:

@@ -157,7 +157,7 @@ def judge_priors(
             for stem, units in scores.items()
         },
         {
-            stem: _told_apart(units, own, stem, _rivals(priors, stem))
+            stem: _separability(units, own, stem, _rivals(priors, stem))
             for stem, units in scores.items()
         },
         {stem: _percentiles(units[:, :, own[stem]]) for stem, units in scores.items()},
@@ -271,7 +271,7 @@ def _rivals(priors: Mapping[str, Prior], stem: str) -> list[str]:
     return [r for r in priors if r != stem and not holds(r, stem) and not holds(stem, r)]
 
 
-def _told_apart(
+def _separability(
     units: Scores, own: Mapping[str, int], stem: str, rivals: Sequence[str]
 ) -> dict[str, float]:
     """Share of excerpts in which the stem's own prior is ahead of each, and of all (own name)."""

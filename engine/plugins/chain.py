@@ -10,7 +10,7 @@ import numpy as np
 
 from presets import Effect, Parallel, Plugin, Preset, StemwrightError
 
-from ..audio.blocks import Audio, Stream, endless, summed, take
+from ..audio.blocks import AudioBlock, Stream, endless, summed, take
 from .effects import check_effect, effect_stream
 from .rack import PluginRack, PluginStepError
 
@@ -50,13 +50,13 @@ def may_be_bypassed(preset: Preset, error: StemwrightError) -> bool:
 
 
 def chained(
-    parts: Iterable[Audio],
+    parts: Iterable[AudioBlock],
     chain: Sequence[Effect],
     shape: Shape,
     rack: PluginRack,
     where: str,
     bypassed: Sequence[str] = (),
-) -> Iterator[Audio]:
+) -> Iterator[AudioBlock]:
     """Parts `(channels, n)` of a stem through its chain, `shape.frames` frames in all.
 
     The result does not depend on how the parts were cut, and is aligned with the input to
@@ -101,7 +101,7 @@ def _through_plugin(
         raise PluginStepError(where, error) from error
 
 
-def last_audible(block: Audio, floor: float) -> int:
+def last_audible(block: AudioBlock, floor: float) -> int:
     """How many frames of a block there are up to the last one above the floor."""
     loud = np.flatnonzero(np.abs(block).max(axis=0) > floor)
     return int(loud[-1]) + 1 if loud.size else 0

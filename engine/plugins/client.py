@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ..audio.blocks import Audio
+from ..audio.blocks import AudioBlock
 
 HOST = Path(__file__).with_name("host_process.py")
 LONGEST_REPLY = 16 << 20
@@ -90,7 +91,7 @@ class PluginClient:
         finally:
             self._area.hide()
 
-    def submit(self, block: Audio) -> None:
+    def submit(self, block: AudioBlock) -> None:
         """Send a block `(channels, n)`; `collect` gets what comes of it.
 
         Two may be on their way, so that the plug-in works while we prepare the next one.
@@ -99,7 +100,7 @@ class PluginClient:
         self._area.audio[half, :, :frames] = block
         self._send({"do": "process", "frames": frames, "half": half})
 
-    def collect(self, frames: int) -> tuple[Audio, int]:
+    def collect(self, frames: int) -> tuple[AudioBlock, int]:
         """What the plug-in gave for the oldest block sent, and the latency it reports now."""
         half = self._answered % 2
         reply = self._receive()
@@ -108,7 +109,7 @@ class PluginClient:
             raise PluginFailedError("garbled", f"gave {given} samples for {frames}")
         return self._area.audio[half, :, :given].copy(), latency
 
-    def process(self, block: Audio) -> tuple[Audio, int]:
+    def process(self, block: AudioBlock) -> tuple[AudioBlock, int]:
         """One block there and back."""
         self.submit(block)
         return self.collect(block.shape[1])
@@ -196,7 +197,7 @@ class _Area:
 
     def __init__(self) -> None:
         self.path: Path | None = None
-        self.audio: Audio = np.zeros((2, 0, 0), np.float32)
+        self.audio: npt.NDArray[np.float32] = np.zeros((2, 0, 0), np.float32)
 
     def open(self, channels: int, frames: int) -> Path:
         """New memory for two blocks `(channels, frames)`, and the name by which it is found."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from presets import Effect, StemwrightError
 
-from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked, take
+from ..audio.blocks import BLOCK_FRAMES, AudioBlock, Stream, reblocked, take
 from ..audio.writing import sound_path
 
 if TYPE_CHECKING:
@@ -118,13 +118,13 @@ def _whole(
             f"{name} works on at most {minutes:.0f} minutes of this source at once.",
         )
     signal = np.concatenate(list(take(itertools.chain([first], stream), frames)), axis=1)
-    result: Audio = effect.process(signal, sample_rate)
+    result: AudioBlock = effect.process(signal, sample_rate)
     silence = np.zeros((channels, BLOCK_FRAMES), np.float32)
     parts = itertools.chain([result], itertools.repeat(silence))
     yield from reblocked(checked(parts, name, sample_rate))
 
 
-def _impulse(file: Path) -> tuple[Audio, float]:
+def _impulse(file: Path) -> tuple[AudioBlock, float]:
     """An impulse response `(channels, samples)` and its sample rate."""
     import soundfile
 

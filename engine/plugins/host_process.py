@@ -20,7 +20,7 @@ from typing import Any, TextIO
 import numpy as np
 import pedalboard
 
-Audio = np.ndarray[Any, np.dtype[np.float32]]
+Float32Audio = np.ndarray[Any, np.dtype[np.float32]]
 PROBE_FRAMES = 64
 BUFFER_FRAMES = 8192  # what the plug-in sees at once; studios run far less, so all can do it
 
@@ -31,7 +31,7 @@ class Host:
     def __init__(self) -> None:
         self.instances: list[tuple[list[int], Any]] = []
         self.sample_rate = 0
-        self.area: Audio = np.zeros((2, 0, 0), np.float32)
+        self.area: Float32Audio = np.zeros((2, 0, 0), np.float32)
 
     def load(self, request: dict[str, Any]) -> dict[str, Any]:
         """Make the instances and say what they are; the area is `(2, channels, frames)`."""
@@ -77,7 +77,7 @@ class Host:
         formats: Any = pedalboard
         is_unit = request["path"].endswith(".component")
         kind = formats.AudioUnitPlugin if is_unit else formats.VST3Plugin
-        with _loader_told(request["binary"]):
+        with _loader_errors(request["binary"]):
             names = kind.get_plugin_names_for_file(request["path"])
         plugins = []
         for name in names:
@@ -100,7 +100,7 @@ class Host:
 
 
 def _instance(request: dict[str, Any]) -> Any:  # noqa: ANN401
-    with _loader_told(request["binary"]):
+    with _loader_errors(request["binary"]):
         plugin: Any = pedalboard.load_plugin(  # type: ignore[attr-defined]  # it is, unlisted
             request["path"], plugin_name=request["plugin_name"]
         )
@@ -172,8 +172,8 @@ def _accepts(plugin: Any, channels: int, sample_rate: int) -> bool:  # noqa: ANN
     return True
 
 
-def _run(plugin: Any, block: Audio, sample_rate: int, reset: bool) -> Audio:  # noqa: ANN401
-    out: Audio = plugin.process(block, sample_rate, buffer_size=BUFFER_FRAMES, reset=reset)
+def _run(plugin: Any, block: Float32Audio, sample_rate: int, reset: bool) -> Float32Audio:  # noqa: ANN401
+    out: Float32Audio = plugin.process(block, sample_rate, buffer_size=BUFFER_FRAMES, reset=reset)
     return out
 
 
@@ -210,7 +210,7 @@ def _plain(value: Any) -> float | str | bool:  # noqa: ANN401
 
 
 @contextlib.contextmanager
-def _loader_told(binary: str | None) -> Iterator[None]:
+def _loader_errors(binary: str | None) -> Iterator[None]:
     """Where pedalboard only says that loading failed, what the dynamic loader says."""
     try:
         yield
@@ -220,7 +220,7 @@ def _loader_told(binary: str | None) -> Iterator[None]:
         raise
 
 
-def _mapped(path: str, channels: int, frames: int) -> Audio:
+def _mapped(path: str, channels: int, frames: int) -> Float32Audio:
     with open(path, "r+b") as file:  # noqa: PTH123  this file stays free of our habits' imports
         shared = mmap.mmap(file.fileno(), 2 * channels * frames * 4)
     return np.frombuffer(shared, np.float32).reshape(2, channels, frames)

@@ -11,7 +11,7 @@ import numpy as np
 
 from presets import Plugin, StemwrightError
 
-from ..audio.blocks import BLOCK_FRAMES, Audio, Stream, reblocked
+from ..audio.blocks import BLOCK_FRAMES, AudioBlock, Stream, reblocked
 from ..audio.closing import Closing
 from .catalogue import PluginCatalogue, host_request, plugin_error
 from .client import MISDEEDS, PluginClient, PluginFailedError
@@ -106,7 +106,7 @@ class PluginRack(Closing):
 
     def _processed(
         self, stream: Stream, slot: _Slot, latency: int, sample_rate: int, where: str
-    ) -> Iterator[Audio]:
+    ) -> Iterator[AudioBlock]:
         taken = given = 0
         on_their_way = 0
         for block in stream:
@@ -135,7 +135,7 @@ class PluginRack(Closing):
             raise PluginStepError(where, plugin_error(slot.file, failure, place)) from None
 
 
-def check_output(out: Audio, sent: int, given: int, latencies: tuple[int, int]) -> None:
+def check_output(out: AudioBlock, sent: int, given: int, latencies: tuple[int, int]) -> None:
     """Length, latency and finiteness of what came back."""
     latency, now = latencies
     if now != latency:

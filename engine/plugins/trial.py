@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..audio.blocks import BLOCK_FRAMES, Audio
+from ..audio.blocks import BLOCK_FRAMES, AudioBlock
 from .catalogue import PluginCatalogue, host_request, opened
 from .client import PluginClient, PluginFailedError
 
@@ -78,7 +78,7 @@ def _tried(child: PluginClient, file: Path, name: str) -> Trial:
     )
 
 
-def _run(child: PluginClient, noise: Audio, latency: int) -> tuple[Audio, float]:
+def _run(child: PluginClient, noise: AudioBlock, latency: int) -> tuple[AudioBlock, float]:
     """The output for noise, `(channels, samples)`, and the seconds that it took."""
     start = time.monotonic()
     outputs: list[Any] = []
@@ -92,7 +92,7 @@ def _run(child: PluginClient, noise: Audio, latency: int) -> tuple[Audio, float]
     return np.concatenate(outputs, axis=1), time.monotonic() - start
 
 
-def _delay(noise: Audio, out: Audio) -> int:
+def _delay(noise: AudioBlock, out: AudioBlock) -> int:
     """By how many samples the output lags, where the correlation leaves no doubt; else 0."""
     size = min(noise.shape[1], out.shape[1])
     a, b = noise[0, :size].astype(np.float64), out[0, :size].astype(np.float64)

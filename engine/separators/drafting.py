@@ -39,7 +39,7 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Given:
+class DraftOptions:
     """What the user says on the command line; None where he does not."""
 
     name: str | None = None
@@ -50,7 +50,7 @@ class Given:
     uvr_table: Path | None = None
 
 
-def draft_card(models: Sequence[Path], given: Given) -> Draft:
+def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
     """A draft for graphs that are run side by side; `missing` is what must be filled in."""
     folder = models[0].parent
     for model in models:
@@ -68,16 +68,16 @@ def draft_card(models: Sequence[Path], given: Given) -> Draft:
     metadata = dict(session.get_modelmeta().custom_metadata_map)
     sides = [tuple(_tensor(t) for t in side) for side in (session.get_inputs(),
                                                           session.get_outputs())]  # fmt: skip
-    draft = Draft({"card": 1, "name": given.name or models[0].stem.replace(" ", "-")})
-    _say_licence(draft, given, metadata)
+    draft = Draft({"card": 1, "name": options.name or models[0].stem.replace(" ", "-")})
+    _say_licence(draft, options, metadata)
     draft.keys["files"] = _files(models)
     if "stft_n_fft" in metadata or "segment_samples" in metadata:
         _from_unblend(draft, metadata, sides)
     else:
         _from_shapes(draft, sides, len(models))
-        if given.uvr_table:
-            _from_uvr(draft, models[0], given.uvr_table, sides[0])
-    _from_given(draft, given)
+        if options.uvr_table:
+            _from_uvr(draft, models[0], options.uvr_table, sides[0])
+    _apply_options(draft, options)
     return draft
 
 
@@ -160,8 +160,8 @@ def _files(models: Sequence[Path]) -> list[dict[str, str]]:
     return [{"path": path.name, "sha256": sha256_of(path)} for path in paths]
 
 
-def _say_licence(draft: Draft, given: Given, metadata: Mapping[str, str]) -> None:
-    licence = given.licence or metadata.get("license") or metadata.get("licence")
+def _say_licence(draft: Draft, options: DraftOptions, metadata: Mapping[str, str]) -> None:
+    licence = options.licence or metadata.get("license") or metadata.get("licence")
     draft.keys["licence"] = licence
     if not licence:
         draft.ask("licence", "of the weights, as their author states it, or `not stated`")
@@ -332,33 +332,36 @@ def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[_Tensor])
     draft.keys["inputs"] = [{"name": name, "role": "spec", "axes": "b (c r) f t"}]
 
 
-def _from_given(draft: Draft, given: Given) -> None:
+def _apply_options(draft: Draft, options: DraftOptions) -> None:
     """What the command line says, and what follows from it."""
     keys = draft.keys
-    if given.stems:
-        keys["stems"] = list(given.stems)
+    if options.stems:
+        keys["stems"] = list(options.stems)
         draft.missing.pop("stems", None)
     stft = keys.get("stft")
     if not stft or "frames" not in stft:
         return
     frames, bins = stft.pop("frames"), stft["dim_f"]
-    stft["n_fft"], stft["hop"] = given.n_fft, given.hop
-    for name, value in (("stft.n_fft", given.n_fft), ("stft.hop", given.hop)):
+    stft["n_fft"], stft["hop"] = options.n_fft, options.hop
+    for name, value in (("stft.n_fft", options.n_fft), ("stft.hop", options.hop)):
         if value:
             draft.missing.pop(name, None)
-    if given.n_fft and bins == given.n_fft // 2 + 1:
+    if options.n_fft and bins == options.n_fft // 2 + 1:
         stft.pop("dim_f")
-    if given.n_fft and given.hop and "segment" not in keys:
+    if options.n_fft and options.hop and "segment" not in keys:
         patch = next((e["patch"] for e in keys["inputs"] if "patch" in e), None)
         if patch:
             stft["center"] = False
-            keys |= {"segment": (patch - 1) * given.hop + given.n_fft, "discard": given.n_fft}
+            keys |= {
+                "segment": (patch - 1) * options.hop + options.n_fft,
+                "discard": options.n_fft,
+            }
         elif frames:
-            keys["segment"] = given.hop * (frames - 1)
+            keys["segment"] = options.hop * (frames - 1)
             if keys["inputs"][0]["axes"] == "b (c r) f t":
-                keys["discard"] = given.n_fft // 2
+                keys["discard"] = options.n_fft // 2
         else:
-            keys["segment"] = given.hop * 255
+            keys["segment"] = options.hop * 255
     elif "segment" not in keys:
         draft.ask("segment", "samples of one call: hop x (frames - 1) for centred frames")
     keys["stft"] = {key: value for key, value in stft.items() if value is not None}

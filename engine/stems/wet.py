@@ -20,7 +20,7 @@ import numpy as np
 
 from presets import RESIDUAL, Effect, Preset, StemwrightError, suggestion
 
-from ..audio.blocks import BLOCK_FRAMES, Audio
+from ..audio.blocks import BLOCK_FRAMES, AudioBlock
 from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.reading import MixReader, SourceInfo, probe
@@ -70,7 +70,7 @@ class _Stem:
     steps: list[dict[str, Any]] = field(default_factory=list)
     bypassed: dict[str, str] = field(default_factory=dict)
 
-    def blocks(self, gain_db: float = 0.0) -> Iterator[Audio]:
+    def blocks(self, gain_db: float = 0.0) -> Iterator[AudioBlock]:
         gain = np.float32(10 ** ((gain_db + self.trim_db) / 20))
         for block in self.scratch.blocks(BLOCK_FRAMES):
             yield block[self.name] * gain
@@ -202,12 +202,12 @@ class _Wet:
         scratch = self.open_files.enter_context(StemScratch(self.scratch / name, [name], channels))
         return _Stem(name, source, chain, fader_db, channels, scratch)
 
-    def _read(self, path: Path) -> Iterator[Audio]:
+    def _read(self, path: Path) -> Iterator[AudioBlock]:
         with MixReader(path) as reader:
             while (block := reader.read(BLOCK_FRAMES)).frames:
                 yield block.audio
 
-    def _run(self, stem: _Stem, parts: Callable[[], Iterator[Audio]], path: str) -> None:
+    def _run(self, stem: _Stem, parts: Callable[[], Iterator[AudioBlock]], path: str) -> None:
         """The chain, and once more without a plug-in that failed when it may be left out."""
         for where, step in self.preset.steps():
             reason = above_the_band(step, self.rate)
@@ -227,7 +227,7 @@ class _Wet:
             finally:
                 self.rack.release()
 
-    def _attempt(self, stem: _Stem, parts: Iterator[Audio], path: str) -> None:
+    def _attempt(self, stem: _Stem, parts: Iterator[AudioBlock], path: str) -> None:
         stem.scratch.truncate(0)
         stem.audible, peak = 0, 0.0
         limited = _ends_in_limiter(stem) or self._has_ceiling
@@ -249,7 +249,7 @@ class _Wet:
         stem.true_peak_dbtp = meter.result_dbtp() if meter else -math.inf
         stem.trim_db = _limiter_trim_db(stem)
 
-    def _sum(self, gain_db: float) -> Iterator[Audio]:
+    def _sum(self, gain_db: float) -> Iterator[AudioBlock]:
         for blocks in zip(*(stem.blocks(gain_db) for stem in self.stems), strict=True):
             total = np.zeros((self.channels, blocks[0].shape[1]), np.float32)
             for block in blocks:

@@ -42,7 +42,7 @@ class Music:
         return Sampler(self.corpora, self.device)
 
     @cached_property
-    def _others(self) -> list[Interference]:
+    def _interference(self) -> list[Interference]:
         return [
             Interference(
                 own.stem, [other for other in self.corpora if other is not own], self.device
@@ -69,6 +69,6 @@ class Music:
 
     def leak(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """Draw for every row a leak of the *other* labels' stems, for the contrastive term."""
-        count = len(self._others)
-        each = [draw(rng, -(-batch // count), frames) for draw in self._others]
+        count = len(self._interference)
+        each = [draw(rng, -(-batch // count), frames) for draw in self._interference]
         return torch.stack(each, dim=1).flatten(0, 1)[:batch]

@@ -22,7 +22,7 @@ from ..data.sampling import CPU, Interference
 from .estimator_training import EstimatorSettings
 from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder
 from .run import TrainingRun
-from .runs import add_others, sources_of
+from .runs import add_other_sources, sources_of
 
 SAMPLES = "samples"  # folder in the run
 
@@ -111,7 +111,7 @@ class Interferers:
         task = HeadTask(self.stem, encoder, settings, train, valid, given, self.device)
         run = TrainingRun(self.folder, CHECKPOINT, task, self.device)
         # only now: a head of other mixes was refused, and its card stays as it is
-        add_others(self.folder, sources_of(self._beside.values()))
+        add_other_sources(self.folder, sources_of(self._beside.values()))
         return run
 
     @property

@@ -16,7 +16,7 @@ from presets import StemwrightError
 from ..data.corpus import Corpus
 from ..data.labelled import Music
 from .flow_training import CHECKPOINT, FlowTask, Run, flow_lines, load_run
-from .run import TrainingRun, told_device, training_device
+from .run import TrainingRun, device_summary, training_device
 from .runs import (
     Size,
     TrainingOptions,
@@ -50,7 +50,7 @@ def train_music(places: Sequence[Path], options: TrainingOptions) -> Iterator[st
     }
     for corpus in corpora.values():
         yield from corpus_summary(corpus)
-    yield told_device(device)
+    yield device_summary(device)
     yield from train_music_flow(chosen, corpora, options, device)
 
 

@@ -182,10 +182,10 @@ class TrainingRun(Generic[Held]):
     def save(self) -> None:
         """Write the checkpoint."""
         save_checkpoint(
-            self.path, self.task.model, self.optimiser, self._about(), **self.task.arrays()
+            self.path, self.task.model, self.optimiser, self._metadata(), **self.task.arrays()
         )
 
-    def _about(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         settings = self.task.settings
         return {
             "step": self.step,
@@ -199,7 +199,7 @@ class TrainingRun(Generic[Held]):
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.path)
         self.task.resume(checkpoint)
-        checkpoint.refuse_other(self.path.parent, self._about())
+        checkpoint.refuse_other(self.path.parent, self._metadata())
         checkpoint.restore(self.task.model, self.optimiser)
         self.step = int(checkpoint.about["step"])
 
@@ -232,7 +232,7 @@ def training_device(name: DeviceName = "auto", threads: int = 0) -> torch.device
     return torch.device("cuda")
 
 
-def told_device(device: torch.device) -> str:
+def device_summary(device: torch.device) -> str:
     """What trains, for the terminal."""
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)

@@ -179,7 +179,7 @@ def write_metadata(
     settings: TrainSettings,
     labels: Sequence[str] = (),
 ) -> None:
-    """Leave in the run's folder what its bundle's card will say; `add_others` adds to it."""
+    """Leave in the run's folder what its bundle's card will say, but for the other sources."""
     out.mkdir(parents=True, exist_ok=True)
     there = out / "run.json"
     metadata = {
@@ -194,7 +194,7 @@ def write_metadata(
     there.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
 
 
-def add_others(folder: Path, sources: Iterable[Source]) -> None:
+def add_other_sources(folder: Path, sources: Iterable[Source]) -> None:
     """Note in `run.json` what else a training heard besides its own instrument, each once."""
     path = folder / "run.json"
     metadata = read_metadata(folder) if path.exists() else {}

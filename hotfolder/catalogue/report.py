@@ -60,7 +60,7 @@ def report_rows(catalogue: Catalogue, journal: Journal, out: Path) -> Iterator[d
     jobs = {job.source: job for job in journal.all_jobs()}
     by_number: dict[int, dict[str, Any]] = {}
     for row in catalogue.rows:
-        by_number[row.number] = _told(row) | _outcome(jobs.get(row.path), out)
+        by_number[row.number] = _row_columns(row) | _outcome(jobs.get(row.path), out)
     for problem in catalogue.problems:
         path = printable(shortened(problem.path, 200))
         told = {"row": problem.row, "path": path, "state": "refused"}
@@ -112,7 +112,7 @@ def stem_levels(facts: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _told(row: Row) -> dict[str, Any]:
+def _row_columns(row: Row) -> dict[str, Any]:
     names = ("title", "artist", "isrc", "upc", "year", "preset")
     told = {name: getattr(row, name) for name in names}
     own = {own_column(name): text for name, text in row.extra.items()}
