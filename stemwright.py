@@ -24,7 +24,7 @@ from engine.cli.prior_commands import prior
 from engine.cli.report_command import report
 from engine.cli.separator_commands import separator
 from engine.cli.session_command import session
-from export.commands import TRAINING, separator_train
+from export.commands import TRAINING, separator_estimate, separator_train
 from hotfolder.commands import (
     batch,
     cancel,
@@ -127,6 +127,7 @@ for command in itertools.chain(*SECTIONS.values()):
 for command in TRAINING:
     prior.add_command(command)
 separator.add_command(separator_train)
+separator.add_command(separator_estimate)
 
 
 if __name__ == "__main__":

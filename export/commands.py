@@ -10,8 +10,8 @@ from typing import Literal
 
 import click
 
-from engine.cli import FILE, FOLDER, SEED, THREADS, OldPlace, Renamed, output, the_output
-from presets import say
+from engine.cli import FILE, FOLDER, PRIORS, SEED, THREADS, OldPlace, Renamed, output, the_output
+from presets import StemwrightError, load_preset, say
 
 DEVICE = click.option(
     "--device",
@@ -297,6 +297,29 @@ def separator_train(
     )
     for line in train_separator(network, songs, options, published):
         say(line)
+
+
+@click.command("estimate")
+@click.argument("stems", nargs=-1)
+@output("The card, e.g. models/estimate.yaml; the model goes beside it.", kind=FILE, required=True)
+@PRIORS
+@click.option("--force", is_flag=True, help="Replace a card that is there.")
+def separator_estimate(
+    stems: tuple[str, ...], output: Path, priors: tuple[Path, ...], force: bool
+) -> None:
+    """Write the first estimate of installed priors as a separator.
+
+    STEMS are those of the default preset if none are named. Encoder and heads of the priors become
+    one ONNX file with a card, for recipes, ensembles, and to compare other separators with.
+    """
+    from .separators import export_estimate
+
+    if output.exists() and not force:
+        raise StemwrightError("card-exists", f"{output} is there already. Give --force or -o.")
+    if output.suffix != ".yaml":
+        raise StemwrightError("card-name", f"{output}: a card's name ends in .yaml.")
+    card = export_estimate(stems or load_preset("default").searched, output, priors)
+    say(f"{card}: written. Now: stemwright separator check {card} --music SONG")
 
 
 @click.command("pack", cls=Renamed, old_names={"--out": "--output"})

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+import separator_toys as toys
+from engine.separators.loading import load_card
 from hotfolder.catalogue.batch import Batch
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.clock import Instant
@@ -168,6 +170,38 @@ def _change_version():
     import hotfolder_fixtures
 
     hotfolder_fixtures.ENGINE_VERSION = "toy-2"
+
+
+def test_a_worker_with_another_card_is_refused_by_name_with_both_hashes(
+    tmp_path, cluster, monkeypatch
+):
+    folders = {}
+    for place, gain in (("here", 0.5), ("there", 0.25)):
+        (tmp_path / place).mkdir()
+        folders[place] = tmp_path / place
+        toys.echo(tmp_path / place, name="half", gain=gain)
+    preset = tmp_path / "halves.yaml"
+    preset.write_text("stems: {all: {separator: half}}\n")
+    asked = ({str(preset)}, "engine", ())
+    here, there = (str(folders[place]) for place in ("here", "there"))
+    one, other = sorted(cluster.client.run(os.getpid))
+    try:
+        monkeypatch.setenv("STEMWRIGHT_SEPARATORS", here)
+        cluster.client.run(_look_for_cards_in, here)
+        cluster.check(*asked)
+        cluster.client.run(_look_for_cards_in, there, workers=[other])
+        with pytest.raises(StemwrightError, match="separator half is") as error:
+            cluster.check(*asked)
+    finally:
+        cluster.client.run(_look_for_cards_in, "")
+    hashes = [load_card(folders[place] / "half.yaml").digest[:12] for place in ("there", "here")]
+    told = f"{other} (separator half is {hashes[0]} there, {hashes[1]} here)"
+    assert told in error.value.sentence
+    assert one not in error.value.sentence
+
+
+def _look_for_cards_in(folder):
+    os.environ["STEMWRIGHT_SEPARATORS"] = folder
 
 
 def test_what_a_killed_worker_left_is_swept_by_the_next_run(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import soundfile
+from click.testing import CliRunner
 
 import separator_toys as toys
 from engine import probe
@@ -14,6 +15,20 @@ from engine.separation.estimate import Estimate
 from engine.separators.estimating import CardSeparation
 from engine.separators.loading import load_card
 from export.separators import export_estimate
+from stemwright import main
+
+
+def test_the_verb_writes_a_card_that_can_be_listed_and_replaces_none(tmp_path, tiny_prior_folder):
+    words = ["separator", "estimate", "low", "high", "--priors", str(tiny_prior_folder)]
+    argv = [*words, "-o", str(tmp_path / "estimate.yaml")]
+    done = CliRunner().invoke(main, argv, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    loaded = load_card(tmp_path / "estimate.yaml")
+    assert (loaded.name, loaded.card.used) == ("estimate", ("low", "high"))
+    for wrong, told in ((argv, "is there already"), ([*argv[:-1], "card.yml"], "ends in .yaml")):
+        done = CliRunner().invoke(main, wrong)
+        assert done.exit_code != 0
+        assert told in done.output
 
 
 def test_the_estimate_is_a_separator_with_a_card(tmp_path, tiny_prior_folder):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
 POLL_S = 0.2
+HASH = 12  # digits that are told
 
 
 class Cluster:
@@ -70,7 +72,11 @@ class Cluster:
         theirs = self.client.run(fingerprint, *asked)
         if not theirs:
             raise StemwrightError("cluster-empty", "the cluster has no workers. Start some.")
-        different = sorted(worker for worker, found in theirs.items() if found != mine)
+        different = [
+            f"{worker} ({', '.join(_differences(mine, found))})"
+            for worker, found in sorted(theirs.items())
+            if found != mine
+        ]
         if different:
             raise StemwrightError(
                 "cluster-differs",
@@ -168,6 +174,25 @@ def fingerprint(
         "presets": {name: preset.digest() for name, preset in loaded.items()},
         "priors": {name: engine.prior_hashes(preset, options) for name, preset in loaded.items()},
     }
+
+
+def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
+    """What differs, by name, with the beginnings of both hashes."""
+    here, there = _by_name(mine), _by_name(theirs)
+    for name in sorted(here.keys() | there.keys()):
+        if here.get(name) != there.get(name):
+            yield f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
+
+
+def _by_name(found: dict[str, Any]) -> dict[str, str]:
+    """A fingerprint as what a person calls its parts."""
+    named = {"the program": found["engine"]}
+    named |= {f"preset {name}": digest[:HASH] for name, digest in found["presets"].items()}
+    for preset, hashes in found["priors"].items():
+        for name, digest in hashes.items():
+            what = name.replace(":", " ") if ":" in name else f"prior of {name} in {preset}"
+            named[what] = digest[:HASH]
+    return named
 
 
 def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
