@@ -2,8 +2,9 @@
 
 The foreign model is simulated: the true `other` (guitar and piano) with everything else of the
 song as bleed, 10 dB below it. Prints a row for every song and the mean, signal to distortion in
-decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier draft]`, where SONGS has a
-folder for each song with vocals, bass, drums, guitar and piano.
+decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier draft] [--scores PATH]`, where
+SONGS has a folder for each song with vocals, bass, drums, guitar and piano. With the scores
+written to PATH, `bench/quality.py --inside PATH` prints them as a part of its page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from engine import RenderOptions, separate
 from presets import Preset, load_preset
+from quality_page import Inside
 
 BLEED_DB = -10.0
 Float64Audio = NDArray[np.float64]
@@ -54,11 +56,12 @@ def main() -> None:
     parser.add_argument("songs", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--tier", default="draft")
+    parser.add_argument("--scores", type=Path, help="written anew, a line of JSON for each song")
     asked = parser.parse_args()
     options = RenderOptions(device="cpu", tier=asked.tier)
     whole = preset_of(("vocals", "bass", "drums", "guitar", "piano"))
     inside = preset_of(("guitar", "piano"))
-    rows = []
+    rows, scores = [], []
     for folder in sorted(path for path in asked.songs.iterdir() if path.is_dir()):
         stems, rate = song_of(folder, asked.seconds)
         if not {"guitar", "piano"} <= stems.keys() or not stems["guitar"].any():
@@ -74,7 +77,10 @@ def main() -> None:
             separate(foreign, rate, inside, options)["guitar"],
         ]
         rows.append([sdr_db(guitar, mix), *(sdr_db(guitar, one) for one in found)])
+        scores.append(Inside(folder.name, asked.tier, asked.seconds, *rows[-1]))
         print(f"{folder.name:24} " + "  ".join(f"{value:6.2f}" for value in rows[-1]), flush=True)
+    if asked.scores:
+        asked.scores.write_text("".join(f"{score.line()}\n" for score in scores))
     print(f"{'mean':24} " + "  ".join(f"{value:6.2f}" for value in np.mean(rows, axis=0)))
 
 

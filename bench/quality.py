@@ -47,7 +47,7 @@ from engine.separation.estimate import Estimate, encoder_path
 from engine.separation.separator import SeparationPlan, Separator
 from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
 from presets import Preset, SearchSettings, load_preset
-from quality_page import Score, page
+from quality_page import Inside, Score, page
 from scores import sdr_db, si_sdr_db
 
 Audio = NDArray[np.float32]
@@ -342,7 +342,9 @@ def main() -> None:
                         file.write(score.line() + "\n")
                     print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
                 scores.append(score)
-    print(page(scores, list(rows), given.seconds, left_out, _command()), end="")
+    lines = given.inside.read_text().splitlines() if given.inside else []
+    inside = [Inside.parse(line) for line in lines]
+    print(page(scores, list(rows), given.seconds, left_out, _command(), inside), end="")
 
 
 def _arguments() -> argparse.Namespace:
@@ -362,6 +364,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
     parser.add_argument("--songs", type=int, default=0, help="most of every set; 0 is all")
     parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--inside", type=Path, help="scores of bench/inside_other.py: a section")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -47,8 +47,35 @@ class Score:
         return cls(**json.loads(line))
 
 
+@dataclass(frozen=True)
+class Inside:
+    """SDR of guitar in one song of bench/inside_other.py: in the mix as it is, found in the whole
+    mix, found inside a foreign `other`."""
+
+    song: str
+    tier: str
+    seconds: float
+    mix: float
+    whole: float
+    inside: float
+
+    def line(self) -> str:
+        """As a line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, line: str) -> Inside:
+        """What `line` wrote."""
+        return cls(**json.loads(line))
+
+
 def page(
-    scores: Sequence[Score], systems: Sequence[str], seconds: float, left_out: int, command: str
+    scores: Sequence[Score],
+    systems: Sequence[str],
+    seconds: float,
+    left_out: int,
+    command: str,
+    inside: Sequence[Inside] = (),
 ) -> str:
     """Everything, as Markdown."""
     columns = list(dict.fromkeys(score.column for score in scores))
@@ -57,7 +84,32 @@ def page(
         own = [score for score in scores if score.column == column]
         lines += ["", f"## {column.capitalize()}", "", *_table(own, systems), ""]
         lines += [*_differences(own, systems)]
+    if inside:
+        lines += ["", *inside_other(inside)]
     return "\n".join([*lines, "", *_foot()]) + "\n"
+
+
+def inside_other(scores: Sequence[Inside]) -> list[str]:
+    """Priors inside what a foreign model calls other, against priors in the whole mix."""
+    table = np.array([[score.mix, score.whole, score.inside] for score in scores])
+    gains = table[:, 2] - table[:, 1]
+    found = ("the mix as it is", "found in the whole mix", "found inside the foreign `other`")
+    rows = [_row([name, f"{value:.2f}"]) for name, value in zip(found, table.mean(0), strict=True)]
+    return [
+        "## Guitar inside a foreign model's `other`",
+        "",
+        f"{len(scores)} rendered songs that no training heard, {scores[0].seconds:g} s from the",
+        f"middle of each, tier `{scores[0].tier}` (`python bench/inside_other.py SONGS`).",
+        "A good foreign model is simulated: its `other` is the true one (guitar and piano) with",
+        "everything else of the song as bleed, 10 dB below it. SDR of guitar, mean of songs, dB.",
+        "",
+        _row(["guitar is", "SDR"]),
+        _row(["---"] * 2),
+        *rows,
+        "",
+        f"{np.count_nonzero(gains > 0)} of {len(scores)} songs gain; their differences are from "
+        f"{gains.min():.2f} to {gains.max():.2f} dB.",
+    ]
 
 
 def _head(seconds: float, left_out: int, command: str) -> list[str]:

@@ -17,7 +17,7 @@ from export.training.flow_training import Run, TrainSettings
 from multitracks import Song
 from presets import load_preset
 from prior_fixtures import random_flow
-from quality_page import Score, page
+from quality_page import Inside, Score, page
 
 RATE = 44_100
 
@@ -174,6 +174,17 @@ def test_page_has_both_columns_and_the_paired_difference():
     assert "| standard | 4.50 | 4.50 [4.00, 5.00] |" in text
     # paired: both systems find song b 1 dB easier, so their difference is certain
     assert "| mixture / K | 3.00 [3.00, 3.00] |" in text
+
+
+def test_priors_inside_a_foreign_stem_have_a_section_where_they_were_measured():
+    measured = [Inside("a", "draft", 8, -9.0, 1.0, 2.0), Inside("b", "draft", 8, -8.0, 0.0, -0.5)]
+    measured = [Inside.parse(score.line()) for score in measured]
+    arguments = (scores(), ["standard"], 11.5, 0, "python bench/quality.py")
+    text = page(*arguments, measured)
+    assert "2 rendered songs that no training heard, 8 s" in text
+    assert "| found inside the foreign `other` | 0.75 |" in text
+    assert "1 of 2 songs gain; their differences are from -0.50 to 1.00 dB." in text
+    assert "foreign" not in page(*arguments)
 
 
 def test_nmf_hears_no_held_out_song(tmp_path):
