@@ -70,6 +70,22 @@ class Job:
     facts: str | None
 
 
+class Transition(TypedDict):
+    """One step of a job's history."""
+
+    at: float  # seconds of the wall clock
+    state: str
+    detail: str | None
+
+
+class DayCount(TypedDict):
+    """How many jobs a day (UTC) ended, and how."""
+
+    day: str
+    done: int
+    failed: int
+
+
 class JobChanges(TypedDict, total=False):
     """What a transition may change of a job besides its state."""
 

@@ -17,7 +17,7 @@ import stat
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 from presets import StemwrightError, printable, same_name_key
 
@@ -32,7 +32,7 @@ from .filenames import (
     shortened,
 )
 from .inventory import identity_of
-from .job import Job, State
+from .job import Job, State, Transition
 from .records import ForeignError
 from .root import Root, why_not_marked, why_outside
 
@@ -43,6 +43,13 @@ JOB_ID = re.compile(r"[0-9a-f]{12}")
 REASON_SUFFIX = ".reason.json"
 PARTIAL = re.compile(r"\..*\.partial-(?P<job>[0-9A-Za-z]+)")
 ABANDONED_S = 600.0
+
+
+class PublishGuard(TypedDict, total=False):
+    """What must hold when a set becomes visible, as a worker is sent it."""
+
+    markers: dict[str, str]  # folder -> the number that its marker must bear
+    inside: list[list[str]]  # pairs: path, and the folder out of which it must not lead
 
 
 class GoneError(Exception):
@@ -82,13 +89,13 @@ class JobFiles(Protocol):
     def make_room_for(self, destination: Path) -> None:
         """Make the folder in which a set will appear."""
 
-    def guard(self, job: Job) -> dict[str, Any]:
+    def guard(self, job: Job) -> PublishGuard:
         """What the worker has to ask right before its set becomes visible; see `why_kept_back`."""
 
     def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
         """Where the original goes at the end."""
 
-    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+    def file_away(self, job: Job, history: list[Transition]) -> None:
         """Put the original there, with the reason if it failed, and clear the workplace."""
 
 
@@ -146,7 +153,7 @@ class HotFolderFiles:
         self._confine(destination, self.root.outbox)
         destination.parent.mkdir(parents=True, exist_ok=True)
 
-    def guard(self, job: Job) -> dict[str, Any]:
+    def guard(self, job: Job) -> PublishGuard:
         """Every folder must be the right one, and none of the job's may lead out of it."""
         markers = self.root.markers(self._number)
         return {
@@ -166,7 +173,7 @@ class HotFolderFiles:
         stem = shortened(place.stem, MAX_NAME_BYTES)
         return place.with_name(f"{stem}~{job.id}{place.suffix[:20]}")
 
-    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+    def file_away(self, job: Job, history: list[Transition]) -> None:
         """Move the original to `job.filed`; harmless when that has happened already."""
         assert job.filed is not None
         mix = self._claimed(job)
@@ -287,7 +294,7 @@ class CatalogueFiles:
         """Sets may lie in folders of their own."""
         destination.parent.mkdir(parents=True, exist_ok=True)
 
-    def guard(self, job: Job) -> dict[str, Any]:
+    def guard(self, job: Job) -> PublishGuard:
         """Nothing has to be asked before a set becomes visible."""
         return {}
 
@@ -295,12 +302,12 @@ class CatalogueFiles:
         """Originals stay."""
         return None
 
-    def file_away(self, job: Job, history: list[dict[str, Any]]) -> None:
+    def file_away(self, job: Job, history: list[Transition]) -> None:
         """Only the checkpoints are cleared away."""
         shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
 
 
-def why_kept_back(guard: dict[str, Any]) -> str | None:
+def why_kept_back(guard: PublishGuard) -> str | None:
     """What speaks against publishing now, by a job's `guard`; nothing when all is well."""
     for folder, number in guard.get("markers", {}).items():
         if lost := why_not_marked(Path(folder), number):
@@ -319,7 +326,7 @@ def reason_path(filed: Path) -> Path:
     return filed.with_name(name + REASON_SUFFIX)
 
 
-def reason_text(job: Job, history: list[dict[str, Any]]) -> str:
+def reason_text(job: Job, history: list[Transition]) -> str:
     """Code, sentence, attempts, what happened, and how to try again."""
     reason = {
         "file": printable(job.source),

@@ -21,7 +21,7 @@ from presets import StemwrightError, same_name_key
 
 from .clock import Instant
 from .holder_lock import alone
-from .job import FINAL, RUNNING, WAITING, Job, JobChanges, State
+from .job import FINAL, RUNNING, WAITING, DayCount, Job, JobChanges, State, Transition
 from .schema import migrate
 
 WAIT_S = 30.0  # for other processes that hold the file
@@ -416,14 +416,15 @@ class Journal:
         states = (State.QUARANTINED, State.QUARANTINED if final else State.RETRY_AT)
         return int(self._db.execute(query, (*states, wall_s)).fetchone()[0])
 
-    def per_day(self, since_wall_s: float) -> list[dict[str, Any]]:
+    def per_day(self, since_wall_s: float) -> list[DayCount]:
         """How many jobs were `done` and how many `failed` on each day (UTC), oldest first."""
         query = (
             "SELECT date(at, 'unixepoch') AS day, sum(state = ?) AS done, sum(state = ?) AS failed"
             " FROM transitions WHERE at >= ? AND state IN (?, ?) GROUP BY day ORDER BY day"
         )
         values = (*FINAL, since_wall_s, *FINAL)
-        return [dict(row) for row in self._db.execute(query, values)]
+        rows = self._db.execute(query, values)
+        return [DayCount(day=day, done=done, failed=failed) for day, done, failed in rows]
 
     def page(
         self, states: Iterable[State], limit: int, offset: int, newest_first: bool
@@ -435,10 +436,11 @@ class Journal:
         where = f"state IN ({marks}) ORDER BY {order} LIMIT ? OFFSET ?"
         return self._many(where, *wanted, limit, offset)
 
-    def history(self, job_id: str) -> list[dict[str, Any]]:
+    def history(self, job_id: str) -> list[Transition]:
         """Every transition of a job, oldest first: `at`, `state`, `detail`."""
         query = "SELECT at, state, detail FROM transitions WHERE job = ? ORDER BY rowid"
-        return [dict(row) for row in self._db.execute(query, (job_id,))]
+        rows = self._db.execute(query, (job_id,))
+        return [Transition(at=at, state=state, detail=detail) for at, state, detail in rows]
 
     def enter(
         self,

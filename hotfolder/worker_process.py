@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from presets import StemwrightError, load_preset
 
 from .engine_protocol import load_engine, render_options
-from .job_files import why_kept_back
+from .job_files import PublishGuard, why_kept_back
 from .published import summary, work_key
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _bytes_of_a_sample(depth: str | int, source_bits: int) -> int:
     return -(-int(str(depth).removeprefix("float")) // 8)
 
 
-def _insist(guard: dict[str, Any]) -> None:
+def _insist(guard: PublishGuard) -> None:
     if reason := why_kept_back(guard):
         raise StemwrightError("folder-lost", reason, transient=True)
 

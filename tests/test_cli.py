@@ -202,15 +202,19 @@ def test_a_batch_keeps_a_deadline_for_every_mix(tmp_path, short, tiny_prior_fold
 
 
 def test_a_batch_tells_in_sentences_what_failed(tmp_path):
-    (tmp_path / "mixes").mkdir()
+    (tmp_path / "mixes" / "disc 2").mkdir(parents=True)
     (tmp_path / "mixes" / "notes.wav").write_text("no music")
+    (tmp_path / "mixes" / "disc 2" / "blank.wav").touch()
     words = ("batch", tmp_path / "mixes", "-o", tmp_path / "out", "--state", tmp_path / "state")
     done = stemwright(*words)
     lines = done.stderr.splitlines()
     assert done.returncode == 1
-    assert lines[-2].startswith(f"failed: {tmp_path}/mixes/notes.wav: ")
-    assert lines[-2].count("notes.wav") == 1 and lines[-2].endswith("(mix-not-audio)")
-    assert lines[-1].startswith("0 of 1 done, 1 failed")
+    told = {"disc 2/blank.wav": "mix-empty", "notes.wav": "mix-not-audio"}
+    failed = [line for line in lines if line.startswith("failed: ")]
+    for (name, code), line in zip(told.items(), sorted(failed), strict=True):
+        assert line.startswith(f"failed: {tmp_path}/mixes/{name}: ")  # the path, and that once
+        assert line.count(Path(name).name) == 1 and line.endswith(f"({code})")
+    assert lines[-1].startswith("0 of 2 done, 2 failed")
     assert "ERROR" not in done.stderr
     assert done.stdout.splitlines()[-1] == str(tmp_path / "out" / "summary.html")
     verbose = stemwright("-v", *words, "--retry-failed").stderr.splitlines()
