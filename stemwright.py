@@ -24,6 +24,7 @@ from engine.cli.prior_commands import prior
 from engine.cli.report_command import report
 from engine.cli.separator_commands import separator
 from engine.cli.session_command import session
+from engine.stems.publish import forget_published
 from export.commands import TRAINING, separator_estimate, separator_train
 from hotfolder.commands import (
     batch,
@@ -74,6 +75,7 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run a verb."""
+        forget_published()
         try:
             with _printable_usage():
                 return super().invoke(ctx)

@@ -1,5 +1,7 @@
 """Shared guards: no test touches the home folder, and tiny priors made once per session."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,19 @@ def _home_is_elsewhere(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("HOME", str(home))
     for name in ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(home / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_put_back():
+    """A verb that is run in this process sends the log elsewhere; the next test gets it back."""
+    loggers = [logging.getLogger(name) for name in (None, "hotfolder", "py.warnings", "watchdog")]
+    kept = [(each, each.handlers[:], each.propagate, each.level) for each in loggers]
+    yield
+    logging.captureWarnings(False)
+    for each, handlers, propagate, level in kept:
+        each.handlers[:] = handlers
+        each.propagate = propagate
+        each.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,11 @@ def published_here() -> tuple[Path, ...]:
     return tuple(_published)
 
 
+def forget_published() -> None:
+    """Begin a run anew: what was published before it is none of its own."""
+    _published.clear()
+
+
 @contextlib.contextmanager
 def publishing(
     destination: Path, token: str | None = None, guard: Callable[[], None] = lambda: None
