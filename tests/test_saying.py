@@ -224,6 +224,7 @@ NEEDED = {
     ("prior", "make"): ["--recordings", HOSTILE, "--output", HOSTILE, "--into", HOSTILE],
     ("prior", "render"): ["--stem", HOSTILE, "--minutes", "1"],
     ("prior", "sample"): ["--output", HOSTILE],
+    ("separator", "estimate"): ["--output", HOSTILE],
 }
 NO_NAME = [("doctor",), ("preset", "list"), ("preset", "schema"), ("plugin", "list")]
 NO_NAME += [("prior", "list")]
