@@ -7,12 +7,10 @@ visible by one rename.
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,6 +34,7 @@ from .options import DEFAULT_OPTIONS, Progress, RenderOptions
 from .pace import Pace
 from .plugins.chain import check_chains
 from .plugins.rack import PluginRack
+from .provenance import bundles_of, files_of, made_by, separators_of, versions
 from .separation.estimate import Estimate
 from .separation.masks import MaskPlan
 from .separation.search_plan import SearchPlan
@@ -45,7 +44,7 @@ from .separators.guidance import foreign_guide
 from .separators.loading import find_card
 from .separators.lock import check_policy
 from .separators.recipe import RecipeSeparation
-from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, Written, finite
+from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, finite
 from .stems.naming import NameTemplate, render_name
 from .stems.publish import publishing
 from .stems.stem_set import OutputFormat, SetReport, write_set
@@ -398,18 +397,18 @@ class MixRender:
     ) -> Manifest:
         return Manifest(
             title=title,
-            program={"name": "stemwright", "version": ENGINE_VERSION} | _versions(wet=bool(wet)),
+            program={"name": "stemwright", "version": ENGINE_VERSION} | versions(wet=bool(wet)),
             input=source,
             preset=self.preset.model_dump(mode="json"),
             preset_sha256=self.preset.digest(),
-            priors=self._bundles(),
-            separators=self._separators(),
-            made_by=self._made_by(report),
+            priors=bundles_of(self.priors),
+            separators=separators_of(self.cards, self.threads),
+            made_by=made_by(self.preset, report),
             search=self.settings.as_json(),
             seed=self.options.seed,
             degraded=self._degraded(separated.search),
             provider=self._provider(),
-            files=_written(report, wet),
+            files=files_of(report, wet),
             null_dbfs=finite(report.null_dbfs),
             source_null_dbfs=finite(report.source_null_dbfs),
             gain_db=report.gain_db,
@@ -423,38 +422,6 @@ class MixRender:
             quality=quality,
             seconds={name: round(value, 3) for name, value in seconds.items()},
         )
-
-    def _bundles(self) -> dict[str, dict[str, str]]:
-        """Which bundle, and which label of it, every stem was searched with."""
-        return {
-            stem: {
-                "file": prior.path.name,
-                "sha256": prior.sha256,
-                "licence": prior.card.licence,
-            }
-            | ({"label": prior.label} if prior.label else {})
-            for stem, prior in self.priors.items()
-        }
-
-    def _separators(self) -> dict[str, dict[str, Any]]:
-        """Which card every separator had, its licence and its files."""
-        return {
-            name: {
-                "card": loaded.path.name,
-                "digest": loaded.digest,
-                "files": {file.path: file.sha256 for file in loaded.card.files},
-                "licence": loaded.card.licence,
-                "commercial": loaded.card.commercial,
-                "source": loaded.card.source,
-                "threads": self.threads,
-            }
-            for name, loaded in self.cards.items()
-        }
-
-    def _made_by(self, report: SetReport) -> dict[str, tuple[str, ...]]:
-        """The separators that every file of the dry set owes something to."""
-        named = {file.stem: self.preset.cards_of(file.stem) for file in report.files}
-        return {stem: cards for stem, cards in named.items() if cards}
 
     def _provider(self) -> dict[str, str]:
         """The device that was asked for and those that the sessions run on."""
@@ -523,22 +490,6 @@ def _workspace(kept: Path | None, beside: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix=".stemwright-", dir=beside) as folder:
         yield Path(folder)
-
-
-def _written(report: SetReport, wet: WetReport | None) -> tuple[Written, ...]:
-    """Every file of the set."""
-    dry = [Written.of("dry", file) for file in report.files]
-    return (*dry, *(Written.of("wet", file) for file in (wet.files if wet else ())))
-
-
-def _versions(*, wet: bool) -> dict[str, str]:
-    """Versions that the samples depend on; wet ones also on the effects, and on the resampler
-    by which loudness and true peaks are measured that set their gain."""
-    import onnxruntime  # whichever of its two packages is installed
-
-    names = ("numpy", "pedalboard", "soxr") if wet else ("numpy",)
-    own = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
-    return own | {name: version(name) for name in names}
 
 
 def _plan(settings: ResolvedSearch, seed: int) -> SeparationPlan:
