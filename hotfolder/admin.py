@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from presets import StemwrightError, find_preset, load_preset, printable
 
@@ -25,6 +25,16 @@ from .settings import HotFolderSettings, known_folders, preset_of
 from .worker_protocol import over_high_water
 
 SHOWN_JOBS = 20
+
+
+class JobLine(TypedDict):
+    """One job as `status` shows it."""
+
+    job: str
+    file: str
+    state: str
+    preset: str
+    why: str
 
 
 class Admin:
@@ -320,7 +330,7 @@ class Admin:
             return {}
         return {printable(path): why for path, why in sorted(found.worth_telling().items())}
 
-    def _line(self, job: Job) -> dict[str, Any]:
+    def _line(self, job: Job) -> JobLine:
         return {
             "job": job.id,
             "file": printable(job.source),

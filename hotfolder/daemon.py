@@ -15,13 +15,13 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from presets import StemwrightError, printable
 
 from .atomic import write_whole
 from .clock import Instant
-from .health import Vitals, free_bytes, health_of
+from .health import HealthDocument, Vitals, free_bytes, health_of
 from .holder_lock import HolderLock
 from .http_server import HealthServer
 from .intake import Intake
@@ -183,7 +183,7 @@ class Daemon:
             return False
         return not self.journal.claimable(now, self._lease_s, self.settings.retry.longest_s)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> HealthDocument:
         """The health document, as of now."""
         return health_of(self._vitals, Instant.now())
 
@@ -430,7 +430,7 @@ def _stamp(path: Path | None) -> tuple[int, int, int] | None:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _json(document: dict[str, Any]) -> str:
+def _json(document: HealthDocument) -> str:
     import json
 
     return json.dumps(document, indent=2) + "\n"

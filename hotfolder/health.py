@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from .clock import Instant, iso_time
 
@@ -39,7 +39,37 @@ class Vitals:
     provider: str
 
 
-def health_of(vitals: Vitals, now: Instant) -> dict[str, Any]:
+class HealthDocument(TypedDict):
+    """What `/health` answers and `health.json` holds; times in ISO 8601 or seconds."""
+
+    healthy: bool
+    degraded: list[str]
+    at: str
+    started: str
+    last_scan: str | None
+    last_scan_age_s: float | None
+    watcher_alive: bool
+    oldest_wait_s: float | None
+    pid: int
+    owner: str
+    scan_interval_s: float
+    scan_took_s: float
+    watcher_trouble: str | None
+    watching: str
+    lost: str | None
+    paused: str | None
+    settings_trouble: str | None
+    journal_trouble: str | None
+    bug: str | None
+    ignored: int
+    queue: dict[str, int]
+    in_flight: list[str]
+    failures_24h: int
+    free_bytes: dict[str, int]
+    provider: str
+
+
+def health_of(vitals: Vitals, now: Instant) -> HealthDocument:
     """The health document. `healthy` means that the last scan is recent and the root is there."""
     age_s = None if vitals.scanned is None else now.steady_s - vitals.scanned.steady_s
     late = age_s is None or age_s > SCANS_MISSED * max(vitals.scan_interval_s, 1.0)
@@ -55,9 +85,6 @@ def health_of(vitals: Vitals, now: Instant) -> dict[str, Any]:
         if reason
     ]
     oldest = vitals.oldest_wait_since_s
-    told = asdict(vitals)
-    for name in ("scanned", "started_wall_s", "oldest_wait_since_s"):
-        del told[name]
     return {
         "healthy": not late and vitals.lost is None,
         "degraded": degraded,
@@ -67,7 +94,23 @@ def health_of(vitals: Vitals, now: Instant) -> dict[str, Any]:
         "last_scan_age_s": None if age_s is None else round(age_s, 3),
         "watcher_alive": vitals.watcher_trouble is None,
         "oldest_wait_s": None if oldest is None else round(now.wall_s - oldest, 3),
-        **told,
+        "pid": vitals.pid,
+        "owner": vitals.owner,
+        "scan_interval_s": vitals.scan_interval_s,
+        "scan_took_s": vitals.scan_took_s,
+        "watcher_trouble": vitals.watcher_trouble,
+        "watching": vitals.watching,
+        "lost": vitals.lost,
+        "paused": vitals.paused,
+        "settings_trouble": vitals.settings_trouble,
+        "journal_trouble": vitals.journal_trouble,
+        "bug": vitals.bug,
+        "ignored": vitals.ignored,
+        "queue": dict(vitals.queue),
+        "in_flight": list(vitals.in_flight),
+        "failures_24h": vitals.failures_24h,
+        "free_bytes": dict(vitals.free_bytes),
+        "provider": vitals.provider,
     }
 
 

@@ -7,9 +7,8 @@ import json
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
-from .health import metrics_of
+from .health import HealthDocument, metrics_of
 from .settings import HttpSettings
 
 REQUEST_TIMEOUT_S = 5
@@ -18,7 +17,7 @@ REQUEST_TIMEOUT_S = 5
 class HealthServer:
     """Serves what `health` returns at the moment of the request, from its own thread."""
 
-    def __init__(self, settings: HttpSettings, health: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, settings: HttpSettings, health: Callable[[], HealthDocument]) -> None:
         self._server = ThreadingHTTPServer(
             (settings.host, settings.port), _handler(settings.token, health)
         )
@@ -40,7 +39,7 @@ class HealthServer:
 
 
 def _handler(
-    token: str | None, health: Callable[[], dict[str, Any]]
+    token: str | None, health: Callable[[], HealthDocument]
 ) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT_S

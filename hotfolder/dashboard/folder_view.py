@@ -20,6 +20,7 @@ from presets import StemwrightError, preset_names, printable
 
 from ..admin import Admin
 from ..clock import iso_time
+from ..health import HealthDocument
 from ..job import FINAL, RUNNING, Job, State
 from ..settings import HotFolderSettings
 
@@ -42,7 +43,7 @@ class FolderView:
         root: Path,
         state: Path,
         settings: HotFolderSettings,
-        health: Callable[[], dict[str, Any]],
+        health: Callable[[], HealthDocument],
     ) -> None:
         self._root, self._state, self._settings = root, state, settings
         self.health = health

@@ -6,11 +6,11 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
 from ..dashboard_address import keep_address
+from ..health import HealthDocument
 from ..settings import HotFolderSettings, HttpSettings
 from .app import dashboard
 from .folder_view import FolderView
@@ -25,7 +25,7 @@ class DashboardServer:
     def __init__(
         self,
         http: HttpSettings,
-        health: Callable[[], dict[str, Any]],
+        health: Callable[[], HealthDocument],
         root: Path,
         state: Path,
         settings: HotFolderSettings,
