@@ -40,6 +40,7 @@ def separators_of(cards: Mapping[str, LoadedCard], threads: int) -> dict[str, di
             "licence": loaded.card.licence,
             "commercial": loaded.card.commercial,
             "source": loaded.card.source,
+            "band_hz": loaded.card.band_hz,
             "threads": threads,
         }
         for name, loaded in cards.items()

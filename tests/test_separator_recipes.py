@@ -12,6 +12,7 @@ import yaml
 
 import separator_toys as toys
 from engine import Interrupted, RenderOptions, load_manifest, measure_null, prior_hashes, render
+from engine.listening.lanes import lanes_of
 from engine.separators.network import Network
 from hotfolder.catalogue.report import separators_of
 from hotfolder.published import read_published
@@ -255,6 +256,11 @@ def test_a_listening_page_names_cards_and_licences(tmp_path, options, cards):
     assert told["low-rest"] == ("tones > echo", test)
     assert told["residual"] == ("tones", test)
     assert told["a"] == (f"tones > {manifest.priors['a']['file']}", f"{test}; {prior}")
+    assert {lane["band_hz"] for lane in data["lanes"] if "band_hz" in lane} == {None}, "whole"
+    narrow = {"tones": {"band_hz": 11025.0}, "echo": {"band_hz": 14700.0}}
+    limited = manifest.model_copy(update={"separators": narrow})
+    lanes = lanes_of(tmp_path / "out", limited, None)
+    assert {lane.facts.get("band_hz") for lane in lanes if lane.stem == "dry"} == {11025.0}
     report = separators_of(read_published(tmp_path / "out").facts)  # of a catalogue
     assert report == f"tones ({test}); echo ({test}); half (half's own)"
 

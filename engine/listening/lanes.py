@@ -60,7 +60,19 @@ def _facts(manifest: Manifest, file: Written) -> dict[str, Any]:
         "rank": quality.likelihood.rank if quality and quality.likelihood else None,
         "source": source,
         "licence": licence,
+        "band_hz": _band_hz(manifest, file.stem),
     }
+
+
+def _band_hz(manifest: Manifest, stem: str) -> float | None:
+    """Up to where the separators of a stem have something; None where nothing limits it."""
+    limits = [
+        manifest.separators.get(card, {}).get("band_hz") for card in manifest.made_by.get(stem, ())
+    ]
+    known = [float(limit) for limit in limits if limit]
+    lowest = min(known, default=None)
+    whole = manifest.input.sample_rate / 2
+    return None if lowest is None or lowest >= whole else lowest
 
 
 def _origin(manifest: Manifest, stem: str) -> tuple[str, str]:

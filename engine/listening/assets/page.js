@@ -104,12 +104,12 @@
   const decibels = (value, digits = 1) => value == null ? "–" : value.toFixed(digits);
   function table() {
     const total = lanes.filter((lane) => lane.kind === "dry" && lane.level_db != null).reduce((sum, lane) => sum + 10 ** (lane.level_db / 10), 0);
-    const heads = ["file", "LUFS", "range LU", "true peak dBTP", "energy %", "leakage dB", "against its training", "prior or card", "licence", "sha256"];
+    const heads = ["file", "LUFS", "range LU", "true peak dBTP", "energy %", "leakage dB", "against its training", "band limit", "prior or card", "licence", "sha256"];
     const body = lanes.map((lane) => {
       const share = lane.kind === "dry" && lane.level_db != null && total ? ((100 * 10 ** (lane.level_db / 10)) / total).toFixed(1) : "–";
       const cells = [lane.path || data.mix.name, decibels(loudness(lane)), decibels(lane.loudness.range_lu), decibels(lane.loudness.true_peak_dbtp), share,
-        lane.kind === "dry" ? decibels(lane.leakage_db) : "–", lane.rank || "–", lane.source || "–", lane.licence || "–", lane.sha256.slice(0, 12)];
-      return make("tr", {}, ...cells.map((text, at) => make("td", { textContent: text, className: at === 9 ? "hash" : at === 0 || at > 5 ? "text" : "", title: at === 9 ? lane.sha256 : "" })));
+        lane.kind === "dry" ? decibels(lane.leakage_db) : "–", lane.rank || "–", lane.band_hz ? `${(lane.band_hz / 1000).toFixed(1)} kHz` : "–", lane.source || "–", lane.licence || "–", lane.sha256.slice(0, 12)];
+      return make("tr", {}, ...cells.map((text, at) => make("td", { textContent: text, className: at === 10 ? "hash" : at === 0 || at > 5 ? "text" : "", title: at === 10 ? lane.sha256 : "" })));
     });
     get("table").append(make("thead", {}, make("tr", {}, ...heads.map((text, at) => make("th", { textContent: text, scope: "col", className: at === 0 || at > 5 ? "text" : "" })))), make("tbody", {}, ...body));
   }
@@ -164,7 +164,7 @@
 
   get("title").textContent = data.title;
   const exact = data.null_dbfs == null ? "the dry stems sum to it, sample for sample" : `the dry stems null to ${data.null_dbfs.toFixed(1)} dBFS`;
-  get("facts").textContent = `${data.mix.name} · ${VIEW.clock(data.frames)} · ${data.mix.sample_rate} Hz, ${data.mix.channels} ch · preset ${data.preset}, ${data.tier} · ${exact}`;
+  get("facts").textContent = `${data.mix.name} · ${VIEW.clock(data.frames)} · ${data.mix.sample_rate} Hz, ${data.mix.channels} ch · preset ${data.preset}, ${data.tier} · made in ${Object.values(data.spent).reduce((sum, each) => sum + each, 0).toFixed(0)} s · ${exact}`;
   get("about").textContent = `${data.program}. What plays here are lossless previews at ${data.rate} Hz, ${data.channels} ch; the files themselves lie beside this page.`;
   for (const [name, [text, key]] of Object.entries(MODES)) {
     if ((name === "wet" && !hasWet) || (name !== "mix" && !stems.length)) continue;
