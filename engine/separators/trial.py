@@ -313,10 +313,10 @@ def _centroid(stem: Double, sample_rate: int) -> float:
 
 def _peak_mib() -> float:
     """The most memory that this process has had; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return 0.0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 1024
 
