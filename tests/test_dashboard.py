@@ -61,13 +61,14 @@ def jobs(studio, group):
     return ask(studio, "GET", f"/api/jobs?group={group}")[1]["rows"]
 
 
-def until(studio, done, rounds=400):
-    for _ in range(rounds):
+def until(studio, done, limit_s=60.0):
+    """Rounds of the daemon until a condition holds; gives what it gave."""
+    end = time.monotonic() + limit_s
+    while not (found := done()):
+        assert time.monotonic() < end, studio.states()
         studio.round(0.05)
-        if found := done():
-            return found
         time.sleep(0.02)
-    raise AssertionError("it did not happen")
+    return found
 
 
 # -- who may ask ---------------------------------------------------------------------------------
