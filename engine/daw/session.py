@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import numpy as np
 from presets import RESIDUAL, StemwrightError, printable
 
 from ..audio.blocks import BLOCK_FRAMES
-from ..audio.reading import MixReader, verify_mix
+from ..audio.reading import MixReader
 from ..audio.riff import walk_chunks
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
@@ -109,39 +110,38 @@ def _stem_track(
     folder: Path, manifest: Manifest, file: Written, colour: str, live: Live | None
 ) -> Track:
     """One stem; a printed sum beside it is muted, or everything would be heard twice."""
-    chain = _chain(manifest, file.stem)
+    spec = _spec(manifest, file.stem)
+    chain = spec.get("chain", ())
     plugins = bool(chain) and all("plugin" in step for step in chain)
     if live and file.kind == "wet" and plugins:
         source = next(f for f in manifest.files if (f.kind, f.stem) == ("dry", file.stem))
-        gain_db = _fader_db(manifest, file.stem) + manifest.wet_gain_db + manifest.undo_db
-        return _track(folder, source, file.stem, colour, 10 ** (gain_db / 20), devices=live(chain))
+        gain_db = spec.get("gain_db", 0.0) + manifest.wet_gain_db + manifest.undo_db
+        gain, path = 10 ** (gain_db / 20), folder / source.path
+        return _track(path, file.stem, colour, gain, devices=live(chain))
     gain_db = manifest.undo_db if file.kind == "dry" else 0.0
     muted = file.kind == "wet" and file.stem == "sum"
-    return _track(folder, file, file.stem, colour, 10 ** (gain_db / 20), muted=muted)
+    return _track(folder / file.path, file.stem, colour, 10 ** (gain_db / 20), muted)
 
 
-def _chain(manifest: Manifest, stem: str) -> list[dict[str, Any]]:
+def _spec(manifest: Manifest, stem: str) -> dict[str, Any]:
+    """What the preset says of a stem or the residual; nothing of a printed sum."""
     preset = manifest.preset
-    spec = preset["residual"] if stem == RESIDUAL else preset["stems"].get(stem, {})
-    return list(spec.get("chain", ()))
-
-
-def _fader_db(manifest: Manifest, stem: str) -> float:
-    preset = manifest.preset
-    spec = preset["residual"] if stem == RESIDUAL else preset["stems"].get(stem, {})
-    return float(spec.get("gain_db", 0.0))
+    spec: dict[str, Any] = (
+        preset["residual"] if stem == RESIDUAL else preset["stems"].get(stem, {})
+    )
+    return spec
 
 
 def _track(
-    folder: Path,
-    file: Written,
+    path: Path,
     name: str,
     colour: str,
-    gain: float,
+    gain: float = 1.0,
     muted: bool = False,
+    start_s: float | None = None,
     devices: tuple[Device, ...] = (),
 ) -> Track:
-    path = folder / file.path
+    """A file as a track; it begins at its own time reference unless `start_s` says where."""
     with MixReader(path) as reader:
         info = reader.info
     return Track(
@@ -153,7 +153,7 @@ def _track(
         frames=info.frames,
         gain=gain,
         muted=muted,
-        start_s=time_reference(path) / info.sample_rate,
+        start_s=time_reference(path) / info.sample_rate if start_s is None else start_s,
         devices=devices,
     )
 
@@ -173,7 +173,6 @@ def time_reference(path: Path) -> int:
 
 def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | None) -> Track:
     """The mix, grey and muted, to compare with."""
-    name = "mix (reference)"
     dry = [file for file in manifest.files if file.kind == "dry"]
     start_s = time_reference(folder / dry[0].path) / manifest.input.sample_rate if dry else 0.0
     if mix is None:
@@ -181,22 +180,13 @@ def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | No
         _write_sum([folder / file.path for file in dry], mix, manifest)
     else:
         _refuse_another(mix, manifest)
-    with MixReader(mix) as reader:
-        info = reader.info
-    return Track(
-        name=name,
-        file=mix,
-        colour=GREY,
-        channels=info.channels,
-        sample_rate=info.sample_rate,
-        frames=info.frames,
-        muted=True,
-        start_s=start_s,
-    )
+    return _track(mix, "mix (reference)", GREY, muted=True, start_s=start_s)
 
 
 def _refuse_another(mix: Path, manifest: Manifest) -> None:
-    if verify_mix(mix).sha256 != manifest.input.sha256:
+    with mix.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != manifest.input.sha256:
         raise StemwrightError(
             "session-other-mix",
             f"{printable(mix.name)}: not the file that this set was made of "
