@@ -1,6 +1,12 @@
 """Shared guards: no test touches the home folder, and tiny priors made once per session."""
 
 import logging
+import os
+
+# Before torch is imported, and for the processes of the tests too: on networks of some hundred
+# weights threads wait for each other, on a busy machine of two cores a training of half a second
+# takes forty.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
