@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from .recipe import make_priors
     from .separators import train_separator
     from .training.music_training import train_music
-    from .training.runs import TrainingOptions, paper_front_end, standard_front_end
+    from .training.options import TrainingOptions
+    from .training.runs import paper_front_end, standard_front_end
 
 __all__ = [
     "EstimateOptions",
@@ -39,6 +40,7 @@ __getattr__ = lazy_door(  # nothing of torch is loaded before a name is asked fo
         "recipe": ("make_priors",),
         "separators": ("train_separator",),
         "training.music_training": ("train_music",),
-        "training.runs": ("TrainingOptions", "paper_front_end", "standard_front_end"),
+        "training.options": ("TrainingOptions",),
+        "training.runs": ("paper_front_end", "standard_front_end"),
     },
 )  # fmt: skip

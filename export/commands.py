@@ -5,13 +5,20 @@ Each opens its modules when it is called, because they load torch: `--help` need
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 import click
 
 from engine.cli import FILE, FOLDER, PRIORS, SEED, THREADS, OldPlace, Renamed, output, the_output
 from presets import StemwrightError, load_preset, say
+
+from .training.options import DeviceName, SizeName, TrainingOptions
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 DEVICE = click.option(
     "--device",
@@ -20,12 +27,9 @@ DEVICE = click.option(
     show_default=True,
     help="Where to train; auto takes a graphics card where torch finds one.",
 )
-MINUTES = click.option(
-    "--minutes", type=click.FloatRange(min=0), default=0.0, help="End after so long, not by steps."
-)
-BATCH = click.option("--batch", type=click.IntRange(0), default=0, help="Excerpts a step.")
-RATE = click.option(
-    "--learning-rate", type=click.FloatRange(min=0), default=0.0, help="The largest one."
+SONGS = click.argument("songs", nargs=-1, required=True, type=FOLDER)
+PUBLISHED = click.option(
+    "--published", is_flag=True, help="The paper's size, for a graphics card."
 )
 KITS = click.option(
     "--kits", type=FOLDER, help="Of Hydrogen drum kits, for computed songs of drums."
@@ -33,6 +37,49 @@ KITS = click.option(
 INSTRUMENTS = click.option(
     "--instruments", type=FOLDER, help="SFZ files in a folder for each stem, for whole songs."
 )
+
+
+def training_options(steps: int, who: str) -> Callable[[Verb], Verb]:
+    """Give a verb what every training is told, as one value `options: TrainingOptions`.
+
+    `steps` is how long `who` learns if nothing is said. The run's folder is the verb's to add.
+    """
+    table = (
+        click.option(
+            "--steps",
+            type=click.IntRange(1),
+            default=steps,
+            show_default=True,
+            help=f"How long {who}.",
+        ),
+        click.option(
+            "--minutes",
+            type=click.FloatRange(min=0),
+            default=0.0,
+            help="End after so long, not by steps.",
+        ),
+        click.option("--batch", type=click.IntRange(0), default=0, help="Excerpts a step."),
+        click.option(
+            "--learning-rate", type=click.FloatRange(min=0), default=0.0, help="The largest one."
+        ),
+        DEVICE,
+        SEED,
+        THREADS,
+    )
+    told = ("steps", "minutes", "batch", "learning_rate", "device", "seed", "threads")
+
+    def decorate(verb: Verb) -> Verb:
+        @wraps(verb)
+        def with_options(**given: Any) -> None:  # noqa: ANN401 - click calls by the options' names
+            options = TrainingOptions(**{name: given.pop(name) for name in told})
+            verb(options=options, **given)
+
+        decorated: Callable[..., None] = with_options
+        for option in reversed(table):
+            decorated = option(decorated)
+        return cast(Verb, decorated)
+
+    return decorate
 
 
 @click.command("train", cls=Renamed, old_names={"--out": "--output"})
@@ -50,13 +97,6 @@ INSTRUMENTS = click.option(
     help="How long the head learns.",
 )
 @click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=4000,
-    show_default=True,
-    help="How long the flow learns.",
-)
-@click.option(
     "--size",
     type=click.Choice(["cpu", "paper", "paper-small"]),
     default="cpu",
@@ -64,12 +104,7 @@ INSTRUMENTS = click.option(
     help="Of the flow; paper: as published.",
 )
 @click.option("--tune", type=FILE, help="Begin from this bundle's flow.")
-@MINUTES
-@BATCH
-@RATE
-@DEVICE
-@SEED
-@THREADS
+@training_options(4000, "the flow learns")
 def prior_train(
     stem: str | None,
     music: bool,
@@ -78,15 +113,9 @@ def prior_train(
     against: tuple[Path, ...],
     head: bool,
     head_steps: int,
-    steps: int,
-    size: Literal["cpu", "paper", "paper-small"],
+    size: SizeName,
     tune: Path | None,
-    minutes: float,
-    batch: int,
-    learning_rate: float,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    threads: int,
+    options: TrainingOptions,
 ) -> None:
     """Train a prior from RECORDINGS of one instrument alone.
 
@@ -100,15 +129,12 @@ def prior_train(
     """
     from .priors import train_prior
     from .training.music_training import train_music
-    from .training.runs import TrainingOptions
 
     if music == (stem is not None) or (music and against):
         raise click.UsageError("give --stem NAME, or --music with STEM=FOLDER of every stem")
     name = stem or "musicglow"
     run = output or Path("runs") / name
-    options = TrainingOptions(
-        run, steps, size, seed, threads, device, minutes, batch, learning_rate, tune
-    )
+    options = replace(options, out=run, size=size, tune=tune)
     if stem is None:
         lines = train_music(recordings, options)
     else:
@@ -137,13 +163,6 @@ def prior_export(run: Path, output: Path, heads: Path | None) -> None:
 @click.option("--head", "heads", multiple=True, help="HEAD=PART+PART, e.g. other=guitar+piano.")
 @output("Folder of the run; resumes there.", required=True)
 @click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=5000,
-    show_default=True,
-    help="How long they learn.",
-)
-@click.option(
     "--network",
     type=click.Choice(["small", "medium", "large"]),
     default="small",
@@ -166,120 +185,67 @@ def prior_export(run: Path, output: Path, heads: Path | None) -> None:
 )
 @click.option("--validation", type=FILE, help="Pack of whole songs to validate with.")
 @click.option("--tune", type=FOLDER, help="Begin from the encoder and heads of these bundles.")
-@MINUTES
-@BATCH
-@RATE
-@DEVICE
-@SEED
-@THREADS
+@training_options(5000, "they learn")
 def prior_heads(
     parts: tuple[Path, ...],
     heads: tuple[str, ...],
     output: Path,
-    steps: int,
     network: str,
     in_step: float,
     bus: float,
     validation: Path | None,
     tune: Path | None,
-    minutes: float,
-    batch: int,
-    learning_rate: float,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    threads: int,
+    options: TrainingOptions,
 ) -> None:
     """Train first estimates: encoder and heads.
 
     Each part is given as PART=FOLDER of isolated recordings.
     """
     from .priors import EstimateOptions, train_heads
-    from .training.runs import TrainingOptions
 
-    options = TrainingOptions(
-        output, steps, "cpu", seed, threads, device, minutes, batch, learning_rate, tune
-    )
+    options = replace(options, out=output, tune=tune)
     estimate = EstimateOptions(network, in_step, bus, validation)
     for line in train_heads(parts, heads, options, estimate):
         say(line)
 
 
 @click.command("gan", cls=Renamed, old_names={"--out": "--output"})
-@click.argument("songs", nargs=-1, required=True, type=FOLDER)
+@SONGS
 @click.option("--stem", required=True, help="Whose sound is learned.")
 @output("Folder of the run; resumes there.  [runs/gan-STEM]")
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=30_000,
-    show_default=True,
-    help="How long it learns.",
-)
-@click.option("--published", is_flag=True, help="The paper's size, for a graphics card.")
-@MINUTES
-@BATCH
-@RATE
-@DEVICE
-@SEED
-@THREADS
+@PUBLISHED
+@training_options(30_000, "it learns")
 def prior_gan(
     songs: tuple[Path, ...],
     stem: str,
     output: Path | None,
-    steps: int,
     published: bool,
-    minutes: float,
-    batch: int,
-    learning_rate: float,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    threads: int,
+    options: TrainingOptions,
 ) -> None:
     """Train a GAN prior of one stem, for comparison (docs/systems.md).
 
     SONGS are folders that hold a folder of stems for each song, as `separator train` takes them.
     """
     from .gan_bundle import train_gan
-    from .training.runs import TrainingOptions
 
     run = output or Path("runs") / f"gan-{stem}"
-    options = TrainingOptions(
-        run, steps, "cpu", seed, threads, device, minutes, batch, learning_rate
-    )
+    options = replace(options, out=run)
     for line in train_gan(stem, songs, options, published):
         say(line)
 
 
 @click.command("train", cls=Renamed, old_names={"--out": "--output"})
 @click.argument("network", type=click.Choice(["demucs", "waveunet"]))
-@click.argument("songs", nargs=-1, required=True, type=FOLDER)
+@SONGS
 @output("Folder of the run; resumes there.  [runs/NETWORK]")
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=4000,
-    show_default=True,
-    help="How long it learns.",
-)
-@click.option("--published", is_flag=True, help="The paper's size, for a graphics card.")
-@MINUTES
-@BATCH
-@RATE
-@DEVICE
-@SEED
-@THREADS
+@PUBLISHED
+@training_options(4000, "it learns")
 def separator_train(
     network: Literal["demucs", "waveunet"],
     songs: tuple[Path, ...],
     output: Path | None,
-    steps: int,
     published: bool,
-    minutes: float,
-    batch: int,
-    learning_rate: float,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    threads: int,
+    options: TrainingOptions,
 ) -> None:
     """Train a separator of the literature on songs with stems.
 
@@ -289,12 +255,9 @@ def separator_train(
     drums.wav; everything else there is part of other.
     """
     from .separators import train_separator
-    from .training.runs import TrainingOptions
 
     run = output or Path("runs") / network
-    options = TrainingOptions(
-        run, steps, "cpu", seed, threads, device, minutes, batch, learning_rate
-    )
+    options = replace(options, out=run)
     for line in train_separator(network, songs, options, published):
         say(line)
 
@@ -367,7 +330,7 @@ def prior_make(
     instruments: Path | None,
     output: Path,
     into: Path,
-    device: Literal["auto", "cpu", "cuda"],
+    device: DeviceName,
     threads: int,
 ) -> None:
     """Make the whole set of priors of a RECIPE.
@@ -375,7 +338,6 @@ def prior_make(
     Render, train, export, judge.
     """
     from .recipe import make_priors
-    from .training.runs import TrainingOptions
 
     options = TrainingOptions(output, threads=threads, device=device)
     for line in make_priors(recipe, recordings, soundfonts, kits, instruments, options, into):

@@ -22,8 +22,8 @@ from .data.songs import REST, read_songs
 from .models.gan_graphs import HOP, LEAST, N_FFT, QUIET, SCALES, WEIGHTS, emit_gan
 from .models.wavegan import GanConfig, Generator
 from .training.gan_training import GanSettings, GanTask, load_generator, run_of
+from .training.options import TrainingOptions
 from .training.run import device_summary, training_device
-from .training.runs import TrainingOptions
 
 Float = NDArray[np.float32]
 

@@ -28,10 +28,10 @@ from .training.flow_training import CHECKPOINT as FLOW_CHECKPOINT
 from .training.flow_training import FlowTask, Run, flow_lines, load_run
 from .training.head_training import load_head
 from .training.interferers import Interferers, train_head
+from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
 from .training.runs import (
     Size,
-    TrainingOptions,
     add_metadata,
     add_other_sources,
     corpus_summary,

@@ -26,8 +26,9 @@ from .data.sampling import Interference
 from .priors import export_prior, run_heads, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
+from .training.options import SizeName, TrainingOptions
 from .training.run import device_summary, training_device
-from .training.runs import SizeName, TrainingOptions, by_kind, corpus_summary, sized
+from .training.runs import by_kind, corpus_summary, sized
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
 

@@ -39,8 +39,8 @@ from .training.interleaved_training import (
     load_family,
     settings_of,
 )
-from .training.run import DeviceName, TrainingRun, device_summary, training_device
-from .training.runs import TrainingOptions
+from .training.options import DeviceName, TrainingOptions
+from .training.run import TrainingRun, device_summary, training_device
 from .training.waveform_training import (
     CHECKPOINT,
     RECIPES,

@@ -25,7 +25,7 @@ from export.synthesis.computed_pianos import Hammered, Picked, piano
 from export.synthesis.drum_kits import DrumKits, in_a_room
 from export.synthesis.midi import Control, Note, Score, Track
 from export.synthesis.rendering import compose, procedural_corpus
-from export.training.runs import TrainingOptions
+from export.training.options import TrainingOptions
 from presets import StemwrightError
 
 VOICES = {

@@ -26,8 +26,8 @@ from export.data.sampling import Interference, Sampler
 from export.models.features import Features
 from export.models.flow import FlowConfig
 from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings
+from export.training.options import TrainingOptions
 from export.training.run import TrainingRun
-from export.training.runs import TrainingOptions
 from presets import StemwrightError
 
 RATE = 8000

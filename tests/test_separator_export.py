@@ -24,8 +24,8 @@ from export.separators import (
 )
 from export.training import interleaved_training
 from export.training.interleaved_training import InterleavedTask, load_family, settings_of
+from export.training.options import TrainingOptions
 from export.training.run import TrainingRun
-from export.training.runs import TrainingOptions
 from export.training.waveform_training import load_separator
 from presets import StemwrightError
 from rival_fixtures import STEMS, tones, toy_songs, write_songs

@@ -16,10 +16,10 @@ from presets import StemwrightError
 from ..data.corpus import Corpus
 from ..data.labelled import Music
 from .flow_training import CHECKPOINT, FlowTask, Run, flow_lines, load_run
+from .options import TrainingOptions
 from .run import TrainingRun, device_summary, training_device
 from .runs import (
     Size,
-    TrainingOptions,
     add_metadata,
     corpus_summary,
     digests,

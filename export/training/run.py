@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from presets import StemwrightError
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .options import DeviceName
 
-DeviceName = Literal["auto", "cpu", "cuda"]
 Held = TypeVar("Held")
 HeldOut = TypeVar("HeldOut", covariant=True)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from engine import FrontEndCard, Source, log_band_plan
 from presets import StemwrightError
@@ -16,13 +15,10 @@ from ..data.corpus import VARIANTS, Corpus, Variant, joined, load_corpus
 from ..data.pack import SUFFIX, packed_corpus
 from ..models.flow import FlowConfig
 from .flow_training import TrainSettings
-from .run import DeviceName
+from .options import TrainingOptions
 
 STANDARD_RATE, STANDARD_HOP = 44_100, 1024  # window 93 ms: long enough for bass
 PAPER_RATE, PAPER_HOP, PAPER_BINS = 22_050, 256, 512
-
-
-SizeName = Literal["cpu", "paper", "paper-small"]
 
 
 class Size(NamedTuple):
@@ -31,43 +27,6 @@ class Size(NamedTuple):
     front_end: FrontEndCard
     flow: FlowConfig
     settings: TrainSettings
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train, whatever is trained.
-
-    `out` is the run's folder, where it resumes. `minutes` after these options were made, reading
-    of recordings included, the training ends, where given, instead of after `steps`. `tune` is a
-    bundle to begin from, or a folder of them for the encoder and its heads. `batch` and
-    `learning_rate` replace what the size has (0: that).
-    """
-
-    out: Path
-    steps: int = 4000
-    size: SizeName = "cpu"
-    seed: int = 0
-    threads: int = 0
-    device: DeviceName = "auto"
-    minutes: float = 0.0
-    batch: int = 0
-    learning_rate: float = 0.0
-    tune: Path | None = None
-    made: float = field(default_factory=time.monotonic)
-
-    @property
-    def deadline(self) -> float | None:
-        """When `minutes` are over, by `time.monotonic`."""
-        return self.made + 60 * self.minutes if self.minutes else None
-
-    def changes(self) -> dict[str, Any]:
-        """What differs from a size's settings."""
-        wanted = {"batch": self.batch, "learning_rate": self.learning_rate}
-        return {name: value for name, value in wanted.items() if value}
-
-    def flow_changes(self) -> dict[str, Any]:
-        """The same for a flow: one that is gone on from has learned its likelihood already."""
-        return self.changes() | ({"contrast_from": 0.0} if self.tune else {})
 
 
 def standard_front_end() -> FrontEndCard:

@@ -1,0 +1,48 @@
+"""How a training is asked for: no torch here, so that the command line has it without waiting."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+SizeName = Literal["cpu", "paper", "paper-small"]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train, whatever is trained.
+
+    `out` is the run's folder, where it resumes. `minutes` after these options were made, reading
+    of recordings included, the training ends, where given, instead of after `steps`. `tune` is a
+    bundle to begin from, or a folder of them for the encoder and its heads. `batch` and
+    `learning_rate` replace what the size has (0: that).
+    """
+
+    out: Path = Path("runs")
+    steps: int = 4000
+    size: SizeName = "cpu"
+    seed: int = 0
+    threads: int = 0
+    device: DeviceName = "auto"
+    minutes: float = 0.0
+    batch: int = 0
+    learning_rate: float = 0.0
+    tune: Path | None = None
+    made: float = field(default_factory=time.monotonic)
+
+    @property
+    def deadline(self) -> float | None:
+        """When `minutes` are over, by `time.monotonic`."""
+        return self.made + 60 * self.minutes if self.minutes else None
+
+    def changes(self) -> dict[str, Any]:
+        """What differs from a size's settings."""
+        wanted = {"batch": self.batch, "learning_rate": self.learning_rate}
+        return {name: value for name, value in wanted.items() if value}
+
+    def flow_changes(self) -> dict[str, Any]:
+        """The same for a flow: one that is gone on from has learned its likelihood already."""
+        return self.changes() | ({"contrast_from": 0.0} if self.tune else {})
