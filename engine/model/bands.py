@@ -8,6 +8,7 @@ mixes of every sample rate: only the assignment of bins to bands changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,14 @@ def summed_by_band(
     sums = np.zeros((*values.shape[:-1], bands), values.dtype)
     sums[..., band[starts]] = np.add.reduceat(values, starts, axis=-1)
     return sums
+
+
+def spread_by_band(values: NDArray[np.inexact], band: NDArray[np.intp]) -> NDArray[Any]:
+    """Give every bin the value of its band, (..., bands) -> (..., bins); `band` (bins,) rises.
+
+    The values of a band lie side by side, so they are repeated: indexing looks each one up.
+    """
+    return np.repeat(values, np.bincount(band, minlength=values.shape[-1]), axis=-1)
 
 
 def log_band_plan(

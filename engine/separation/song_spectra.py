@@ -56,7 +56,15 @@ def _from_spectra(shares: Float, whole: Float, atoms: int) -> Float:
 
 def _update(target: Float, spectra: Float, gains: Float) -> None:
     """One multiplicative update of gains, then spectra, in place: target ~ gains @ spectra."""
-    missing = target / (gains @ spectra + _LEAST)
+    missing = np.empty_like(target)  # one array for all that has its shape: it stays in the cache
+    _leave_ratio(target, spectra, gains, missing)
     gains *= missing @ spectra.swapaxes(-1, -2) / (spectra.sum(axis=-1)[..., None, :] + _LEAST)
-    missing = target / (gains @ spectra + _LEAST)
+    _leave_ratio(target, spectra, gains, missing)
     spectra *= gains.swapaxes(-1, -2) @ missing / (gains.sum(axis=-2)[..., :, None] + _LEAST)
+
+
+def _leave_ratio(target: Float, spectra: Float, gains: Float, ratio: Float) -> None:
+    """Leave the ratio of the target to what gains and spectra make of it."""
+    np.matmul(gains, spectra, out=ratio)
+    ratio += _LEAST
+    np.divide(target, ratio, out=ratio)

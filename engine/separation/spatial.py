@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..audio.layout import ChannelGroups
-from ..model.bands import summed_by_band
+from ..model.bands import spread_by_band, summed_by_band
 from ..model.frames import with_next
 
 Float = NDArray[np.float32]
@@ -51,12 +51,14 @@ class Shared:
         share = np.zeros_like(self.mix)
         for number, channels in enumerate(self.groups.groups):
             if number in self.matrices:
-                matrix = self.matrices[number][index]
+                matrix = np.moveaxis(self.matrices[number][index], (-2, -1), (0, 1))
                 for row, into in enumerate(channels):
-                    for column, channel in enumerate(channels):
-                        share[into] += matrix[:, self.band, row, column] * self.mix[channel]
+                    for entries, channel in zip(matrix[row], channels, strict=True):
+                        part = spread_by_band(entries, self.band)
+                        part *= self.mix[channel]
+                        share[into] += part
                 continue
-            mask = self.masks[index, number][:, self.band]
+            mask = spread_by_band(self.masks[index, number], self.band)
             for channel in channels:
                 np.multiply(mask, self.mix[channel], out=share[channel])
         return share
@@ -98,19 +100,35 @@ def images(pair: Complex, masks: Float, band: NDArray[np.intp]) -> Images:
     Shape: pair (2, frames, bins), masks (stems, frames, bands) -> (stems, bands, 2, 2).
     """
     left, right = pair.astype(np.complex128)
-    products = (left * left.conj(), left * right.conj(), right * left.conj(), right * right.conj())
     certain = masks.astype(np.float64) ** _CERTAIN
-    found = np.zeros((len(masks), masks.shape[2], 4), np.complex128)
-    for entry, product in enumerate(products):
-        summed = summed_by_band(product, band, masks.shape[2])
-        found[:, :, entry] = np.einsum("stb,tb->sb", certain, summed)
-    return found.reshape(*found.shape[:2], 2, 2)
+
+    def summed(product: NDArray[np.inexact]) -> NDArray[np.inexact]:
+        by_band = summed_by_band(product, band, masks.shape[2])
+        return np.asarray(np.einsum("stb,tb->sb", certain, by_band))
+
+    found = np.empty((len(masks), masks.shape[2], 2, 2), np.complex128)
+    found[..., 0, 0] = summed(left.real**2 + left.imag**2)
+    found[..., 1, 1] = summed(right.real**2 + right.imag**2)
+    found[..., 0, 1] = summed(left * right.conj())
+    found[..., 1, 0] = found[..., 0, 1].conj()
+    return found
 
 
 def matrix_masks(masks: Float, found: Images) -> Complex:
-    """m_k R_k (sum_j m_j R_j)^-1; masks (stems, frames, bands), which sum to one."""
-    power = np.trace(found, axis1=-2, axis2=-1).real[..., None, None] / 2
-    alike = (1 - _DIFFUSE) * found / np.maximum(power, _LEAST) + _DIFFUSE * np.eye(2)
-    covariance = masks[..., None, None] * alike[:, None]
-    total = covariance.sum(axis=0)
-    return np.asarray(covariance @ np.linalg.inv(total), np.complex64)
+    """m_k R_k (sum_j m_j R_j)^-1; masks (stems, frames, bands), which sum to one.
+
+    Shape: (stems, frames, bands, 2, 2). The entries lie apart in memory, each as (frames, bands):
+    whoever spreads them over the bins reads one after the other.
+    """
+    found = np.moveaxis(found, (-2, -1), (0, 1))  # (2, 2, stems, bands)
+    power = (found[0, 0].real + found[1, 1].real) / 2
+    alike = (1 - _DIFFUSE) * found / np.maximum(power, _LEAST)
+    alike[0, 0] += _DIFFUSE
+    alike[1, 1] += _DIFFUSE
+    (a, b), (c, d) = np.einsum("stb,ijsb->ijtb", masks.astype(np.float64), alike)
+    inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    matrices = np.empty((len(masks), 2, 2, *masks.shape[1:]), np.complex64)
+    for row, column in np.ndindex(2, 2):
+        product = sum(alike[row, n][:, None] * inverse[n, column] for n in range(2))
+        matrices[:, row, column] = masks * product
+    return np.moveaxis(matrices, (1, 2), (3, 4))
