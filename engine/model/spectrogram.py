@@ -53,6 +53,14 @@ class Stft:
 
     hop: int
 
+    @classmethod
+    def stretched(cls, hop: int, made_for: int, sample_rate: int) -> Stft:
+        """The transform with `hop` samples at the rate `made_for`, at another rate.
+
+        The hop keeps its duration, rounded to a number with small prime factors.
+        """
+        return cls(_smooth_near(hop * sample_rate / made_for))
+
     @property
     def n_fft(self) -> int:
         """Window length in samples."""
@@ -129,7 +137,7 @@ class FrontEnd:
 
     def stft(self, sample_rate: int) -> Stft:
         """The transform for audio at `sample_rate`."""
-        return Stft(_smooth_near(self.hop * sample_rate / self.sample_rate))
+        return Stft.stretched(self.hop, self.sample_rate, sample_rate)
 
     def band_of_bin(self, sample_rate: int) -> NDArray[np.intp]:
         """Band of every bin at `sample_rate`, shape (bins,)."""
