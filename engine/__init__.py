@@ -53,6 +53,21 @@ if TYPE_CHECKING:
     from .separation.estimate import encoder_path as encoder_path
     from .separators.cost import separators_rate as separators_rate
     from .stems.manifest import Manifest, load_manifest
+    from .voices.features import frames_of as frames_of
+    from .voices.features import mix_level as mix_level
+    from .voices.features import stretch as stretch
+    from .voices.features import voice_features as voice_features
+    from .voices.network import VOICE_GRAPH as VOICE_GRAPH
+    from .voices.network import VOICE_INPUTS as VOICE_INPUTS
+    from .voices.network import VOICE_OUTPUTS as VOICE_OUTPUTS
+    from .voices.network import VoiceCard as VoiceCard
+    from .voices.network import VoiceNetwork as VoiceNetwork
+    from .voices.network import read_voice_weights as read_voice_weights
+    from .voices.pitches import PitchTracks as PitchTracks
+    from .voices.synthesis import VOICE_HOP as VOICE_HOP
+    from .voices.synthesis import VOICE_RATE as VOICE_RATE
+    from .voices.synthesis import Excitation as Excitation
+    from .voices.synthesis import VoiceBins as VoiceBins
 
 __all__ = [
     "ENGINE_VERSION",
@@ -95,5 +110,16 @@ __getattr__ = lazy_door(
         "separation.estimate": ("encoder_path",),
         "separators.cost": ("separators_rate",),
         "stems.manifest": ("Manifest", "load_manifest"),
+        "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),
+        "voices.pitches": ("PitchTracks",),
+        "voices.network": (
+            "VOICE_GRAPH",
+            "VOICE_INPUTS",
+            "VOICE_OUTPUTS",
+            "VoiceCard",
+            "VoiceNetwork",
+            "read_voice_weights",
+        ),
+        "voices.synthesis": ("VOICE_HOP", "VOICE_RATE", "Excitation", "VoiceBins"),
     },
 )
