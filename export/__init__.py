@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from presets import lazy_door
 
 if TYPE_CHECKING:
+    from .data.mixtures import Mixture as Mixture
     from .gan_bundle import train_gan
     from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
     from .recipe import make_priors
@@ -19,6 +20,7 @@ __all__ = [
     "EstimateOptions",
     "TrainingOptions",
     "export_prior",
+    "fit_voices",
     "make_priors",
     "pack_recordings",
     "paper_front_end",
@@ -39,6 +41,9 @@ __getattr__ = lazy_door(  # nothing of torch is loaded before a name is asked fo
         ),
         "recipe": ("make_priors",),
         "separators": ("train_separator",),
+        "data.mixtures": ("Mixture",),
+        "training.voice_training": ("VoiceSettings",),
+        "voices": ("VoiceProgress", "fit_voices"),
         "training.music_training": ("train_music",),
         "training.options": ("TrainingOptions",),
         "training.runs": ("paper_front_end", "standard_front_end"),

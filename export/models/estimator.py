@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .graph_writer import GraphWriter, Linear, array_of
+from .graph_writer import GraphWriter, Linear, array_of, recurrent
 
 Float = NDArray[np.float32]
 
@@ -230,7 +230,7 @@ def emit_encoder(encoder: Encoder) -> onnx.ModelProto:
         a, b = g.halves(Linear(g, cast(nn.Conv1d, gate)).apply(windows))
         gated = g.op("Mul", g.op("Tanh", a), g.op("Sigmoid", b))
         h = g.op("Add", h, Linear(g, cast(nn.Conv1d, mixer)).apply(gated))
-    recalled = Linear(g, encoder.recall).apply(_remembered(g, encoder.memory, h))
+    recalled = Linear(g, encoder.recall).apply(recurrent(g, encoder.memory, h))
     g.name(g.op("Add", h, recalled), "features")
     return g.model(
         {"mix": ("batch", "frames", config.bands)},
@@ -253,29 +253,6 @@ def _conv2d(g: GraphWriter, conv: nn.Conv2d, x: str) -> str:
     weights = g.weight(array_of(conv.weight)), g.weight(array_of(conv.bias))
     pads = [*conv.padding, *conv.padding]  # before and after
     return g.op("Conv", x, *weights, pads=pads, dilations=conv.dilation, strides=conv.stride)
-
-
-def _remembered(g: GraphWriter, memory: nn.GRU, h: str) -> str:
-    """(batch, frames, hidden) -> (batch, frames, 2 * recurrent)."""
-    size = memory.hidden_size
-    order = np.r_[size : 2 * size, :size, 2 * size : 3 * size]  # torch has r z n, ONNX z r n
-
-    def both_ways(name: str) -> Float:
-        ways = (getattr(memory, f"{name}_l0{way}") for way in ("", "_reverse"))
-        return np.ascontiguousarray(np.stack([array_of(weights)[order] for weights in ways]))
-
-    inward, own = g.weight(both_ways("weight_ih")), g.weight(both_ways("weight_hh"))
-    bias = g.weight(np.concatenate([both_ways("bias_ih"), both_ways("bias_hh")], axis=1))
-    steps = g.op("Transpose", h, perm=[1, 0, 2])
-    found = g.ops(
-        "GRU",
-        *(steps, inward, own, bias),
-        outputs=1,
-        hidden_size=size,
-        direction="bidirectional",
-        linear_before_reset=1,
-    )
-    return g.op("Reshape", g.op("Transpose", found[0], perm=[2, 0, 1, 3]), g.ints(0, 0, -1))
 
 
 def emit_head(head: Head) -> onnx.ModelProto:

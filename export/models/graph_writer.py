@@ -130,5 +130,28 @@ class Linear:
         return self.g.op("MatMul", gradient, self.g.op("Transpose", self.matrix, perm=[1, 0]))
 
 
+def recurrent(g: GraphWriter, memory: nn.GRU, x: str) -> str:
+    """A layer that remembers: (batch, frames, in) -> (batch, frames, directions * hidden)."""
+    size = memory.hidden_size
+    order = np.r_[size : 2 * size, :size, 2 * size : 3 * size]  # torch has r z n, ONNX z r n
+    ways = ("", "_reverse") if memory.bidirectional else ("",)
+
+    def every_way(name: str) -> NDArray[np.float32]:
+        weights = (getattr(memory, f"{name}_l0{way}") for way in ways)
+        return np.ascontiguousarray(np.stack([array_of(one)[order] for one in weights]))
+
+    inward, own = g.weight(every_way("weight_ih")), g.weight(every_way("weight_hh"))
+    bias = g.weight(np.concatenate([every_way("bias_ih"), every_way("bias_hh")], axis=1))
+    found = g.ops(
+        "GRU",
+        *(g.op("Transpose", x, perm=[1, 0, 2]), inward, own, bias),
+        outputs=1,
+        hidden_size=size,
+        direction="bidirectional" if memory.bidirectional else "forward",
+        linear_before_reset=1,
+    )
+    return g.op("Reshape", g.op("Transpose", found[0], perm=[2, 0, 1, 3]), g.ints(0, 0, -1))
+
+
 def array_of(tensor: torch.Tensor) -> NDArray[np.float32]:
     return tensor.detach().cpu().numpy().astype(np.float32)

@@ -1,0 +1,179 @@
+"""From mixtures to a voice network: training on a corpus or on one recording, and its bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine import (
+    VOICE_GRAPH,
+    VOICE_INPUTS,
+    VOICE_OUTPUTS,
+    Device,
+    Source,
+    VoiceCard,
+    VoiceNetwork,
+    read_voice_weights,
+    write_bundle_file,
+)
+from presets import StemwrightError
+
+from .data.mixtures import Mixture, MixtureExcerpts
+from .models.source_filter import SMALL, SourceFilterConfig, SourceFilterNetwork
+from .models.voice_graph import emit_voices
+from .training.checkpoint import load_checkpoint
+from .training.run import TrainingRun, training_device
+from .training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask
+
+Float = NDArray[np.float32]
+
+TOLERANCE = 1e-3  # relative to the largest value: what ONNX Runtime may differ from torch
+LEAST_SECONDS = 4.0  # of a recording that a network can learn from
+SHORT_RUN = 0.5  # learning rate of a fit, as a share of a whole training's
+REPORT_EVERY = 25
+_SHAPE = 3, 24  # voices and frames of the self-test
+
+
+@dataclass(frozen=True)
+class VoiceProgress:
+    """What a training says while it goes: the mean loss since the last report."""
+
+    step: int
+    steps: int
+    loss: float
+    left: str
+
+
+def fit_voices(
+    mixtures: Sequence[Mixture],
+    folder: Path,
+    bundle: Path,
+    *,
+    start_from: Path | None = None,
+    settings: VoiceSettings | None = None,
+    config: SourceFilterConfig = SMALL,
+    sources: Sequence[Source] = (),
+    licence: str = "unknown",
+    description: str = "",
+    every: int = REPORT_EVERY,
+    threads: int = 0,
+) -> Iterator[VoiceProgress]:
+    """Train on mixtures and their pitches, then write the bundle; yields reports.
+
+    `folder` holds the checkpoint, from which an interrupted training goes on and ends with the
+    same bytes. `start_from` is a bundle to go on from, whose size it keeps. Raises
+    StemwrightError for mixtures that are too short, and for a folder of another training.
+    """
+    training_device("cpu", threads)
+    settings = settings or VoiceSettings()
+    _refuse_short(mixtures)
+    weights: Mapping[str, Tensor] | None = None
+    given = {"mixtures": _digest(mixtures)}
+    if start_from is not None:
+        config, weights, begun = _begun_from(start_from)
+        given["start"] = begun
+    heard = MixtureExcerpts(mixtures, config.mels, config.harmonics)
+    task = VoiceTask(config, settings, heard, heard, given, weights)
+    run = TrainingRun(folder, CHECKPOINT, task)
+    for p in run.run(every):
+        yield VoiceProgress(p.step, p.steps, p.train_loss, p.left)
+    about = {
+        "description": description,
+        "licence": licence,
+        "sources": tuple(sources),
+        "validation": {"loss of what was heard": round(run.validate(), 5)},
+    }
+    export_voices(folder, bundle, about)
+
+
+def export_voices(folder: Path, bundle: Path, about: Mapping[str, Any]) -> Path:
+    """Write the bundle of a training's last checkpoint: graph, weights, self-test and card."""
+    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    config = SourceFilterConfig(**checkpoint.about["config"])
+    network = SourceFilterNetwork(config)
+    network.load_state_dict(checkpoint.model)
+    network.eval()
+    graph = emit_voices(network).SerializeToString(deterministic=True)
+    halves = {
+        name: value.numpy().astype(np.float16) for name, value in network.state_dict().items()
+    }
+    files = {
+        f"{VOICE_GRAPH}.onnx": graph,
+        "weights.npz": _stored(halves),
+        "selftest.npz": _stored(self_test(network)),
+    }
+    card = VoiceCard(
+        **about,
+        config=config.to_dict(),
+        mels=config.mels,
+        harmonics=config.harmonics,
+        parameters=sum(p.numel() for p in network.parameters()),
+        training=checkpoint.training,
+        made_with={name: importlib.metadata.version(name) for name in ("torch", "onnx")},
+        files={name: hashlib.sha256(blob).hexdigest() for name, blob in files.items()},
+        tolerance=TOLERANCE,
+    )
+    text = json.dumps(card.model_dump(mode="json"), indent=1)
+    write_bundle_file(bundle, {"card.json": text.encode(), **files})
+    VoiceNetwork.load(bundle, Device("cpu"))  # the self-test: ONNX Runtime says what torch says
+    return bundle
+
+
+def self_test(network: SourceFilterNetwork) -> dict[str, Float]:
+    """Inputs like a choir's and the network's answers."""
+    rng = np.random.default_rng(12)
+    voices, frames = _SHAPE
+    c = network.config
+    told = {
+        "mel": rng.normal(-4, 2, (frames, c.mels)),
+        "pitch": rng.uniform(0.3, 0.6, (voices, frames)),
+        "harmonics": rng.normal(-4, 2, (voices, frames, 2 * c.harmonics)),
+    }
+    told = {name: values.astype(np.float32) for name, values in told.items()}
+    with torch.no_grad():
+        found = network(*(torch.from_numpy(told[name])[None] for name in VOICE_INPUTS))
+    answers = {name: values[0].numpy() for name, values in zip(VOICE_OUTPUTS, found, strict=True)}
+    return told | answers
+
+
+def _begun_from(bundle: Path) -> tuple[SourceFilterConfig, dict[str, Tensor], str]:
+    card, weights, sha256 = read_voice_weights(bundle)
+    state = {name: torch.from_numpy(values) for name, values in weights.items()}
+    return SourceFilterConfig(**card.config), state, sha256  # type: ignore[arg-type]
+
+
+def _refuse_short(mixtures: Sequence[Mixture]) -> None:
+    sung = [float(one.tracks.voiced().max()) for one in mixtures]
+    if not mixtures or max(sung) < LEAST_SECONDS:
+        longest = max(sung, default=0.0)
+        raise StemwrightError(
+            "voices-too-short",
+            f"a voice network needs {LEAST_SECONDS:g} s or more in which voices sing; the longest "
+            f"mixture has {longest:.1f} s. Use the shipped network, without a fit.",
+        )
+
+
+def _digest(mixtures: Sequence[Mixture]) -> str:
+    """A short name of what is learned from."""
+    digest = hashlib.sha256()
+    for one in mixtures:
+        digest.update(one.mix.tobytes())
+        digest.update(one.tracks.hertz.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _stored(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
