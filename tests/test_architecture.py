@@ -1,6 +1,7 @@
 """The arrows between the rooms, and torch in one room only."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -46,9 +47,14 @@ TELLING = re.compile(
 SOURCES = [path for room in sorted(ROOMS) for path in sorted((ROOT / room).rglob("*.py"))]
 
 
+@functools.cache
+def tree_of(path):
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(path):
     """Every absolute import of a file, as (module, names)."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -71,7 +77,7 @@ def test_imports_follow_the_arrows(path):
 def relative_imports(path):
     """The modules that a file imports by a relative import, as files: a name behind a package's
     door counts as the door, a module by its own name as itself."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
@@ -120,12 +126,12 @@ def test_no_modules_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_every_file_says_what_it_is(path):
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(tree_of(path))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_docstrings_of_functions_are_in_the_imperative(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             telling = TELLING.match(ast.get_docstring(node) or "")
             assert not telling, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"

@@ -414,9 +414,8 @@ class Model:
         self.studio.close()
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_random_interleavings_lose_nothing_and_publish_nothing_twice(tmp_path, seed):
-    play(tmp_path, seed, steps=60)
+def test_random_interleavings_lose_nothing_and_publish_nothing_twice(tmp_path):
+    play(tmp_path, seed=1, steps=60)
 
 
 @pytest.mark.slow

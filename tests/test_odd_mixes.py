@@ -93,9 +93,9 @@ def test_a_float_mix_becomes_a_set_of_32_bit_floats(tmp_path, tiny):
 @pytest.mark.parametrize(
     ("name", "environment"),
     [
-        (LATIN_1, {}),
+        pytest.param(LATIN_1, {}, marks=pytest.mark.slow),
         (LATIN_1, {"LC_ALL": "C"}),
-        ("café ♫", {"LC_ALL": "C"}),
+        pytest.param("café ♫", {"LC_ALL": "C"}, marks=pytest.mark.slow),
         ("café ♫", {"LC_ALL": "C", "PYTHONUTF8": "0"}),
     ],
 )

@@ -11,13 +11,17 @@ import soundfile
 import yaml
 
 import export
+import export.priors
+import export.training.runs
 from engine import read_bundle
 from engine.evaluation.cross_likelihood import Judgement
 from export import TrainingOptions
+from export.models.estimator import EstimatorConfig
 from export.models.flow import FlowConfig
 from export.recipe import make_priors, read_recipe
 from export.training.flow_training import load_run
 from presets import StemwrightError
+from prior_fixtures import BANDS, CONFIG, tiny_front_end
 
 ROOT = Path(__file__).parent.parent
 RECIPE = """
@@ -67,12 +71,22 @@ def make(folder, priors="priors"):
 
 
 @pytest.fixture
+def small(monkeypatch):
+    """The recipe's standard size at the tiny priors' size."""
+    for module in (export.training.runs, export.priors):
+        monkeypatch.setattr(module, "standard_front_end", tiny_front_end)
+    monkeypatch.setattr(export.training.runs, "FlowConfig", lambda: CONFIG)
+    heads = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
+    monkeypatch.setattr(export.priors, "NETWORKS", {"small": heads})
+
+
+@pytest.fixture
 def judged_good(monkeypatch):
     """Two steps teach nothing, and what happens to a set that is good is looked at here."""
     monkeypatch.setattr(Judgement, "good", lambda self, stem: True)
 
 
-@pytest.mark.usefixtures("judged_good")
+@pytest.mark.usefixtures("small", "judged_good")
 def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(run):
     told = make(run)
 
@@ -99,7 +113,7 @@ def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(run):
         assert one == two
 
 
-@pytest.mark.usefixtures("judged_good")
+@pytest.mark.usefixtures("small", "judged_good")
 def test_a_recipe_may_ask_for_likelihood_alone_and_no_estimate(run):
     recipe = RECIPE.replace("head_steps: 2", "head_steps: 0")
     (run / "recipe.yaml").write_text(recipe)
@@ -136,6 +150,7 @@ def test_a_recipe_that_keeps_nothing_for_judging_is_refused_before_the_training(
     assert not (run / "runs").exists()
 
 
+@pytest.mark.usefixtures("small")
 def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(run, monkeypatch):
     (run / "recipe.yaml").write_text(RECIPE.replace("head_steps: 2", "head_steps: 0"))
     (run / "priors").mkdir()
@@ -157,10 +172,12 @@ def test_priors_that_are_not_good_leave_the_old_ones_as_they_are(run, monkeypatc
     assert not new.exists()
 
 
-def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(run):
+@pytest.mark.usefixtures("small")
+def test_a_recipe_may_ask_for_one_flow_that_is_told_the_stem(run, monkeypatch):
+    monkeypatch.setattr(Judgement, "good", lambda self, stem: False)
     recipe = f"{RECIPE.replace('head_steps: 2', 'head_steps: 0')}music: true\n"
     (run / "recipe.yaml").write_text(recipe)
-    with pytest.raises(StemwrightError, match="not good"):  # two steps teach nothing
+    with pytest.raises(StemwrightError, match="not good"):
         make(run)
     assert not (run / "priors").exists()
     card, *_ = read_bundle(run / "runs/bundles.new/musicglow.prior")
