@@ -20,6 +20,7 @@ import atheris
 with atheris.instrument_imports(include=["engine", "mutagen"]):
     from engine.audio.containers import inspect
     from engine.audio.metadata import metadata_for, naming_fields
+    from engine.audio.tags import read_tags
     from engine.audio.wave_header import FileFormat
 
 from presets import StemwrightError
@@ -33,9 +34,9 @@ def one_case(data: bytes) -> None:
     CASE.write_bytes(data)
     with contextlib.suppress(StemwrightError):
         inspect(CASE)
-        naming_fields(CASE)
+        naming_fields(CASE, read_tags(CASE))
         for fmt in FORMATS:
-            metadata_for(CASE, fmt, "T=fuzz")
+            metadata_for(CASE, read_tags(CASE), fmt).with_history("T=fuzz")
 
 
 def write_seeds(folder: Path) -> None:

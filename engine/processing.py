@@ -13,6 +13,7 @@ from presets import RESIDUAL, Preset, StemwrightError, load_preset, name_text
 
 from .audio.metadata import naming_fields
 from .audio.reading import probe
+from .audio.tags import read_tags
 from .plugins.rack import PluginRack
 from .stems.float_grid import ROUNDING
 from .stems.manifest import Levels
@@ -121,7 +122,7 @@ def _stem_in_name(path: Path, preset: Preset) -> str:
 def _fields(stems: Mapping[str, Path], preset: Preset) -> dict[str, str]:
     """The name fields: a title without the word that said which stem it is."""
     name, path = next(iter(stems.items()))
-    fields = naming_fields(path)
+    fields = naming_fields(path, read_tags(path))
     if fields["title"] == (title := name_text(path.stem)):
         bare = re.sub(rf"[\s_.-]*{re.escape(name)}[\s_.-]*$", "", title, flags=re.I)
         fields["title"] = bare

@@ -25,6 +25,7 @@ from .audio.metadata import naming_fields
 from .audio.reading import SourceInfo, probe
 from .audio.scratch import StemScratch
 from .audio.signal import Signal
+from .audio.tags import FileTags, read_tags
 from .evaluation.quality_report import QualityMeter, quality_of
 from .model.bundle import read_bundle
 from .model.hooks import Interrupted, SearchHooks
@@ -175,23 +176,25 @@ class Renderer:
     ) -> tuple[Path, Manifest]:
         """Separate one mix into `output/<title>`, or `<title>-2` where that exists already."""
         probe(mix)
-        title = render_name("{title}", naming_fields(mix))
+        tags = read_tags(mix)
+        title = render_name("{title}", naming_fields(mix, tags))
         destination, number = output / title, 1
         while destination.exists():
             number += 1
             destination = output / f"{title}-{number}"
-        return destination, self.render(mix, destination, progress)
+        return destination, self.render(mix, destination, progress, tags)
 
     def render(
         self,
         mix: Path | DecodedMix,
         destination: Path,
         progress: Callable[[Progress], None] | None = None,
+        tags: FileTags | None = None,
     ) -> Manifest:
-        """Separate one mix (see `render`); `progress` goes before that of the options."""
-        if progress is not None:
-            return MixRender(self, replace(self.options, progress=progress)).run(mix, destination)
-        return MixRender(self, self.options).run(mix, destination)
+        """Separate one mix (see `render`); `progress` goes before that of the options, and `tags`
+        are the mix's, where they have been read already."""
+        options = replace(self.options, progress=progress) if progress else self.options
+        return MixRender(self, options).run(mix, destination, tags)
 
 
 class MixRender:
@@ -205,7 +208,9 @@ class MixRender:
         self._work = ""
         self._pace = Pace(wet=self.preset.has_wet)
 
-    def run(self, mix: Path | DecodedMix, destination: Path) -> Manifest:
+    def run(
+        self, mix: Path | DecodedMix, destination: Path, tags: FileTags | None = None
+    ) -> Manifest:
         """From the mix to the published set. The mix is decoded once, here, unless it is
         already; everything behind reads its samples from the workspace."""
         pace = self._pace
@@ -218,10 +223,10 @@ class MixRender:
             ) as folder,
             _workspace(kept, destination.parent) as workspace,
         ):
-            decoded = mix if isinstance(mix, DecodedMix) else decode_mix(mix, workspace)
+            decoded = mix if isinstance(mix, DecodedMix) else decode_mix(mix, workspace, tags)
             pace.lap("decoding", decoded.seconds)
             separated = self.separate(decoded, workspace)
-            naming = self._naming(decoded.info.path)
+            naming = self._naming(decoded)
             stems = self.delivered(separated)
             report = self._write(decoded, stems, workspace, folder, naming)
             quality = quality_of(
@@ -377,9 +382,9 @@ class MixRender:
         if self.options.should_stop and self.options.should_stop():
             raise Interrupted
 
-    def _naming(self, mix: Path) -> NameTemplate:
+    def _naming(self, mix: DecodedMix) -> NameTemplate:
         naming = self.preset.naming
-        fields = naming_fields(mix) | {
+        fields = naming_fields(mix.info.path, mix.tags) | {
             "preset": self.preset.name,
             "rev": str(naming.revision),
         }

@@ -10,6 +10,7 @@ import soundfile
 from engine.audio.metadata import metadata_for, naming_fields
 from engine.audio.mpeg import walk_mp3
 from engine.audio.reading import verify_mix
+from engine.audio.tags import read_tags
 from engine.audio.wave_header import FileFormat
 from fidelity_fixtures import integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
@@ -75,9 +76,10 @@ def try_case(path, container, data, seed):
             assert frames >= FRAMES, (container, seed)
         else:  # other numbers of channels or bits may be stated, but no byte goes missing
             assert frames * info.channels * info.bits // 8 >= FRAMES * 4, (container, seed)
-        naming_fields(path)
-        metadata_for(path, FileFormat("flac", "pcm", 16, 2, 48000), "T=test")
-        metadata_for(path, FileFormat("wav", "pcm", 16, 2, 48000), "T=test")
+        naming_fields(path, read_tags(path))
+        for container in ("flac", "wav"):
+            fmt = FileFormat(container, "pcm", 16, 2, 48000)
+            metadata_for(path, read_tags(path), fmt).with_history("T=test")
     except StemwrightError as error:
         assert error.code, (container, seed)
         assert len(str(error)) < 600, (container, seed)

@@ -14,7 +14,7 @@ from browser_fixtures import browser, complaints, needs_browser, requests
 from engine import RenderOptions, load_manifest, render
 from engine.listening.page import script_json, write_report
 from engine.listening.passages import worst_passages
-from presets import load_preset
+from presets import StemwrightError, load_preset
 
 RATE = 44100
 
@@ -94,6 +94,15 @@ def test_previews_null_to_the_last_bit(tmp_path, song, quality):
     dry = [preview(folder, lane["key"]) for lane in data["lanes"] if lane["kind"] == "dry"]
     np.testing.assert_array_equal(preview(folder, "mix"), sum(dry))
     assert np.abs(preview(folder, "mix")).max() > 1000
+
+
+def test_another_mix_is_refused_and_the_page_that_was_there_stays(tmp_path, song):
+    folder = shutil.copytree(song / "set", tmp_path / "set")
+    before = (folder / "report.html").read_bytes()
+    soundfile.write(tmp_path / "other.wav", np.zeros((RATE, 2)), RATE)
+    with pytest.raises(StemwrightError, match="not the file that this set was made of"):
+        write_report(folder, "light", tmp_path / "other.wav")
+    assert (folder / "report.html").read_bytes() == before
 
 
 def test_a_set_that_does_not_sum_to_its_mix_is_heard(tmp_path, song):

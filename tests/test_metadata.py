@@ -15,6 +15,7 @@ from engine.audio.metadata import bext_loudness, naming_fields, with_history
 from engine.audio.reading import MixReader, probe
 from engine.audio.riff import walk_chunks
 from engine.audio.signal import MixFile
+from engine.audio.tags import read_tags
 from engine.stems.naming import NameTemplate
 from engine.stems.stem_set import OutputFormat, write_set
 from fidelity_fixtures import (
@@ -69,7 +70,7 @@ def bwf(path):
 def stems_of(tmp_path, mix, output=None):
     with MixReader(mix) as reader:  # libsndfile alone takes a W64's last chunks for audio
         audio = reader.read(1 << 20).double
-    naming = NameTemplate("{title}_{stem}", naming_fields(mix))
+    naming = NameTemplate("{title}_{stem}", naming_fields(mix, read_tags(mix)))
     with separate(tmp_path / "scratch", audio) as scratch:
         report = write_set(
             MixFile(mix, probe(mix)),
@@ -171,7 +172,11 @@ def test_flac_tags_and_pictures_stay(tmp_path):
         assert file["isrc"] == ["FR6V82000001"]
         assert file.pictures[0].data == b"\x89PNG not really"
         assert ffprobe_tags(path)["title"] == "Où"
-    assert naming_fields(mix) == {"title": "Où", "artist": "Ana", "isrc": "FR6V82000001"}
+    assert naming_fields(mix, read_tags(mix)) == {
+        "title": "Où",
+        "artist": "Ana",
+        "isrc": "FR6V82000001",
+    }
 
 
 @pytest.mark.parametrize("container", ["wav", "aiff"])

@@ -103,6 +103,24 @@ def test_a_mix_is_decoded_once_for_a_whole_render(tmp_path, monkeypatch, excerpt
     assert len(decoded) == 1
 
 
+def test_the_tags_of_a_mix_are_read_once_for_its_name_and_all_of_its_stems(
+    tmp_path, monkeypatch, excerpt
+):
+    from engine.audio import tags
+
+    soundfile.write(tmp_path / "mix.wav", excerpt[0].T[:44_100], excerpt[1])
+    read = []
+    real = tags._container_tags
+
+    def counted(path, *rest):
+        read.extend([path] if path.name == "mix.wav" else [])
+        real(path, *rest)
+
+    monkeypatch.setattr(tags, "_container_tags", counted)
+    folder, _ = engine.Renderer("default", DRAFT).render_into(tmp_path / "mix.wav", tmp_path / "a")
+    assert (folder.name, len(read)) == ("mix", 1)
+
+
 def test_a_mix_that_is_damaged_inside_leaves_no_folder(tmp_path):
     data = bytearray((ROOT / "examples" / "mix.flac").read_bytes())
     data[len(data) // 2] ^= 0xFF

@@ -10,6 +10,7 @@ import numpy as np
 
 from .closing import Closing
 from .reading import MixBlock, MixFacts, SourceInfo, verify_mix
+from .tags import FileTags, read_tags
 from .writing import telling_disk_errors
 
 SAMPLES_NAME = "mix.raw"
@@ -18,10 +19,11 @@ SAMPLES_NAME = "mix.raw"
 @dataclass(frozen=True)
 class DecodedMix:
     """A verified mix whose samples lie in a raw file: `int32` for PCM, `float64` for the rest,
-    interleaved, exactly as the decoder gave them. `facts.info.path` is the mix itself; `seconds`
-    is how long the decoding took."""
+    interleaved, exactly as the decoder gave them. `facts.info.path` is the mix itself, `tags` all
+    that it says of itself, `seconds` how long the decoding took."""
 
     facts: MixFacts
+    tags: FileTags
     samples: Path
     seconds: float
 
@@ -55,10 +57,11 @@ class DecodedReader(Closing):
         self._file.close()
 
 
-def decode_mix(path: Path, folder: Path) -> DecodedMix:
+def decode_mix(path: Path, folder: Path, tags: FileTags | None = None) -> DecodedMix:
     """Decode and verify a mix once; its samples stay in `folder` for whoever needs them again.
 
-    Raises StemwrightError for what `verify_mix` refuses, and when the disk is full.
+    `tags` are those of the mix, where somebody has read them already. Raises StemwrightError for
+    what `verify_mix` refuses, and when the disk is full.
     """
     samples, began_s = folder / SAMPLES_NAME, time.monotonic()
     with telling_disk_errors(samples):
@@ -73,4 +76,5 @@ def decode_mix(path: Path, folder: Path) -> DecodedMix:
         facts = verify_mix(path, keep)
         with telling_disk_errors(samples):
             file.flush()
-    return DecodedMix(facts, samples, time.monotonic() - began_s)
+    seconds = time.monotonic() - began_s
+    return DecodedMix(facts, tags or read_tags(path), samples, seconds)

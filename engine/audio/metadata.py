@@ -28,7 +28,6 @@ from .tags import (
     FileTags,
     Tags,
     flac_blocks,
-    read_tags,
 )
 from .wave_header import FileFormat, RawChunk
 
@@ -51,21 +50,31 @@ class Metadata:
     after: tuple[RawChunk, ...] = ()
     dropped: tuple[str, ...] = ()
 
+    def with_history(self, line: str) -> Metadata:
+        """The same with one more line of coding history in the bext chunk, where there is one."""
 
-def metadata_for(mix: Path, fmt: FileFormat, history: str) -> Metadata:
-    """What a stem of this mix carries in that format.
+        def told(chunks: tuple[RawChunk, ...]) -> tuple[RawChunk, ...]:
+            return tuple(
+                (name, with_history(payload, line) if name == b"bext" else payload)
+                for name, payload in chunks
+            )
 
-    The same family of containers gets every chunk as it is, except that `history` is appended
-    to the coding history of a bext chunk; another family gets the tags it can hold. What stands
-    in front of a container or behind it (ID3, APE) is carried where the container says nothing.
+        return replace(self, before=told(self.before), after=told(self.after))
+
+
+def metadata_for(mix: Path, tags: FileTags, fmt: FileFormat) -> Metadata:
+    """What the stems of this mix carry in that format; `tags` are the mix's own (`read_tags`).
+
+    The same family of containers gets every chunk as it is; another family gets the tags it can
+    hold. What stands in front of a container or behind it (ID3, APE) is carried where the
+    container says nothing.
     """
     container = sniff(mix)
-    tags = read_tags(mix)
     foreign = {name: values for name, values in tags.fields.items() if name not in tags.own}
     if container in ("wav", "rf64", "w64") and fmt.container == "wav":
-        return _with_foreign(_copied(walk_chunks(mix), history), b"id3 ", tags, foreign)
+        return _with_foreign(_copied(walk_chunks(mix)), b"id3 ", tags, foreign)
     if container == "aiff" and fmt.container == "aiff":
-        return _with_foreign(_copied(walk_chunks(mix), history), b"ID3 ", tags, foreign)
+        return _with_foreign(_copied(walk_chunks(mix)), b"ID3 ", tags, foreign)
     if container == "flac" and fmt.container == "flac":
         return _flac_to_flac(mix, tags, foreign, fmt)
     return _translated(mix, container, tags, fmt)
@@ -115,10 +124,9 @@ def rewrite_loudness(path: Path, loudness: Loudness) -> None:
         os.fsync(file.fileno())
 
 
-def naming_fields(mix: Path) -> dict[str, str]:
+def naming_fields(mix: Path, tags: FileTags) -> dict[str, str]:
     """Title, artist and ISRC of a mix; the title is the file's name when no tag says it."""
-    tags = read_tags(mix).fields
-    found = {key: tags.get(key, [""])[0] for key in ("title", "artist", "isrc")}
+    found = {key: tags.fields.get(key, [""])[0] for key in ("title", "artist", "isrc")}
     return {**found, "title": found["title"] or name_text(mix.stem)}
 
 
@@ -128,7 +136,7 @@ def _hundredths(value: float) -> int:
     return round(value * 100)
 
 
-def _copied(file: ChunkFile, history: str) -> Metadata:
+def _copied(file: ChunkFile) -> Metadata:
     before: list[RawChunk] = []
     after: list[RawChunk] = []
     dropped: list[str] = []
@@ -144,9 +152,10 @@ def _copied(file: ChunkFile, history: str) -> Metadata:
         else:
             room -= chunk.size
             payload = file.read(chunk)
-            payload = with_history(payload, history) if name == b"bext" else payload
-            # libsndfile cannot read an RF64 file with an odd chunk before its audio
-            (place if len(payload) % 2 == 0 else after).append((name, payload))
+            # libsndfile cannot read an RF64 file with an odd chunk before its audio; the history
+            # that a bext chunk is given makes it even
+            even = name == b"bext" or len(payload) % 2 == 0
+            (place if even else after).append((name, payload))
     return Metadata(tuple(before), tuple(after), tuple(dropped))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from .blocks import BLOCK_FRAMES
 from .reading import MixBlock, MixReader, SourceInfo
+from .tags import FileTags, read_tags
 
 
 class SignalReader(Protocol):
@@ -33,12 +35,25 @@ class Signal(Protocol):
         """A reader at the beginning."""
 
 
+class TaggedSignal(Signal, Protocol):
+    """A signal that stems are written of, with all that its file says of itself."""
+
+    @property
+    def tags(self) -> FileTags:
+        """What the stems carry on."""
+
+
 @dataclass(frozen=True)
 class MixFile:
     """A mix as the user has given it."""
 
     path: Path
     info: SourceInfo
+
+    @cached_property
+    def tags(self) -> FileTags:
+        """All that the file says of itself."""
+        return read_tags(self.path)
 
     def open(self) -> MixReader:
         """A reader at the beginning."""

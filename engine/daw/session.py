@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from presets import RESIDUAL, StemwrightError, printable
+from presets import RESIDUAL, StemwrightError
 
 from ..audio.blocks import BLOCK_FRAMES
 from ..audio.reading import MixReader
@@ -20,7 +19,7 @@ from ..audio.riff import walk_chunks
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
 from ..stems.colours import GREY, stem_colours
-from ..stems.manifest import Manifest, Passage, Written, load_manifest
+from ..stems.manifest import Manifest, Passage, Written, load_manifest, refuse_another_mix
 from ..stems.naming import render_name
 
 BEXT_TIME_REFERENCE_AT = 338  # EBU Tech 3285: two 32-bit words, low one first, in samples
@@ -179,20 +178,8 @@ def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | No
         mix = workspace / (render_name("{title}", {"title": manifest.title}) + " (mix).wav")
         _write_sum([folder / file.path for file in dry], mix, manifest)
     else:
-        _refuse_another(mix, manifest)
+        refuse_another_mix(mix, manifest)
     return _track(mix, "mix (reference)", GREY, muted=True, start_s=start_s)
-
-
-def _refuse_another(mix: Path, manifest: Manifest) -> None:
-    with mix.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != manifest.input.sha256:
-        raise StemwrightError(
-            "session-other-mix",
-            f"{printable(mix.name)}: not the file that this set was made of "
-            f"({printable(manifest.input.name)}, sha256 {manifest.input.sha256[:12]}...). Leave "
-            "the mix out: it is then added up from the dry stems.",
-        )
 
 
 def _write_sum(stems: Sequence[Path], path: Path, manifest: Manifest) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..evaluation.heat_map import png
-from ..stems.manifest import Manifest, load_manifest
+from ..stems.manifest import Manifest, load_manifest, refuse_another_mix
 from ..version import ENGINE_VERSION
 from .lanes import Lane, lanes_of
 from .passages import Found, worst_passages
@@ -41,11 +41,14 @@ PreviewQuality = Literal["light", "standard", "full"]
 def write_report(folder: Path, quality: PreviewQuality = "light", mix: Path | None = None) -> Path:
     """Write the page of the set in `folder` (or of its manifest) and return its path.
 
-    `mix` is the file that the set was made of; without it the mix lane is the sum of the dry
-    stems. A page that was there is replaced when the new one is complete.
+    `mix` is the file that the set was made of, another one is refused by its hash; without it the
+    mix lane is the sum of the dry stems. A page that was there is replaced when the new one is
+    complete.
     """
     folder = folder.parent if folder.is_file() else folder
     manifest = load_manifest(folder)
+    if mix is not None:
+        refuse_another_mix(mix, manifest)
     lanes = lanes_of(folder, manifest, mix)
     mark = secrets.token_hex(4)
     aside = folder / f".{FOLDER_NAME}-{mark}"

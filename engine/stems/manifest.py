@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from presets import StemwrightError, name_text
+from presets import StemwrightError, name_text, printable
 
 from ..audio.loudness import Loudness
 from ..audio.reading import MixFacts
@@ -203,3 +204,16 @@ def load_manifest(path: Path) -> Manifest:
             "manifest-damaged",
             f"{path}: not a manifest of this program: {error.errors()[0]['msg']}.",
         ) from error
+
+
+def refuse_another_mix(mix: Path, manifest: Manifest) -> None:
+    """Raise StemwrightError unless a file is the mix that the set was made of, by its hash."""
+    with mix.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != manifest.input.sha256:
+        raise StemwrightError(
+            "another-mix",
+            f"{printable(mix.name)}: not the file that this set was made of "
+            f"({printable(manifest.input.name)}, sha256 {manifest.input.sha256[:12]}...). Leave "
+            "the mix out: it is then added up from the dry stems.",
+        )

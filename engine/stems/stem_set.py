@@ -24,7 +24,7 @@ from ..audio.null import NullMeter
 from ..audio.quantise import full_scale, quantise
 from ..audio.reading import MixBlock, SourceInfo
 from ..audio.scratch import StemScratch
-from ..audio.signal import Signal
+from ..audio.signal import TaggedSignal
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
 from ..audio.writing import StemWriter, refuse_impossible, sound_path
 from .float_grid import FloatGrid, Survey
@@ -94,7 +94,7 @@ class _Plan:
 
 
 def write_set(
-    mix: Signal,
+    mix: TaggedSignal,
     scratch: StemScratch,
     folder: Path,
     naming: NameTemplate,
@@ -207,7 +207,7 @@ class _Writing:
     """The passes over one mix and its scratch."""
 
     def __init__(
-        self, mix: Signal, scratch: StemScratch, remainder: str, tick: Tick, pool: Executor
+        self, mix: TaggedSignal, scratch: StemScratch, remainder: str, tick: Tick, pool: Executor
     ) -> None:
         self._mix, self._scratch, self._remainder, self._tick = mix, scratch, remainder, tick
         self._pool = pool
@@ -264,13 +264,11 @@ class _Writing:
         )
 
     def _write_files(self, plan: _Plan, paths: dict[str, Path], program: str) -> tuple[str, ...]:
-        dropped: set[str] = set()
+        carried = metadata_for(self._mix.info.path, self._mix.tags, plan.format)
         with contextlib.ExitStack() as stack:
             writers = {}
             for stem, path in paths.items():
-                line = history_line(plan.format, f"{program} {stem}")
-                metadata = metadata_for(self._mix.info.path, plan.format, line)
-                dropped |= set(metadata.dropped)
+                metadata = carried.with_history(history_line(plan.format, f"{program} {stem}"))
                 writer = StemWriter(path, plan.format, metadata.before, metadata.after)
                 writers[stem] = stack.enter_context(writer)
             for stems in self._blocks(plan, passes=2):
@@ -281,7 +279,7 @@ class _Writing:
                         stems.values(),
                     )
                 )
-        return tuple(sorted(dropped))
+        return tuple(sorted(set(carried.dropped)))
 
     def _measure(
         self, plan: _Plan, paths: dict[str, Path]

@@ -25,6 +25,7 @@ from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
 from ..audio.reading import MixReader, SourceInfo, probe
 from ..audio.scratch import StemScratch
+from ..audio.tags import read_tags
 from ..audio.true_peak import CEILING_MARGIN_DB, TruePeakMeter
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
@@ -337,7 +338,8 @@ class _Wet:
         noise: np.random.Generator | None,
     ) -> StemFile:
         history = history_line(fmt, f"Stemwright {stem.name} {self.preset.name}")
-        metadata = metadata_for(stem.source, fmt, history)
+        carried = metadata_for(stem.source, read_tags(stem.source), fmt)
+        metadata = carried.with_history(history)
         meter = LoudnessMeter(fmt.channels, fmt.sample_rate, fmt.channel_mask)
         with StemWriter(path, fmt, metadata.before, metadata.after, noise) as writer:
             for block in stem.blocks(gain_db):
