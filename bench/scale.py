@@ -14,6 +14,7 @@ import platform
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def measure_journal(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     for _ in range(CLAIMS):
         job = journal.claim("bench", now, 30, 1800)
-        journal.advance(job, State.DONE, now, owner=None)
+        journal.advance(job, replace(job, state=State.DONE, owner=None), now)
     claimed = time.perf_counter() - began
     began = time.perf_counter()
     write_reports(catalogue, journal, folder / "out", now)

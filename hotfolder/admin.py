@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict
 
 from presets import StemwrightError, find_preset, load_preset, printable
 
 from .clock import Instant, iso_time
+from .disk_space import over_high_water
+from .facts import JobFacts
 from .holder_lock import living_holders
 from .inventory import take_inventory
-from .job import FINAL, RUNNING, Job, JobChanges, State
+from .job import FINAL, RUNNING, Job, State
 from .job_files import JOB_ID, HotFolderFiles
 from .journal import Journal, LeaseLostError, is_damage
 from .readiness import why_unready
 from .records import ForeignError, Health, parsed, read_json
 from .root import Root
 from .settings import HotFolderSettings, known_folders, preset_of
-from .worker_protocol import over_high_water
 
 SHOWN_JOBS = 20
 
@@ -153,15 +154,16 @@ class Admin:
                 "nothing-to-retry", f"{target}: {self.explain(target)[0]}; nothing to retry."
             )
         now = Instant.now()
-        fresh: JobChanges = {"due_at": now.wall_s, "attempts": 0, "kills": 0, "faults": 0}
-        fresh |= {"code": "asked", "reason": "somebody asked for another try"}
-        if preset is not None:
-            fresh["preset"] = preset
         asked = []
         for job in chosen:
             self.journal.drop_cancel(job)
+            again = replace(
+                job, state=State.RETRY_AT, due_at=now.wall_s, attempts=0, kills=0, faults=0,
+                preset=preset or job.preset, code="asked",
+                reason="somebody asked for another try",
+            )  # fmt: skip
             with contextlib.suppress(LeaseLostError):  # a daemon has just taken it
-                asked.append(self.journal.advance(job, State.RETRY_AT, now, **fresh))
+                asked.append(self.journal.advance(job, again, now))
         return asked
 
     def _was_put_back(self, job: Job) -> bool:
@@ -216,11 +218,12 @@ class Admin:
         if lost := self.root.why_lost(number):
             raise StemwrightError("root-lost", lost, transient=True)
         files = HotFolderFiles(self.root, number)
-        outcome: JobChanges = {"code": "withdrawn"}
-        outcome["reason"] = "somebody withdrew it with `stemwright forget`"
-        filed = job.filed or files.filing_place(job, State.QUARANTINED, now)
-        outcome["filed"] = filed
-        job = self.journal.advance(job, State.QUARANTINED, now, **outcome)
+        aside = replace(
+            job, state=State.QUARANTINED, code="withdrawn",
+            reason="somebody withdrew it with `stemwright forget`",
+            filed=job.filed or files.filing_place(job, State.QUARANTINED, now),
+        )  # fmt: skip
+        job = self.journal.advance(job, aside, now)
         files.file_away(job, self.journal.history(job.id))
 
     # -- below -------------------------------------------------------------------------------
@@ -409,26 +412,14 @@ def _rate_of(preset_name: str, settings: HotFolderSettings) -> float:
         return 0.0
 
 
-def _facts_of(job: Job) -> dict[str, Any]:
-    """What the worker has told of a job; nothing where the journal's text is none of ours."""
-    try:
-        facts = json.loads(job.facts or "{}")
-    except ValueError:
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 def _cost_of(job: Job) -> str:
     """How long the separators of a job take in all, where their checks tell."""
-    cost_s = _facts_of(job).get("separators_s")
-    if not isinstance(cost_s, int | float):
-        return ""
-    return f", about {cost_s / 60:.1f} min for its separators"
+    cost_s = JobFacts.parse(job.facts).separators_s
+    return f", about {cost_s / 60:.1f} min for its separators" if cost_s else ""
 
 
 def _of_what(job: Job) -> str:
     """The separator that runs, and the time left, where the worker has told them."""
-    facts = _facts_of(job)
-    work, left_s = facts.get("work"), facts.get("left_s")
-    told = f" ({work})" if work else ""
-    return told + (f", {left_s / 60:.0f} min left" if isinstance(left_s, int | float) else "")
+    facts = JobFacts.parse(job.facts)
+    work = f" ({facts.work})" if facts.work else ""
+    return work + ("" if facts.left_s is None else f", {facts.left_s / 60:.0f} min left")

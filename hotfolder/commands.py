@@ -356,9 +356,8 @@ def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
     from .catalogue.cluster import Cluster
 
     presets = {row.preset for row in run.catalogue.rows}
-    worker = run.settings.worker
     with Cluster(address, gpu=gpu) as remote:
-        remote.check(presets, "engine", worker.prior_folders, worker.separator_folders)
+        remote.check(presets, "engine", run.settings.worker)
         return remote.run(run)
 
 

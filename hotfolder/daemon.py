@@ -21,6 +21,7 @@ from presets import StemwrightError, printable
 
 from .atomic import write_whole
 from .clock import Instant
+from .disk_space import over_high_water
 from .health import HealthDocument, Vitals, free_bytes, health_of
 from .holder_lock import HolderLock
 from .http_server import HealthServer
@@ -34,10 +35,10 @@ from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
 from .service import notify
 from .settings import HotFolderSettings, HttpSettings, load_settings
+from .transitions import LEASE_S, JobTransitions
 from .wakeup import Wakeup
 from .watcher import Watcher
-from .worker_pool import LEASE_S, WorkerPool
-from .worker_protocol import over_high_water
+from .worker_pool import WorkerPool
 
 HOUSEKEEPING_S = 10.0
 SWEEP_S = 600.0  # between two looks for half-written sets that nobody writes any more
@@ -116,15 +117,10 @@ class Daemon:
                  mode="json", exclude={"http": {"token"}}))  # fmt: skip
 
     def _new_pool(self) -> WorkerPool:
-        return WorkerPool(
-            self.journal,
-            self.files,
-            self.settings,
-            self._holder,
-            backend=self._backend,
-            lease_s=self._lease_s,
-            on_message=self._wakeup.ring,
+        jobs = JobTransitions(
+            self.journal, self.files, self.settings, self._holder, lease_s=self._lease_s
         )
+        return WorkerPool(jobs, backend=self._backend, on_message=self._wakeup.ring)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -345,7 +341,7 @@ class Daemon:
             log_event("settings-refused", level=logging.ERROR, reason=str(error))
             return
         self._settings_trouble = None
-        self.settings = self.pool.settings = self._adopter.settings = settings
+        self.settings = self.pool.jobs.settings = self._adopter.settings = settings
         self.intake.use(settings)
         self._apply_watching()
         log_event("settings-loaded", settings=settings.model_dump(

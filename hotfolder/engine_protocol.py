@@ -6,13 +6,13 @@ because the name goes to child processes and to other machines; here it gets its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from engine import DecodedMix, Manifest, MixFacts, Renderer
+    from engine import DecodedMix, Manifest, MixFacts, Progress, Renderer
     from engine import RenderOptions as Options
     from presets import Preset
 
@@ -50,13 +50,24 @@ def load_engine(name: str) -> Engine:
     return cast(Engine, import_module(name))
 
 
-def options_to_send(worker: WorkerSettings) -> dict[str, Any]:
-    """The options of a render as they travel to another process, in JSON."""
-    return worker.model_dump(mode="json", exclude={"memory_mb", "wall_limit_s"})
-
-
-def render_options(engine: Engine, sent: Mapping[str, Any], **here: Any) -> Options:  # noqa: ANN401
-    """The options that were sent, and those that only this process can give."""
-    named = ("prior_folders", "separator_folders")
-    folders = {name: tuple(map(Path, sent[name])) for name in named if name in sent}
-    return engine.RenderOptions(**{**sent, **folders, **here})
+def render_options(
+    engine: Engine,
+    worker: WorkerSettings,
+    progress: Callable[[Progress], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Options:
+    """The options of a render by a worker's settings, and what only this process can give."""
+    return engine.RenderOptions(
+        device=worker.device,
+        strict_device=worker.strict_device,
+        seed=worker.seed,
+        tier=worker.tier,
+        threads=worker.threads,
+        prior_folders=tuple(map(Path, worker.prior_folders)),
+        separator_folders=tuple(map(Path, worker.separator_folders)),
+        unchecked_separators=worker.unchecked_separators,
+        commercial_only=worker.commercial_only,
+        deadline_s=worker.deadline_s,
+        progress=progress,
+        should_stop=should_stop,
+    )

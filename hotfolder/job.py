@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TypedDict
+
+from .clock import Instant
 
 
 class State(StrEnum):
@@ -36,10 +39,12 @@ FINAL = (State.DONE, State.QUARANTINED)
 
 @dataclass(frozen=True)
 class Job:
-    """A row of the journal.
+    """A row of the journal; a changed job is a `replace` of it that `Journal.advance` is given.
 
     `source` is where the file arrived: relative to the inbox, or the absolute path of a
-    catalogue's row. `filed` is where the original was put when the job ended.
+    catalogue's row. `filed` is where the original was put when the job ended. Times are seconds
+    of the wall clock, but for `lease_until`, which is the steady clock's. `facts` is the text of
+    `JobFacts`.
     """
 
     id: str
@@ -48,26 +53,39 @@ class Job:
     size: int
     preset: str
     state: State
-    segment: int
-    segments: int
-    attempts: int
-    kills: int
-    faults: int
-    sha256: str | None
-    key: str | None
-    destination: Path | None
-    filed: Path | None
-    owner: str | None
-    lease_until: float
-    due_at: float
-    code: str | None
-    reason: str | None
     created_at: float
     changed_at: float
     updated_at: float
-    priority: int
-    row: int | None
-    facts: str | None
+    segment: int = 0
+    segments: int = 0
+    attempts: int = 0
+    kills: int = 0
+    faults: int = 0
+    sha256: str | None = None
+    key: str | None = None
+    destination: Path | None = None
+    filed: Path | None = None
+    owner: str | None = None
+    lease_until: float = 0.0
+    due_at: float = 0.0
+    code: str | None = None
+    reason: str | None = None
+    priority: int = 0
+    row: int | None = None
+    facts: str | None = None
+
+
+def new_job(
+    source: Path, identity: str, size: int, preset: str, state: State, now: Instant
+) -> Job:
+    """A job that no journal knows yet."""
+    times = (now.wall_s, now.wall_s, now.wall_s)
+    return Job(new_job_id(), source, identity, size, preset, state, *times)
+
+
+def new_job_id() -> str:
+    """Twelve hexadecimal digits."""
+    return uuid.uuid4().hex[:12]
 
 
 class Transition(TypedDict):
@@ -84,29 +102,3 @@ class DayCount(TypedDict):
     day: str
     done: int
     failed: int
-
-
-class JobChanges(TypedDict, total=False):
-    """What a transition may change of a job besides its state."""
-
-    identity: str
-    size: int
-    preset: str
-    segment: int
-    segments: int
-    attempts: int
-    kills: int
-    faults: int
-    sha256: str | None
-    key: str | None
-    destination: Path | None
-    filed: Path | None
-    owner: str | None
-    lease_until: float
-    due_at: float
-    code: str | None
-    reason: str | None
-    changed_at: float
-    priority: int
-    row: int | None
-    facts: str | None

@@ -11,18 +11,16 @@ import errno
 import json
 import os
 import re
-import secrets
 import shutil
 import stat
-import time
 import uuid
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 from presets import StemwrightError, printable, same_name_key
 
 from .atomic import move_new, sync_folder, write_whole
-from .clock import Instant, date_folder, iso_time
+from .clock import Instant, date_folder
 from .filenames import (
     MAX_NAME_BYTES,
     READY_SUFFIX,
@@ -33,23 +31,13 @@ from .filenames import (
 )
 from .inventory import identity_of
 from .job import Job, State, Transition
+from .publish_guard import PublishGuard
+from .reasons import reason_path, reason_text
 from .records import ForeignError
-from .root import Root, why_not_marked, why_outside
+from .root import Root, why_outside
 
 TICKET = "job.json"
-MANIFEST = "manifest.json"
-ATTEMPT = "x"  # between a job's number, which is hexadecimal, and the attempt's
 JOB_ID = re.compile(r"[0-9a-f]{12}")
-REASON_SUFFIX = ".reason.json"
-PARTIAL = re.compile(r"\..*\.partial-(?P<job>[0-9A-Za-z]+)")
-ABANDONED_S = 600.0
-
-
-class PublishGuard(TypedDict, total=False):
-    """What must hold when a set becomes visible, as a worker is sent it."""
-
-    markers: dict[str, str]  # folder -> the number that its marker must bear
-    inside: list[list[str]]  # pairs: path, and the folder out of which it must not lead
 
 
 class GoneError(Exception):
@@ -90,7 +78,7 @@ class JobFiles(Protocol):
         """Make the folder in which a set will appear."""
 
     def guard(self, job: Job) -> PublishGuard:
-        """What the worker has to ask right before its set becomes visible; see `why_kept_back`."""
+        """What the worker has to ask right before its set becomes visible."""
 
     def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
         """Where the original goes at the end."""
@@ -156,13 +144,13 @@ class HotFolderFiles:
     def guard(self, job: Job) -> PublishGuard:
         """Every folder must be the right one, and none of the job's may lead out of it."""
         markers = self.root.markers(self._number)
-        return {
-            "markers": {str(folder): number for folder, number in markers.items()},
-            "inside": [
-                [str(job.destination), str(self.root.outbox)],
-                [str(self.work_folder(job) / TICKET), str(self.root.work)],
-            ],
-        }
+        return PublishGuard(
+            markers={str(folder): number for folder, number in markers.items()},
+            inside=(
+                (str(job.destination), str(self.root.outbox)),
+                (str(self.work_folder(job) / TICKET), str(self.root.work)),
+            ),
+        )
 
     def filing_place(self, job: Job, state: State, now: Instant) -> Path:
         """`done/<date>/<path>` or `failed/<date>/<path>`; a taken name gets the job's number."""
@@ -196,8 +184,8 @@ class HotFolderFiles:
         place.parent.mkdir(parents=True, exist_ok=True)
         while _taken(place):
             place = place.with_name(f"{safe_name(folder.name)}~{uuid.uuid4().hex[:6]}")
-        told = {"file": printable(folder.name), "code": code, "reason": reason}
-        write_whole(reason_path(place), json.dumps(told, indent=2) + "\n")
+        why = {"file": printable(folder.name), "code": code, "reason": reason}
+        write_whole(reason_path(place), json.dumps(why, indent=2) + "\n")
         folder.rename(place)
         return place
 
@@ -296,7 +284,7 @@ class CatalogueFiles:
 
     def guard(self, job: Job) -> PublishGuard:
         """Nothing has to be asked before a set becomes visible."""
-        return {}
+        return PublishGuard()
 
     def filing_place(self, job: Job, state: State, now: Instant) -> Path | None:
         """Originals stay."""
@@ -307,43 +295,6 @@ class CatalogueFiles:
         shutil.rmtree(self.out / ".work" / job.id, ignore_errors=True)
 
 
-def why_kept_back(guard: PublishGuard) -> str | None:
-    """What speaks against publishing now, by a job's `guard`; nothing when all is well."""
-    for folder, number in guard.get("markers", {}).items():
-        if lost := why_not_marked(Path(folder), number):
-            return lost
-    for path, folder in guard.get("inside", ()):
-        if outside := why_outside(Path(path), Path(folder)):
-            return outside
-    return None
-
-
-def reason_path(filed: Path) -> Path:
-    """`<name>.reason.json` beside a quarantined file."""
-    name = filed.name
-    if len(os.fsencode(name)) > MAX_NAME_BYTES + 60:
-        name = shortened(name, MAX_NAME_BYTES)
-    return filed.with_name(name + REASON_SUFFIX)
-
-
-def reason_text(job: Job, history: list[Transition]) -> str:
-    """Code, sentence, attempts, what happened, and how to try again."""
-    reason = {
-        "file": printable(job.source),
-        "source": os.fsencode(job.source).hex(),
-        "code": job.code,
-        "reason": job.reason,
-        "preset": job.preset,
-        "sha256": job.sha256,
-        "attempts": job.attempts,
-        "worker_kills": job.kills,
-        "job": job.id,
-        "retry": f"stemwright retry '{printable(job.filed or job.id)}', or put it into the inbox",
-        "history": [{**entry, "at": iso_time(entry["at"])} for entry in history],
-    }
-    return json.dumps(reason, indent=2) + "\n"
-
-
 def exists_alike(destination: Path) -> bool:
     """True when a name is taken, or one that some file system would take for the same."""
     wanted = same_name_key(destination.name)
@@ -352,58 +303,6 @@ def exists_alike(destination: Path) -> bool:
     except FileNotFoundError:
         return False
     return any(same_name_key(name) == wanted for name in names)
-
-
-def sweep_partials(folder: Path, in_work: set[str], known: set[str]) -> list[Path]:
-    """Remove half-written sets that no job is writing; return them.
-
-    Those of jobs that this journal does not know may belong to another machine: they go only
-    when nothing in them has changed for ten minutes.
-    """
-    swept = []
-    for parent, names, files in os.walk(folder):
-        for name in [name for name in names if name.startswith(".")]:
-            names.remove(name)
-            match = PARTIAL.fullmatch(name)
-            partial = Path(parent) / name
-            job = _job_of_attempt(match["job"]) if match else None
-            if job is None or job in in_work:
-                continue
-            if job in known or _is_abandoned(partial):
-                shutil.rmtree(partial, ignore_errors=True)
-                swept.append(partial)
-        if MANIFEST in files:  # a set holds no others
-            names.clear()
-    return swept
-
-
-def sweep_attempts(folder: Path, in_work: set[str]) -> list[Path]:
-    """Remove workplaces of attempts (see `attempt_of`) whose worker died; return them."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    swept = [
-        folder / name for name in names if ATTEMPT in name and _job_of_attempt(name) not in in_work
-    ]
-    for path in swept:
-        shutil.rmtree(path, ignore_errors=True)
-    return swept
-
-
-def attempt_of(job_id: str) -> str:
-    """A name for one attempt at a job, for when two workers may be at the same job at once."""
-    return f"{job_id}{ATTEMPT}{secrets.token_hex(4)}"
-
-
-def _job_of_attempt(token: str) -> str:
-    return token.partition(ATTEMPT)[0]
-
-
-def _is_abandoned(partial: Path) -> bool:
-    newest = 0.0
-    for parent, _, files in os.walk(partial):
-        for path in (Path(parent), *(Path(parent) / name for name in files)):
-            with contextlib.suppress(OSError):
-                newest = max(newest, path.stat().st_mtime)
-    return time.time() - newest > ABANDONED_S
 
 
 def _move(arrived: Path, mix: Path) -> None:

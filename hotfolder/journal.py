@@ -13,15 +13,14 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Unpack
 
 from presets import StemwrightError, same_name_key
 
 from .clock import Instant
 from .holder_lock import alone
-from .job import FINAL, RUNNING, WAITING, DayCount, Job, JobChanges, State, Transition
+from .job import FINAL, RUNNING, WAITING, DayCount, Job, State, Transition, new_job
 from .schema import migrate
 
 WAIT_S = 30.0  # for other processes that hold the file
@@ -30,7 +29,8 @@ MAGIC = b"SQLite format 3\0"
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CANCEL = "cancel:"  # and the id of a job, among the words for the daemons
 _PATHS = ("source", "destination", "filed")
-_COLUMNS = ", ".join(field.name for field in fields(Job))
+_NAMES = tuple(field.name for field in fields(Job))
+_COLUMNS = ", ".join(_NAMES)
 _RUNNING = ", ".join(f"'{state}'" for state in RUNNING)
 _WAITING = ", ".join(f"'{state}'" for state in WAITING)
 # A due time or a lease further ahead than anyone can have set it comes from a clock that jumped
@@ -40,6 +40,9 @@ _CLAIMABLE = f"""state NOT IN ('seen', 'done', 'quarantined') AND (
     OR (state = 'retry-at' AND (due_at <= :wall OR due_at > :wall + :longest))
     OR (state IN ({_RUNNING})
         AND (owner IS NULL OR lease_until < :steady OR lease_until > :steady + :lease)))"""
+
+
+Column = str | int | float | bytes | None
 
 
 class LeaseLostError(Exception):
@@ -194,18 +197,13 @@ class Journal:
     ) -> Job | None:
         waiting = self._one(f"source = ? AND state IN ({_WAITING})", os.fsencode(source))
         if waiting is None and not self._is_being_claimed(source, identity):
-            job = uuid.uuid4().hex[:12]
-            self._db.execute(
-                "INSERT INTO jobs (id, source, identity, size, preset, state, created_at,"
-                " changed_at, updated_at) VALUES (?, ?, ?, ?, ?, 'seen', ?, ?, ?)",
-                (job, os.fsencode(source), identity, size, preset, *[now.wall_s] * 3),
-            )
-            self._log(job, State.SEEN, now, None)
-            return self.get(job)
+            job = new_job(source, identity, size, preset, State.SEEN, now)
+            self._insert(job, now)
+            return job
         if waiting and (waiting.identity != identity or waiting.preset != preset):
-            values: JobChanges = {"identity": identity, "size": size, "preset": preset}
-            values |= {"changed_at": now.wall_s, "code": None, "reason": None}
-            return self.advance(waiting, State.SEEN, now, **values)
+            seen = replace(waiting, identity=identity, size=size, preset=preset, code=None,
+                           reason=None, state=State.SEEN, changed_at=now.wall_s)  # fmt: skip
+            return self.advance(waiting, seen, now)
         return None
 
     def _is_being_claimed(self, source: Path, identity: str) -> bool:
@@ -218,7 +216,7 @@ class Journal:
         with self._transaction():
             found = [self._one("source = ? AND state = 'seen'", os.fsencode(s)) for s in sources]
             return [
-                self.advance(job, State.SETTLED, now, code=None, reason=None)
+                self.advance(job, replace(job, state=State.SETTLED, code=None, reason=None), now)
                 for job in found
                 if job
             ]
@@ -237,7 +235,7 @@ class Journal:
 
     def note_reason(self, source: Path, code: str, reason: str, now: Instant) -> bool:
         """Say why a seen file waits; true when that is news."""
-        reason = _storable("reason", reason)
+        reason = _as_text(reason)
         changed = self._db.execute(
             "UPDATE jobs SET code = ?, reason = ?, updated_at = ?"
             " WHERE source = ? AND state = 'seen' AND (code IS NOT ? OR reason IS NOT ?)",
@@ -268,7 +266,8 @@ class Journal:
             if self._one(where, os.fsencode(job.source), job.id) is not None:
                 self._delete(job)
                 return None
-            return self.advance(job, State.SEEN, now, owner=None, code=code, reason=reason)
+            seen = replace(job, state=State.SEEN, owner=None, code=code, reason=reason)
+            return self.advance(job, seen, now)
 
     # -- claiming ----------------------------------------------------------------------------
 
@@ -288,9 +287,8 @@ class Journal:
                 return None
             job = _job(found)
             lost = f"taken over from {job.owner}" if job.owner else None
-            changes: JobChanges = {"owner": owner, "lease_until": now.steady_s + lease_s}
-            changes |= {"key": None, "code": None, "reason": None, "attempts": job.attempts + 1}
-            return self.advance(job, State.CLAIMED, now, detail=lost, **changes)
+            fresh = replace(job, key=None, code=None, reason=None, attempts=job.attempts + 1)
+            return self.advance(job, _held_by(owner, fresh, now, lease_s), now, lost)
 
     def claimable(self, now: Instant, lease_s: float, longest_s: float) -> int:
         """How many jobs could be claimed at this instant."""
@@ -316,44 +314,34 @@ class Journal:
         rows = self._db.execute("SELECT id FROM jobs WHERE owner = ?", (owner,))
         return {row["id"] for row in rows}
 
-    def advance(
-        self,
-        job: Job,
-        state: State,
-        now: Instant,
-        *,
-        detail: str | None = None,
-        **given: Unpack[JobChanges],
-    ) -> Job:
-        """Move a job on, if it is still held by the owner that `job` names."""
-        if unknown := given.keys() - JobChanges.__optional_keys__:
-            raise TypeError(f"a job has no {', '.join(sorted(unknown))}")
-        changes: dict[str, Any] = {**given, "state": state, "updated_at": now.wall_s}
-        if "destination" in changes:
-            changes["destination_key"] = _destination_key(changes["destination"])
-        stored = {name: _storable(name, value) for name, value in changes.items()}
-        assignments = ", ".join(f"{name} = ?" for name in stored)
+    def advance(self, job: Job, changed: Job, now: Instant, detail: str | None = None) -> Job:
+        """Write down how a job has changed, if it is still held by the owner that `job` names."""
+        before, after = _columns_of(job), _columns_of(replace(changed, updated_at=now.wall_s))
+        news = {name: value for name, value in after.items() if value != before[name]}
+        news |= {"state": after["state"], "updated_at": now.wall_s}
+        assignments = ", ".join(f"{name} = ?" for name in news)
         row = self._db.execute(
             f"UPDATE jobs SET {assignments} WHERE id = ? AND owner IS ? RETURNING {_COLUMNS}",
-            (*stored.values(), job.id, job.owner),
+            (*news.values(), job.id, job.owner),
         ).fetchone()
         if row is None:
             raise LeaseLostError(job.id)
-        if state != job.state or detail:
-            self._log(job.id, state, now, detail or changes.get("reason"))
+        if changed.state != job.state or detail:
+            self._log(job.id, changed.state, now, detail or changed.reason)
         return _job(row)
 
-    def take_key(self, job: Job, key: str, now: Instant, sha256: str, facts: str) -> Job | None:
-        """Mark the work as this job's; nothing when another job is doing the same work."""
-        try:
-            return self.advance(job, State.DECODED, now, key=key, sha256=sha256, facts=facts)
-        except sqlite3.IntegrityError:
-            return None
+    def take_key(self, job: Job, decoded: Job, now: Instant) -> Job | None:
+        """Mark the work with a key as this job's; nothing when another one is doing the same."""
+        return self._advance_alone(job, decoded, now)
 
     def take_destination(self, job: Job, destination: Path, now: Instant) -> Job | None:
         """Reserve a place to publish; nothing when another job has reserved it."""
+        return self._advance_alone(job, replace(job, destination=destination), now)
+
+    def _advance_alone(self, job: Job, changed: Job, now: Instant) -> Job | None:
+        """Advance, unless another job in work has what no two may have."""
         try:
-            return self.advance(job, job.state, now, destination=destination)
+            return self.advance(job, changed, now)
         except sqlite3.IntegrityError:
             return None
 
@@ -444,39 +432,36 @@ class Journal:
 
     def enter(
         self,
-        fresh: Iterable[dict[str, Any]],
-        changes: Iterable[tuple[Job, dict[str, Any]]],
+        fresh: Iterable[Job],
+        changes: Iterable[tuple[Job, Job]],
         gone: Iterable[Job],
         now: Instant,
     ) -> None:
-        """Take a catalogue over in one transaction. Rows that somebody holds keep their state."""
+        """Take a catalogue over in one transaction: new jobs, those that change (as they were and
+        as they are to be), those it has no more. Rows that somebody holds keep their state."""
         with self._transaction():
-            self._insert(fresh, now)
-            for job, values in changes:
+            for job in fresh:
+                self._insert(job, now)
+            for job, changed in changes:
                 with contextlib.suppress(LeaseLostError):
-                    self.advance(job, values.pop("state", job.state), now, **values)
+                    self.advance(job, changed, now)
             for job in gone:
                 if job.state in FINAL:
-                    self.advance(job, job.state, now, row=None)
+                    self.advance(job, replace(job, row=None), now)
                 elif job.owner is None:
                     self._delete(job)
 
-    def insert(self, jobs: Iterable[dict[str, Any]], now: Instant) -> None:
-        """Add rows that come from elsewhere: folders, after a lost journal."""
+    def insert(self, jobs: Iterable[Job], now: Instant) -> None:
+        """Add jobs that come from elsewhere: folders, after a lost journal."""
         with self._transaction():
-            self._insert(jobs, now)
+            for job in jobs:
+                self._insert(job, now)
 
-    def _insert(self, jobs: Iterable[dict[str, Any]], now: Instant) -> None:
-        for values in jobs:
-            given = {"created_at": now.wall_s, "changed_at": now.wall_s, **values}
-            given["updated_at"] = now.wall_s
-            given["destination_key"] = _destination_key(given.get("destination"))
-            stored = {name: _storable(name, value) for name, value in given.items()}
-            names, marks = ", ".join(stored), ", ".join("?" for _ in stored)
-            self._db.execute(
-                f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(stored.values())
-            )
-            self._log(given["id"], given["state"], now, given.get("reason"))
+    def _insert(self, job: Job, now: Instant) -> None:
+        columns = _columns_of(job)
+        names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
+        self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))
+        self._log(job.id, job.state, now, job.reason)
 
     def drop(self, job: Job) -> None:
         """Delete a row whose file is no longer there."""
@@ -517,8 +502,7 @@ class Journal:
 
     def hold(self, job: Job, owner: str, now: Instant, lease_s: float) -> Job:
         """Take one certain job that nobody holds."""
-        lease_until = now.steady_s + lease_s
-        return self.advance(job, State.CLAIMED, now, owner=owner, lease_until=lease_until)
+        return self.advance(job, _held_by(owner, job, now, lease_s), now)
 
     # -- below -------------------------------------------------------------------------------
 
@@ -546,7 +530,7 @@ class Journal:
         self._db.execute("DELETE FROM transitions WHERE job = ?", (job.id,))
 
     def _log(self, job: str, state: State, now: Instant, detail: str | None) -> None:
-        values = (job, now.wall_s, state, _storable("detail", detail))
+        values = (job, now.wall_s, state, None if detail is None else _as_text(detail))
         self._db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", values)
 
 
@@ -559,13 +543,25 @@ def _clock(now: Instant, lease_s: float, longest_s: float) -> dict[str, float]:
     }
 
 
-def _storable(name: str, value: Any) -> Any:  # noqa: ANN401
-    """Paths as bytes; other text with anything that is no character escaped."""
-    if name in _PATHS and value is not None:
+def _held_by(owner: str, job: Job, now: Instant, lease_s: float) -> Job:
+    return replace(job, state=State.CLAIMED, owner=owner, lease_until=now.steady_s + lease_s)
+
+
+def _columns_of(job: Job) -> dict[str, Column]:
+    """A job as the values of its row."""
+    columns = {name: _storable(getattr(job, name)) for name in _NAMES}
+    return columns | {"destination_key": _destination_key(job.destination)}
+
+
+def _storable(value: Path | Column) -> Column:
+    if isinstance(value, Path):
         return os.fsencode(value)
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
+    return _as_text(value) if isinstance(value, str) else value
+
+
+def _as_text(text: str) -> str:
+    """The text with anything that is no character escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _logs_of(path: Path) -> list[Path]:

@@ -11,16 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .records import (
-    MAX_MANIFEST_BYTES,
-    ForeignError,
-    SetFacts,
-    SetManifest,
-    parsed,
-    read_json,
-)
+from .facts import SetFacts
+from .records import MAX_MANIFEST_BYTES, ForeignError, SetManifest, parsed, read_json
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,7 @@ class PublishedSet:
 
     sha256: str
     key: str
-    facts: dict[str, Any]
+    facts: SetFacts
     mix_name: str
     preset: str
 
@@ -37,10 +32,8 @@ class PublishedSet:
 def read_published(folder: Path) -> PublishedSet | None:
     """The set in a folder; nothing when there is none, or none that this program wrote."""
     try:
-        manifest = read_json(folder / "manifest.json", MAX_MANIFEST_BYTES)
-        facts = summary(manifest)
-        known = parsed(manifest, SetManifest)
-        parsed(facts, SetFacts)
+        manifest = read_json(folder / MANIFEST, MAX_MANIFEST_BYTES)
+        known, facts = parsed(manifest, SetManifest), parsed(manifest, SetFacts)
     except (ForeignError, OSError):
         return None
     return PublishedSet(
@@ -64,13 +57,6 @@ def work_key(
     """The same for the same work: content of the mix, preset, priors, program and options."""
     parts = [sha256, preset, dict(priors), engine, search, seed]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def summary(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the journal and the reports keep of a manifest."""
-    measured = ("null_dbfs", "source_null_dbfs", "quality")
-    names = ("input", *measured, "files", "provider", "seconds", "separators")
-    return {name: manifest[name] for name in names if name in manifest}
 
 
 def _key_of(manifest: SetManifest) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
@@ -50,7 +50,10 @@ def read_small(path: Path, most_bytes: int) -> bytes:
     return raw
 
 
-def read_json(path: Path, most_bytes: int = MAX_RECORD_BYTES) -> dict[str, Any]:
+JsonObject = dict[str, object]
+
+
+def read_json(path: Path, most_bytes: int = MAX_RECORD_BYTES) -> JsonObject:
     """A JSON object from a plain file; `ForeignError` when it is anything else."""
     raw = read_small(path, most_bytes)
     try:
@@ -62,15 +65,21 @@ def read_json(path: Path, most_bytes: int = MAX_RECORD_BYTES) -> dict[str, Any]:
     return found
 
 
-Record = TypeVar("Record", bound=BaseModel)
+class Record(BaseModel):
+    """What is read back. Unknown keys are left alone: a newer program may have written them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
-def read_record(path: Path, kind: type[Record]) -> Record:
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_record(path: Path, kind: type[Kind]) -> Kind:
     """A record of one kind from its file; `ForeignError` says which field is wrong, and how."""
     return parsed(read_json(path), kind)
 
 
-def parsed(found: dict[str, Any], kind: type[Record]) -> Record:
+def parsed(found: JsonObject, kind: type[Kind]) -> Kind:
     """A JSON object as a record of one kind."""
     try:
         return kind.model_validate(found)
@@ -88,11 +97,13 @@ def read_marker(path: Path) -> str | None:
         return None
 
 
-def _plain_path(text: Any) -> Path:  # noqa: ANN401
+def _plain_path(text: object) -> Path:
     """A path below the inbox from its bytes in hexadecimal: relative, nothing hidden, no `..`."""
     try:
+        if not isinstance(text, str):
+            raise ValueError
         raw = bytes.fromhex(text)
-    except (TypeError, ValueError):
+    except ValueError:
         raise ValueError("must be bytes in hexadecimal") from None
     path = Path(os.fsdecode(raw))
     if b"\0" in raw or not path.parts or len(raw) > MAX_PATH_BYTES:
@@ -112,13 +123,7 @@ Count = Annotated[int, Field(ge=0, le=SQLITE_MAX)]
 Words = Annotated[str, Field(max_length=20_000)]
 
 
-class _Record(BaseModel):
-    """Unknown keys are left alone: a newer program may have written them."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
-
-
-class Ticket(_Record):
+class Ticket(Record):
     """`work/<job>/job.json`: what another daemon needs to know to take a claimed mix over."""
 
     source: InboxPath
@@ -126,7 +131,7 @@ class Ticket(_Record):
     size: Count
 
 
-class Reason(_Record):
+class Reason(Record):
     """`failed/<date>/<name>.reason.json`: why the file beside it lies there."""
 
     source: InboxPath
@@ -138,32 +143,28 @@ class Reason(_Record):
     worker_kills: Count = 0
 
 
-class _Input(_Record):
+class _Input(Record):
     name: Words
     sha256: Sha256
 
 
-class _Named(_Record):
+class _Named(Record):
     name: Words
 
 
-class _Hashed(_Record):
+class _Hashed(Record):
     sha256: Sha256
 
 
-class _Card(_Record):
+class _Card(Record):
     digest: Sha256
 
 
-class _Licensed(_Record):
-    licence: Words = ""
-
-
-class _Program(_Record):
+class _Program(Record):
     version: Words
 
 
-class SetManifest(_Record):
+class SetManifest(Record):
     """`manifest.json` of a published set, as far as it names the work that the set is."""
 
     input: _Input
@@ -172,49 +173,11 @@ class SetManifest(_Record):
     priors: dict[Words, _Hashed]
     separators: dict[Words, _Card] = {}
     program: _Program
-    search: dict[str, Any]
+    search: JsonObject
     seed: Count
 
 
-class _Loudness(_Record):
-    integrated_lufs: float | None = None
-    true_peak_dbtp: float | None = None
-
-
-class _MeasuredInput(_Record):
-    loudness: _Loudness = _Loudness()
-
-
-class _File(_Record):
-    stem: Words = ""
-    kind: Words = ""
-    loudness: _Loudness = _Loudness()
-
-
-class _Worst(_Record):
-    listen: Words
-    stem: Words
-
-
-class _Quality(_Record):
-    worst: _Worst | None = None
-    leakage_db: float | None = None
-
-
-class SetFacts(_Record):
-    """What the journal and the reports keep of a manifest."""
-
-    input: _MeasuredInput = _MeasuredInput()
-    null_dbfs: float | None = None
-    source_null_dbfs: float | None = None
-    quality: _Quality | None = None
-    separators: dict[Words, _Licensed] = {}
-    files: list[_File] = []
-    provider: dict[str, Words] = {}
-    seconds: dict[str, float] = {}
-
-
-class Health(_Record):
+class Health(Record):
     """`health.json` in the state folder, as `status` shows it."""
 
     healthy: bool

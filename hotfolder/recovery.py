@@ -10,32 +10,33 @@ import contextlib
 import logging
 import os
 import stat
-import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from presets import printable
 
 from .clock import Instant
-from .job import FINAL, RUNNING, Job, State
-from .job_files import JOB_ID, REASON_SUFFIX, TICKET, HotFolderFiles, RootLostError, sweep_partials
+from .facts import JobFacts
+from .job import FINAL, RUNNING, Job, State, new_job
+from .job_files import JOB_ID, TICKET, HotFolderFiles, RootLostError
 from .journal import Journal
 from .logs import log_event
-from .published import PublishedSet, read_published
+from .partials import sweep_partials
+from .published import MANIFEST, PublishedSet, read_published
+from .reasons import REASON_SUFFIX
 from .records import ForeignError, Reason, Ticket, read_record
 from .root import Root
 from .settings import HotFolderSettings, allowed_preset
-from .worker_protocol import facts_text
 
 
 def rebuild(journal: Journal, root: Root, settings: HotFolderSettings, now: Instant) -> int:
     """Fill an empty journal from the manifests and reasons in the folders."""
-    rows = [*_done_rows(root), *_quarantined_rows(root, settings)]
-    journal.insert(rows, now)
-    if rows:
-        log_event("journal-rebuilt", rows=len(rows))
-    return len(rows)
+    jobs = [*_done_jobs(root, now), *_quarantined_jobs(root, settings, now)]
+    journal.insert(jobs, now)
+    if jobs:
+        log_event("journal-rebuilt", rows=len(jobs))
+    return len(jobs)
 
 
 def tidy(journal: Journal, files: HotFolderFiles) -> None:
@@ -104,65 +105,55 @@ class Adopter:
             log_event("ticket-refused", level=logging.ERROR, reason=str(error),
                       folder=printable(folder), moved_to=printable(place))  # fmt: skip
             return 0
-        job_id = uuid.uuid4().hex[:12]
+        preset = allowed_preset(ticket.preset, ticket.source, self.settings)
+        job = replace(
+            new_job(ticket.source, "", ticket.size, preset, State.RETRY_AT, now),
+            due_at=now.wall_s,
+            reason=f"taken over from the abandoned job {printable(folder.name)}",
+        )
         try:
-            folder.rename(folder.with_name(job_id))
+            folder.rename(folder.with_name(job.id))
         except OSError:  # another daemon was faster
             return 0
-        row = {
-            "id": job_id,
-            "source": ticket.source,
-            "identity": "",
-            "size": ticket.size,
-            "preset": allowed_preset(ticket.preset, ticket.source, self.settings),
-            "state": State.RETRY_AT,
-            "due_at": now.wall_s,
-            "reason": f"taken over from the abandoned job {printable(folder.name)}",
-        }
-        journal.insert([row], now)
-        log_event("adopted", journal.get(job_id), level=logging.WARNING,
-                  formerly=printable(folder.name))  # fmt: skip
+        journal.insert([job], now)
+        log_event("adopted", job, level=logging.WARNING, formerly=printable(folder.name))
         return 1
 
 
-def _done_rows(root: Root) -> Iterator[dict[str, Any]]:
+def _done_jobs(root: Root, now: Instant) -> Iterator[Job]:
     for parent, names, files in os.walk(root.outbox):
         names[:] = [name for name in names if not name.startswith(".")]
-        if "manifest.json" not in files:
+        if MANIFEST not in files:
             continue
         names.clear()
         if there := read_published(Path(parent)):
-            yield _done_row(root, Path(parent), there)
+            yield _done_job(root, Path(parent), there, now)
 
 
-def _done_row(root: Root, folder: Path, there: PublishedSet) -> dict[str, Any]:
-    return {
-        "id": uuid.uuid4().hex[:12],
-        "source": folder.relative_to(root.outbox).parent / there.mix_name,
-        "identity": "",
-        "size": 0,
-        "preset": there.preset,
-        "state": State.DONE,
-        "sha256": there.sha256,
-        "key": there.key,
-        "destination": folder,
-        "facts": facts_text(there.facts),
-    }
+def _done_job(root: Root, folder: Path, there: PublishedSet, now: Instant) -> Job:
+    source = folder.relative_to(root.outbox).parent / there.mix_name
+    return replace(
+        new_job(source, "", 0, there.preset, State.DONE, now),
+        sha256=there.sha256,
+        key=there.key,
+        destination=folder,
+        facts=JobFacts().with_set(there.facts).text(),
+    )
 
 
-def _quarantined_rows(root: Root, settings: HotFolderSettings) -> Iterator[dict[str, Any]]:
+def _quarantined_jobs(root: Root, settings: HotFolderSettings, now: Instant) -> Iterator[Job]:
     for parent, _, names in os.walk(root.failed):
         for name in sorted(name for name in names if name.endswith(REASON_SUFFIX)):
             path = Path(parent, name)
             filed = path.with_name(name.removesuffix(REASON_SUFFIX))
             with _reported(path), contextlib.suppress(FileNotFoundError):
                 if stat.S_ISREG(os.lstat(filed).st_mode):
-                    yield _quarantined_row(root, path, filed, settings)
+                    yield _quarantined_job(root, path, filed, settings, now)
 
 
-def _quarantined_row(
-    root: Root, path: Path, filed: Path, settings: HotFolderSettings
-) -> dict[str, Any]:
+def _quarantined_job(
+    root: Root, path: Path, filed: Path, settings: HotFolderSettings, now: Instant
+) -> Job:
     try:
         reason = read_record(path, Reason)
     except ForeignError as error:
@@ -174,20 +165,17 @@ def _quarantined_row(
             reason=f"why it failed is not known any more: {path.name}: {error}",
             preset=settings.preset,
         )
-    return {
-        "id": uuid.uuid4().hex[:12],
-        "source": reason.source,
-        "identity": "",
-        "size": filed.stat().st_size,
-        "preset": allowed_preset(reason.preset, reason.source, settings),
-        "state": State.QUARANTINED,
-        "sha256": reason.sha256,
-        "attempts": reason.attempts,
-        "kills": reason.worker_kills,
-        "filed": filed,
-        "code": reason.code,
-        "reason": reason.reason,
-    }
+    preset = allowed_preset(reason.preset, reason.source, settings)
+    size = filed.stat().st_size
+    return replace(
+        new_job(reason.source, "", size, preset, State.QUARANTINED, now),
+        sha256=reason.sha256,
+        attempts=reason.attempts,
+        kills=reason.worker_kills,
+        filed=filed,
+        code=reason.code,
+        reason=reason.reason,
+    )
 
 
 def _job_of(journal: Journal, folder: Path) -> Job | None:

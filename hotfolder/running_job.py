@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from .clock import Instant
+from .facts import JobFacts
 from .failures import Failure
 from .inventory import content_identity
 from .job import Job
@@ -25,8 +25,8 @@ class RunningJob:
     started: Instant
     ended: bool = False
     failure: Failure | None = None
-    work: str = ""
-    facts: dict[str, Any] = field(default_factory=dict)
+    part: str = ""  # of the work, such as a separator
+    facts: JobFacts = field(default_factory=JobFacts)
 
     def has_changed(self) -> bool:
         """True when the mix is not the file any more that the work began with."""

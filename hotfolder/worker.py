@@ -13,7 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from .failures import failure_from
+from .worker_protocol import FailedReport, Order, Report, WorkOrder, order_line, report_of
 
 STDERR_LINES = 200
 STDERR_LINE_BYTES = 2000
@@ -22,7 +25,7 @@ STDERR_LINE_BYTES = 2000
 class Worker:
     """Starts a worker process, keeps its messages, and ends it with all its children."""
 
-    def __init__(self, request: dict[str, Any], on_message: Callable[[], None]) -> None:
+    def __init__(self, order: WorkOrder, on_message: Callable[[], None]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hotfolder.worker_process"],
             stdin=subprocess.PIPE,
@@ -33,37 +36,40 @@ class Worker:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        self._messages: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._message: dict[str, Any] | None = None
+        self._reports: queue.Queue[Report] = queue.Queue()
+        self._report: Report | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._on_message = on_message
         self._threads = [
-            threading.Thread(target=self._read_messages, daemon=True),
+            threading.Thread(target=self._read_reports, daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
-        self._write(request)
+        self.send(order)
 
     @property
     def pid(self) -> int:
         """The process's number, which is its group's as well."""
         return self._process.pid
 
-    def next_message(self) -> dict[str, Any] | None:
+    def next_report(self) -> Report | None:
         """What it said first, as long as that has not been dropped; nothing when all has."""
-        if self._message is None:
+        if self._report is None:
             with contextlib.suppress(queue.Empty):
-                self._message = self._messages.get_nowait()
-        return self._message
+                self._report = self._reports.get_nowait()
+        return self._report
 
-    def drop_message(self) -> None:
-        """Go on to the next message."""
-        self._message = None
+    def drop_report(self) -> None:
+        """Go on to the next report."""
+        self._report = None
 
-    def send(self, word: str, **details: object) -> None:
-        """Answer it: `render`, `publish`, `withdraw` or `stop`."""
-        self._write({"word": word, **details})
+    def send(self, order: Order) -> None:
+        """Give it an order."""
+        pipe = _opened(self._process.stdin)
+        with contextlib.suppress(OSError):  # it has ended: its exit code tells more
+            pipe.write(order_line(order))
+            pipe.flush()
 
     def exit_code(self) -> int | None:
         """How it ended, once everything it said has been read; negative for a signal."""
@@ -99,16 +105,10 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def _write(self, message: dict[str, Any]) -> None:
-        pipe = _opened(self._process.stdin)
-        with contextlib.suppress(OSError):  # it has ended: its exit code tells more
-            pipe.write(json.dumps(message).encode("ascii") + b"\n")
-            pipe.flush()
-
-    def _read_messages(self) -> None:
+    def _read_reports(self) -> None:
         for line in _opened(self._process.stdout):
-            with contextlib.suppress(ValueError):
-                self._messages.put(json.loads(line))
+            with contextlib.suppress(json.JSONDecodeError):  # killed in the middle of a line
+                self._reports.put(_report_in(line))
             self._on_message()
         self._process.wait()
         self._on_message()
@@ -118,6 +118,16 @@ class Worker:
         # A plug-in may write without end and without a line break; memory stays bounded.
         while line := pipe.readline(STDERR_LINE_BYTES):
             self._stderr.append(line.decode("utf-8", "replace"))
+
+
+def _report_in(line: bytes) -> Report:
+    """The report in a line; one that nobody understands is a failure of its worker."""
+    try:
+        return report_of(line)
+    except json.JSONDecodeError:
+        raise
+    except Exception as error:
+        return FailedReport(failure_from(error))
 
 
 def _resident_mb(pid: int) -> float:

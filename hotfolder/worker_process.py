@@ -1,43 +1,62 @@
 """The child process in which one mix is worked on: `python -m hotfolder.worker_process`.
 
-It gets one request as a JSON line on stdin and answers with JSON lines on stdout. Decoders,
-plug-ins and priors may crash, hang or eat memory here; the daemon outlives them all. When stdin
-closes, the parent is gone, and so is this process: nobody works on a job without its holder.
+It takes orders on stdin and makes reports on stdout (`worker_protocol`). Decoders, plug-ins and
+priors may crash, hang or eat memory here; the daemon outlives them all. When stdin closes, the
+parent is gone, and so is this process: nobody works on a job without its holder.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import queue
 import shutil
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from presets import StemwrightError, load_preset
+from presets import StemwrightError, load_preset, unplaced
 
 from .engine_protocol import load_engine, render_options
-from .job_files import PublishGuard, why_kept_back
-from .published import summary, work_key
+from .facts import SetFacts, WorkFacts
+from .failures import Failure, failure_from
+from .job import State
+from .publish_guard import PublishGuard
+from .published import work_key
+from .worker_protocol import (
+    FailedReport,
+    InterruptedReport,
+    Order,
+    ProgressReport,
+    PublishedReport,
+    PublishOrder,
+    RenderOrder,
+    Report,
+    StopOrder,
+    VerifiedReport,
+    WithdrawOrder,
+    WorkOrder,
+    order_of,
+    report_line,
+)
 
 if TYPE_CHECKING:
-    from engine import DecodedMix, MixFacts, Progress, RenderOptions
+    from engine import DecodedMix, Manifest, MixFacts, Progress, RenderOptions
     from presets import Preset
 
     from .engine_protocol import Engine
 
 ORPHANED = 70
 STATES_OF_STAGES = {
-    "searching": "searching",
-    "writing": "processing",
-    "processing": "processing",
-    "publishing": "publishing",
+    "searching": State.SEARCHING,
+    "writing": State.PROCESSING,
+    "processing": State.PROCESSING,
+    "publishing": State.PUBLISHING,
 }
 
 
@@ -45,69 +64,73 @@ class Channel:
     """The two pipes to the parent. What libraries print goes to stderr instead."""
 
     def __init__(self) -> None:
-        self._out = os.fdopen(os.dup(1), "w", encoding="ascii")
+        self._out = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
-        self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._orders: queue.Queue[Order] = queue.Queue()
         self.stop = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def send(self, word: str, **details: object) -> None:
-        """Send one message."""
-        self._out.write(json.dumps({"say": word, **details}) + "\n")
+    def send(self, report: Report) -> None:
+        """Make one report."""
+        self._out.write(report_line(report))
         self._out.flush()
 
-    def receive(self) -> dict[str, Any]:
-        """Wait for the next message."""
-        return self._answers.get()
+    def receive(self) -> Order:
+        """Wait for the next order."""
+        return self._orders.get()
 
     def _listen(self) -> None:
         for line in sys.stdin:
-            message = json.loads(line)
-            if message["word"] == "stop":
+            try:
+                order = order_of(line)
+            except Exception as error:  # the daemon is of another version than this process
+                reason = f"an order was not understood ({error}). Start the daemon again."
+                self.send(FailedReport(Failure("program-broken", reason, transient=True)))
+                break
+            if isinstance(order, StopOrder):  # no answer that anybody waits for
                 self.stop.set()
-            self._answers.put(message)
+            else:
+                self._orders.put(order)
         os._exit(ORPHANED)
 
 
 def main() -> None:
-    """Do one request and end; every outcome but a crash is told as a message."""
+    """Do one order and end; every outcome but a crash is told as a report."""
     _offer_to_be_killed_first()
     channel = Channel()
-    request = channel.receive()
+    order = channel.receive()
+    assert isinstance(order, WorkOrder)
     try:
-        _perform(request, channel)
+        _perform(order, channel)
     except Exception as error:
-        channel.send("failed", **failure_of(error))
+        channel.send(FailedReport(failure_of(error, order.mix)))
 
 
-def failure_of(error: Exception) -> dict[str, Any]:
-    """An exception as the fields of a `Failure`, which pass through any pipe."""
+def failure_of(error: Exception, mix: Path) -> Failure:
+    """An exception of the work on a mix as a failure; its reason does not repeat the mix's name,
+    because the path, which says more, stands wherever a reason does."""
     if isinstance(error, StemwrightError):
         # the place was free when it was reserved: somebody else has published there meanwhile
         code = "output-taken" if error.code == "destination-exists" else error.code
-        return {"code": code, "reason": error.sentence, "transient": error.transient}
+        return Failure(code, unplaced(mix, error.sentence), error.transient)
     if isinstance(error, OSError):
-        return _described(error)
+        return _system_failure(error)
     if isinstance(error, MemoryError):
-        return {"code": "out-of-memory", "reason": "memory ran out.", "bug": True}
+        return Failure("out-of-memory", "memory ran out.", bug=True)
     if isinstance(error, ImportError | SyntaxError):  # an upgrade in progress
-        return {"code": "program-broken", "reason": f"{error}.", "transient": True}
-    log = "".join(traceback.format_exception(error))
-    reason = f"{type(error).__name__}: {error}"
-    return {"code": "internal-error", "reason": reason, "bug": True, "log": log}
+        return Failure("program-broken", f"{error}.", transient=True)
+    return failure_from(error)
 
 
-def _perform(request: dict[str, Any], channel: Channel) -> None:
-    engine = load_engine(request["backend"])
-    preset = load_preset(request["preset"])
-    refuse_foreign_plugins(preset, request["plugin_folders"])
-    options = render_options(
-        engine, request["options"], progress=_Reporter(channel), should_stop=channel.stop.is_set
-    )
-    samples = Path(request["workspace"]) / "decoded"
+def _perform(order: WorkOrder, channel: Channel) -> None:
+    engine = load_engine(order.backend)
+    preset = load_preset(order.preset)
+    refuse_foreign_plugins(preset, order.plugin_folders)
+    options = render_options(engine, order.settings, _Reporter(channel), channel.stop.is_set)
+    samples = order.workspace / "decoded"
     try:
-        mix = engine.decode_mix(Path(request["mix"]), samples)
-        _render(engine, mix, preset, options, request["workspace"], channel)
+        mix = engine.decode_mix(order.mix, samples)
+        _render(engine, mix, preset, options, order.workspace, channel)
     finally:
         shutil.rmtree(samples, ignore_errors=True)
 
@@ -117,30 +140,29 @@ def _render(
     mix: DecodedMix,
     preset: Preset,
     options: RenderOptions,
-    workspace: str,
+    workspace: Path,
     channel: Channel,
 ) -> None:
-    """Say what was decoded, and render it when the parent gives a place for it."""
-    facts = work_facts(engine, mix.facts, preset, options)
-    channel.send("verified", **facts)
-    answer = channel.receive()
-    if answer["word"] != "render":
+    """Say what was decoded, and render it when the pool gives a place for it."""
+    work = work_facts(engine, mix.facts, preset, options)
+    channel.send(VerifiedReport(work))
+    order = channel.receive()
+    if not isinstance(order, RenderOrder):
         return
-    guard = partial(_insist, answer["guard"])
+    guard = partial(_insist, order.guard)
     guard()
-    options = replace(options, guard=guard)
-    options = _with_workspace(options, workspace, facts["key"])
+    options = replace(options, guard=guard, workspace=_checkpoints(workspace, work.key))
     try:
-        manifest = engine.render(mix, Path(answer["destination"]), preset, options)
+        manifest = engine.render(mix, order.destination, preset, options)
     except engine.Interrupted:
-        channel.send("interrupted")
+        channel.send(InterruptedReport())
         return
-    channel.send("published", facts=summary(json.loads(manifest.to_json())))
+    channel.send(PublishedReport(facts_of_set(manifest)))
 
 
 def work_facts(
     engine: Engine, mix_facts: MixFacts, preset: Preset, options: RenderOptions
-) -> dict[str, Any]:
+) -> WorkFacts:
     """What the work on a decoded mix will be."""
     info = mix_facts.info
     rate = engine.separators_rate(preset, options.separator_folders)
@@ -153,17 +175,23 @@ def work_facts(
         preset.search.resolved(options.tier).as_json(),
         options.seed,
     )
-    return {
-        "sha256": mix_facts.sha256,
-        "key": key,
-        "frames": info.frames,
-        "channels": info.channels,
-        "sample_rate": info.sample_rate,
-        "file_count": (len(preset.stems) + 1) * (2 if preset.has_wet else 1),
-        "file_bytes": _bytes_of_a_sample(preset.output.depth, info.bits),
+    return WorkFacts(
+        sha256=mix_facts.sha256,
+        key=key,
+        frames=info.frames,
+        channels=info.channels,
+        sample_rate=info.sample_rate,
+        file_count=(len(preset.stems) + 1) * (2 if preset.has_wet else 1),
+        file_bytes=_bytes_of_a_sample(preset.output.depth, info.bits),
         # pieces of a recipe lie in the workspace as 64-bit floats until all is written
-        "stem_count": len(preset.stems) + 2 * len(preset.pieces),
-    } | ({"separators_s": round(separators_s, 1)} if separators_s else {})
+        stem_count=len(preset.stems) + 2 * len(preset.pieces),
+        separators_s=round(separators_s, 1),
+    )
+
+
+def facts_of_set(manifest: Manifest) -> SetFacts:
+    """What the journal keeps of a set that was just published."""
+    return SetFacts.model_validate_json(manifest.to_json())
 
 
 def _bytes_of_a_sample(depth: str | int, source_bits: int) -> int:
@@ -174,15 +202,15 @@ def _bytes_of_a_sample(depth: str | int, source_bits: int) -> int:
 
 
 def _insist(guard: PublishGuard) -> None:
-    if reason := why_kept_back(guard):
+    if reason := guard.why_kept_back():
         raise StemwrightError("folder-lost", reason, transient=True)
 
 
-def _with_workspace(options: RenderOptions, workspace: str, key: str) -> RenderOptions:
+def _checkpoints(workspace: Path, key: str) -> Path:
     """Checkpoints are kept by the work's key: a changed preset never continues an old search."""
-    folder = Path(workspace) / key[:16]
+    folder = workspace / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    return replace(options, workspace=folder)
+    return folder
 
 
 class _Reporter:
@@ -197,21 +225,18 @@ class _Reporter:
         if state is None:
             return
         self._channel.send(
-            "progress",
-            state=state,
-            segment=progress.segment,
-            segments=progress.segments,
-            work=progress.work,
-            left_s=progress.left_s,
+            ProgressReport(
+                state, progress.segment, progress.segments, progress.work, progress.left_s
+            )
         )
-        if state == "publishing" and not self._asked:
+        if state == State.PUBLISHING and not self._asked:
             self._asked = True
-            while (word := self._channel.receive()["word"]) != "publish":
-                if word == "withdraw":
+            while not isinstance(order := self._channel.receive(), PublishOrder):
+                if isinstance(order, WithdrawOrder):
                     os._exit(0)
 
 
-def refuse_foreign_plugins(preset: Preset, folders: list[str] | None) -> None:
+def refuse_foreign_plugins(preset: Preset, folders: Sequence[str] | None) -> None:
     """A preset may name plug-ins in the allowed folders only; `None` allows all that exist."""
     steps = [(place, step) for place, step in preset.steps() if hasattr(step, "plugin")]
     if folders is None or not steps:
@@ -230,16 +255,16 @@ def refuse_foreign_plugins(preset: Preset, folders: list[str] | None) -> None:
             )
 
 
-def _described(error: OSError) -> dict[str, Any]:
+def _system_failure(error: OSError) -> Failure:
     what = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return {
-        "code": "disk-full" if full else "system-error",
-        "reason": f"{what}.",
-        "errno": error.errno,
-        "log": "".join(traceback.format_exception(error)),
-        "transient": True,
-    }
+    return Failure(
+        code="disk-full" if full else "system-error",
+        reason=f"{what}.",
+        transient=True,
+        errno=error.errno,
+        log="".join(traceback.format_exception(error)),
+    )
 
 
 def _offer_to_be_killed_first() -> None:

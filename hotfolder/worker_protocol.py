@@ -1,77 +1,195 @@
-"""What a worker is told, and what its work will need."""
+"""What a worker pool and a worker process say to each other: a JSON object in ASCII, one a line.
+
+The pool gives orders, which bear a `word`; the process makes reports, in which it `say`s what has
+happened. A program that is upgraded while its daemon runs starts workers of the newer version, so
+names and fields on these lines stay what they are.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from .engine_protocol import options_to_send
-from .job import Job
-from .settings import HotFolderSettings
+from .facts import SetFacts, WorkFacts
+from .failures import Failure
+from .job import Job, State
+from .publish_guard import PublishGuard
+from .settings import HotFolderSettings, WorkerSettings
 
-SPACE_FACTOR = 1.1  # for masks, manifests, headers and rounding to blocks
-WORK_BYTES = 8
+# -- orders --------------------------------------------------------------------------------------
 
 
-def work_request(
+@dataclass(frozen=True)
+class WorkOrder:
+    """The first order: decode a mix, and say what the work on it will be."""
+
+    backend: str
+    mix: Path
+    preset: str
+    workspace: Path
+    plugin_folders: tuple[str, ...] | None
+    settings: WorkerSettings
+
+
+@dataclass(frozen=True)
+class RenderOrder:
+    """Make the set of the mix that was decoded."""
+
+    destination: Path
+    guard: PublishGuard
+
+
+@dataclass(frozen=True)
+class PublishOrder:
+    """Leave to make the set visible."""
+
+
+@dataclass(frozen=True)
+class WithdrawOrder:
+    """End without a set: somebody else has done the work, or it must wait."""
+
+
+@dataclass(frozen=True)
+class StopOrder:
+    """Keep the segment that is at work, and end."""
+
+
+Order = WorkOrder | RenderOrder | PublishOrder | WithdrawOrder | StopOrder
+_BARE_ORDERS: dict[str, Order] = {
+    "publish": PublishOrder(),
+    "withdraw": WithdrawOrder(),
+    "stop": StopOrder(),
+}
+
+
+def work_order(
     job: Job, mix: Path, workspace: Path, settings: HotFolderSettings, backend: str
-) -> dict[str, Any]:
-    """The first message to a worker process; see `worker_process`."""
-    return {
-        "word": "work",
-        "backend": backend,
-        "mix": str(mix),
-        "preset": job.preset,
-        "workspace": str(workspace),
-        "plugin_folders": settings.plugin_folders,
-        "options": options_to_send(settings.worker),
-    }
+) -> WorkOrder:
+    """The order for a job."""
+    return WorkOrder(backend, mix, job.preset, workspace, settings.plugin_folders, settings.worker)
 
 
-def space_needed_bytes(facts: dict[str, Any]) -> tuple[int, int]:
-    """Bytes of the set, and of the workspace while it is made.
+def order_line(order: Order) -> bytes:
+    """An order as a line."""
+    match order:
+        case WorkOrder():
+            return _line(
+                word="work",
+                backend=order.backend,
+                mix=str(order.mix),
+                preset=order.preset,
+                workspace=str(order.workspace),
+                plugin_folders=order.plugin_folders,
+                options=order.settings.model_dump(mode="json"),
+            )
+        case RenderOrder():
+            return _line(
+                word="render", destination=str(order.destination), guard=asdict(order.guard)
+            )
+        case _:
+            return _line(word=next(word for word, o in _BARE_ORDERS.items() if o == order))
 
-    The set is all stems, dry and wet, at the depth they are written in; the workspace holds the
-    decoded mix and every separated stem in float64, and masks, which the factor covers.
+
+def order_of(line: str) -> Order:
+    """The order that a line gives."""
+    found = json.loads(line)
+    match found["word"]:
+        case "work":
+            folders = found["plugin_folders"]
+            return WorkOrder(
+                backend=found["backend"],
+                mix=Path(found["mix"]),
+                preset=found["preset"],
+                workspace=Path(found["workspace"]),
+                plugin_folders=None if folders is None else tuple(folders),
+                settings=WorkerSettings.model_validate(found["options"]),
+            )
+        case "render":
+            return RenderOrder(Path(found["destination"]), PublishGuard.of(**found["guard"]))
+        case word:
+            return _BARE_ORDERS[word]
+
+
+# -- reports -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VerifiedReport:
+    """The mix is decoded and whole; an order to render or to withdraw is waited for."""
+
+    work: WorkFacts
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """How far the work is. With `publishing`, leave to publish is waited for.
+
+    `work` names what runs, such as a separator; `left_s` is an estimate.
     """
-    samples = int(facts["frames"]) * int(facts["channels"])
-    of_set = samples * int(facts["file_count"]) * int(facts["file_bytes"])
-    of_work = samples * (int(facts["stem_count"]) + 1) * WORK_BYTES
-    return int(of_set * SPACE_FACTOR), int(of_work * SPACE_FACTOR)
+
+    state: State
+    segment: int
+    segments: int
+    work: str = ""
+    left_s: float | None = None
 
 
-def shortage_for(facts: dict[str, Any], sets: Path, workspace: Path) -> str | None:
-    """A sentence when a set or its workspace would not fit; disks that they share count both."""
-    of_set, of_work = space_needed_bytes(facts)
-    if sets.stat().st_dev == workspace.stat().st_dev:
-        return space_shortage([sets], of_set + of_work)
-    return space_shortage([sets], of_set) or space_shortage([workspace], of_work)
+@dataclass(frozen=True)
+class PublishedReport:
+    """The set is visible at its destination."""
+
+    facts: SetFacts
 
 
-def space_shortage(folders: Iterable[Path], needed: int) -> str | None:
-    """A sentence when a disk has less than needed; nothing when all have room."""
-    for folder in folders:
-        free = shutil.disk_usage(folder).free
-        if free < needed:
-            return f"{folder}: {needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
-    return None
+@dataclass(frozen=True)
+class InterruptedReport:
+    """The work stopped as it was asked to, and can go on from its checkpoint."""
 
 
-def over_high_water(folders: Iterable[Path], high_water_percent: float) -> str | None:
-    """A sentence when a disk is fuller than the mark; nothing when all are below it."""
-    for folder in folders:
-        usage = shutil.disk_usage(folder)
-        # as df counts: what is kept back for the system is neither used nor free
-        used_percent = 100 * usage.used / max(usage.used + usage.free, 1)
-        if used_percent > high_water_percent:
-            mark = f"the mark is {high_water_percent:g} %"
-            return f"{folder}: the disk is {used_percent:.0f} % full, {mark}"
-    return None
+@dataclass(frozen=True)
+class FailedReport:
+    """The attempt came to nothing."""
+
+    failure: Failure
 
 
-def facts_text(facts: dict[str, Any]) -> str:
-    """Facts as the journal keeps them."""
-    return json.dumps(facts, sort_keys=True)
+Report = VerifiedReport | ProgressReport | PublishedReport | InterruptedReport | FailedReport
+
+
+def report_line(report: Report) -> bytes:
+    """A report as a line."""
+    match report:
+        case VerifiedReport():
+            return _line(say="verified", **asdict(report.work))
+        case ProgressReport():
+            return _line(say="progress", **asdict(report))
+        case PublishedReport():
+            facts = report.facts.model_dump(mode="json", exclude_unset=True)
+            return _line(say="published", facts=facts)
+        case InterruptedReport():
+            return _line(say="interrupted")
+        case FailedReport():
+            return _line(say="failed", **asdict(report.failure))
+
+
+def report_of(line: bytes) -> Report:
+    """The report that a line makes."""
+    found = json.loads(line)
+    match found.pop("say"):
+        case "verified":
+            return VerifiedReport(WorkFacts(**found))
+        case "progress":
+            return ProgressReport(**found | {"state": State(found["state"])})
+        case "published":
+            return PublishedReport(SetFacts.model_validate(found["facts"]))
+        case "interrupted":
+            return InterruptedReport()
+        case "failed":
+            return FailedReport(Failure(**found))
+        case what:
+            raise ValueError(f"no report {what!r} is known")
+
+
+def _line(**fields: object) -> bytes:
+    return json.dumps(fields).encode("ascii") + b"\n"

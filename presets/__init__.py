@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import StemwrightError, placed_at
+from .errors import StemwrightError, placed_at, unplaced
 from .file_names import FORBIDDEN, is_reserved, same_name_key
 from .lazy_door import lazy_door
 from .places import expanded, home_folder, needed_folder, user_folder
@@ -92,5 +92,6 @@ __all__ = [
     "show",
     "speaking",
     "suggestion",
+    "unplaced",
     "user_folder",
 ]

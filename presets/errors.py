@@ -31,5 +31,9 @@ class StemwrightError(Exception):
 
 def placed_at(path: str | os.PathLike[str], sentence: str) -> str:
     """A sentence that begins with a file's name, with its path instead: names come twice."""
-    name = printable(Path(path).name)
-    return f"{printable(path)}: {sentence.removeprefix(f'{name}: ')}"
+    return f"{printable(path)}: {unplaced(path, sentence)}"
+
+
+def unplaced(path: str | os.PathLike[str], sentence: str) -> str:
+    """A sentence that begins with a file's name, without it: for where the path stands beside."""
+    return sentence.removeprefix(f"{printable(Path(path).name)}: ")

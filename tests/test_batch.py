@@ -31,6 +31,7 @@ from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.catalogue.report import QUIET_LUFS, flags_of, write_reports
 from hotfolder.catalogue.terminal import BatchScreen, sentence
 from hotfolder.clock import Instant
+from hotfolder.facts import JobFacts
 from hotfolder.job import State
 from hotfolder_fixtures import (
     RATE_HZ,
@@ -182,7 +183,8 @@ def test_one_failing_row_never_stops_the_rest(tmp_path, mixes):
         "one.wav": "done", "text.wav": "quarantined", "crash.wav": "quarantined",
         "gone.wav": "refused", "two.wav": "done",
     }  # fmt: skip
-    assert "mix-not-audio" in status["text.wav"]["reason"]
+    # the path stands in the row: the reason does not begin with a bare name
+    assert status["text.wav"]["reason"].startswith("mix-not-audio: no audio file")
     assert "poison" in status["crash.wav"]["reason"]
     assert (mixes / "text.wav").exists()
     assert [name for name in names_in(tmp_path / "out") if not name.startswith(".")] == [
@@ -316,7 +318,7 @@ def test_set_that_a_killed_runs_worker_publishes_only_now_is_taken_as_done(tmp_p
     leave_off(tmp_path, catalogue, State.SEARCHING)
     with Run(tmp_path, catalogue) as batch:
         batch.enter()
-        [job], files = batch.journal.all_jobs(), batch.pool.files
+        [job], files = batch.journal.all_jobs(), batch.jobs.files
         real = files.disks
 
         def disks():  # asked for just before a place is reserved
@@ -338,7 +340,7 @@ def test_job_left_off_by_a_run_with_another_output_goes_where_sets_go_now(tmp_pa
     leave_off(tmp_path, catalogue, State.SEARCHING)
     (tmp_path / "out").rename(tmp_path / "elsewhere")
     with Run(tmp_path, catalogue) as batch:
-        batch.pool.files.out = tmp_path / "other"
+        batch.jobs.files.out = tmp_path / "other"
         batch.enter()
         assert batch.run(lambda snapshot: None)
     assert sets_in(tmp_path / "other") == ["slow"]
@@ -485,7 +487,7 @@ def test_flags_point_to_what_a_person_should_hear():
         files = [{"stem": "vocals", "kind": "dry", "loudness": {"integrated_lufs": -20.0}}]
         base = {"files": files, "null_dbfs": None, "frames": 88200, "sample_rate": 44100,
                 "input": {"loudness": {"true_peak_dbtp": -1.0}}}  # fmt: skip
-        return base | changes
+        return JobFacts.model_validate(base | changes)
 
     quiet = [{"stem": "vocals", "kind": "dry", "loudness": {"integrated_lufs": QUIET_LUFS - 1}}]
     assert flags_of(facts()) == []

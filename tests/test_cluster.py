@@ -5,22 +5,26 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import hotfolder_fixtures
 import separator_toys as toys
 from engine.separators.loading import load_card
 from hotfolder.catalogue.batch import Batch
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.clock import Instant
 from hotfolder.failures import Failure
-from hotfolder.job_files import attempt_of
+from hotfolder.partials import attempt_of
+from hotfolder.settings import WorkerSettings
+from hotfolder.worker_protocol import WorkOrder
 from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
 from presets import StemwrightError
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
-from hotfolder.catalogue.cluster import Cluster
+from hotfolder.catalogue.cluster import Cluster, Request, do_request
 
 TOY = "hotfolder_fixtures"
 # dask's own teardown of processes and sockets is not ours to judge
@@ -47,7 +51,7 @@ def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
         make_mix(tmp_path / "mixes" / f"{number}.wav", number)
     (tmp_path / "mixes" / "text.wav").write_text("no music")
     batch = batch_of(tmp_path)
-    cluster.check({"default"}, TOY, ())
+    cluster.check({"default"}, TOY, WorkerSettings())
     assert cluster.run(batch)
     counts = batch.journal.counts()
     again = batch.plan()
@@ -89,8 +93,8 @@ def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
 def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.pool.claim_some(1, now)
-    batch.pool.fail(job, Failure("worker-crash", "gone"), now, killed=True)
+    [job] = batch.jobs.claim_some(1, now)
+    batch.jobs.fail(job, Failure("worker-crash", "gone"), now, killed=True)
     publish_by_hand(batch, job)  # given up for lost too early: it publishes only now
     assert cluster.run(batch)
     [done] = batch.journal.in_state("done")
@@ -102,7 +106,7 @@ def test_worker_that_dies_after_publishing_leaves_one_set(tmp_path, cluster):
 def test_job_whose_dead_workers_published_its_set_is_done_and_no_poison(tmp_path, cluster):
     mix = make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.pool.claim_some(1, now)
+    [job] = batch.jobs.claim_some(1, now)
     publish_by_hand(batch, job)
     dead = SimpleNamespace(status="error", exception=lambda: OSError("gone"))
     cluster._end(batch, job, dead, now)
@@ -115,9 +119,9 @@ def test_job_whose_dead_workers_published_its_set_is_done_and_no_poison(tmp_path
 def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch, now = batch_of(tmp_path), Instant.now()
-    [job] = batch.pool.claim_some(1, now)
+    [job] = batch.jobs.claim_some(1, now)
     publish_by_hand(batch, job)
-    batch.journal.advance(job, job.state, now, owner=None, lease_until=0.0)
+    batch.jobs.release(job, now)
     batch.close()
     again = batch_of(tmp_path)
     assert cluster.run(again)
@@ -130,8 +134,8 @@ def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
 def test_place_taken_by_another_set_is_given_way_to(tmp_path, cluster):
     make_mix(tmp_path / "mixes" / "song.wav", 1)
     batch = batch_of(tmp_path)
-    [job] = batch.pool.claim_some(1, Instant.now())
-    batch.journal.advance(job, job.state, Instant.now(), owner=None, lease_until=0.0)
+    [job] = batch.jobs.claim_some(1, Instant.now())
+    batch.jobs.release(job, Instant.now())
     job.destination.mkdir(parents=True)
     (job.destination / "manifest.json").write_text('{"input": {"sha256": "another"}}')
     assert cluster.run(batch)
@@ -148,22 +152,20 @@ def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, 
         _again, str(tmp_path / "mixes" / "song.wav"), str(job.destination), pure=False
     ).result()
     batch.close()
-    assert result["done"]["sha256"] == job.sha256
+    assert result.work.sha256 == job.sha256
     assert sets_in(tmp_path / "out") == ["song"]
 
 
 def _again(mix, destination):
-    from hotfolder.catalogue.cluster import do_request
-
-    options = {"prior_folders": ()}
-    return do_request({"backend": TOY, "preset": "default", "plugin_folders": None, "mix": mix,
-                     "destination": destination, "options": options})  # fmt: skip
+    work = Path(destination).parent / ".work" / "another"
+    order = WorkOrder(TOY, Path(mix), "default", work, None, WorkerSettings())
+    return do_request(Request(order, Path(destination)))
 
 
 def test_workers_with_other_priors_are_refused(tmp_path, cluster):
     cluster.client.run(_change_version)
     with pytest.raises(StemwrightError, match="another program, other presets or priors"):
-        cluster.check({"default"}, TOY, ())
+        cluster.check({"default"}, TOY, WorkerSettings())
 
 
 def _change_version():
@@ -182,7 +184,7 @@ def test_a_worker_with_another_card_is_refused_by_name_with_both_hashes(
         toys.echo(tmp_path / place, name="half", gain=gain)
     preset = tmp_path / "halves.yaml"
     preset.write_text("stems: {all: {separator: half}}\n")
-    asked = ({str(preset)}, "engine", ())
+    asked = ({str(preset)}, "engine", WorkerSettings())
     here, there = (str(folders[place]) for place in ("here", "there"))
     one, other = sorted(cluster.client.run(os.getpid))
     try:
@@ -195,9 +197,68 @@ def test_a_worker_with_another_card_is_refused_by_name_with_both_hashes(
     finally:
         cluster.client.run(_look_for_cards_in, "")
     hashes = [load_card(folders[place] / "half.yaml").digest[:12] for place in ("there", "here")]
-    told = f"{other} (separator half is {hashes[0]} there, {hashes[1]} here)"
-    assert told in error.value.sentence
+    assert (
+        f"{other} (separator half is {hashes[0]} there, {hashes[1]} here)" in error.value.sentence
+    )
     assert one not in error.value.sentence
+
+
+def test_a_worker_that_has_no_card_is_refused_by_name(tmp_path, cluster, monkeypatch):
+    toys.echo(tmp_path, name="half", gain=0.5)
+    preset = tmp_path / "halves.yaml"
+    preset.write_text("stems: {all: {separator: half}}\n")
+    one, other = sorted(cluster.client.run(os.getpid))
+    monkeypatch.setenv("STEMWRIGHT_SEPARATORS", str(tmp_path))
+    try:
+        cluster.client.run(_look_for_cards_in, str(tmp_path), workers=[one])
+        with pytest.raises(StemwrightError, match="half") as error:
+            cluster.check({str(preset)}, "engine", WorkerSettings())
+    finally:
+        cluster.client.run(_look_for_cards_in, "")
+    assert f"{other} (" in error.value.sentence
+    assert one not in error.value.sentence
+
+
+@pytest.fixture
+def worker_here(monkeypatch):
+    """This process as a worker of the cluster, so that its decoding can be counted."""
+    monkeypatch.setattr("hotfolder.catalogue.cluster._this_worker", lambda: HERE)
+
+
+HERE = SimpleNamespace(address="tcp://here:1")
+
+
+def request_of(tmp_path, preset="default"):
+    mix = make_mix(tmp_path / "mixes" / "song.wav", 1)
+    work = tmp_path / "out" / ".work" / "job"
+    order = WorkOrder(TOY, mix, preset, work, None, WorkerSettings())
+    return Request(order, tmp_path / "out" / "song")
+
+
+def test_a_worker_decodes_a_mix_once(tmp_path, worker_here, monkeypatch):
+    decoded = []
+    once = hotfolder_fixtures.verify_mix
+    monkeypatch.setattr(
+        hotfolder_fixtures, "verify_mix", lambda mix: (decoded.append(mix), once(mix))[1]
+    )
+    done = do_request(request_of(tmp_path))
+    assert done.facts.has_set
+    assert decoded == [tmp_path / "mixes" / "song.wav"]
+    assert names_in(tmp_path / "out" / ".work") == []
+
+
+def test_a_worker_that_refuses_a_job_names_itself(tmp_path, worker_here):
+    failure = do_request(request_of(tmp_path, preset="only-elsewhere"))
+    assert failure.reason.startswith("worker tcp://here:1: ")
+    assert "only-elsewhere" in failure.reason
+
+
+def test_what_is_wrong_with_a_mix_is_no_workers_fault(tmp_path, worker_here):
+    request = request_of(tmp_path)
+    request.order.mix.write_text("no music")
+    failure = do_request(request)
+    assert failure.code == "mix-not-audio"
+    assert failure.reason.startswith("no audio file")
 
 
 def _look_for_cards_in(folder):

@@ -19,6 +19,7 @@ import pytest
 
 from hotfolder.catalogue.batch import Batch
 from hotfolder.catalogue.listing import read_catalogue
+from hotfolder.settings import WorkerSettings
 from hotfolder_fixtures import SEGMENTS, make_mix, settings_of, wait_for
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
@@ -140,7 +141,7 @@ def test_rows_are_done_once_when_one_machine_dies_and_one_loses_its_link(tmp_pat
         make_mix(tmp_path / "mixes" / f"slow {number:02}.wav", number)
     cluster, batch = Cluster(address), batch_of(tmp_path)
     cluster.client.wait_for_workers(WORKERS, timeout=START_LIMIT_S)
-    cluster.check({"default"}, TOY, ())
+    cluster.check({"default"}, TOY, WorkerSettings())
     with ThreadPoolExecutor(1) as pool:
         disaster = pool.submit(lose_two, cluster.client, workers, tmp_path / "out")
         assert cluster.run(batch)

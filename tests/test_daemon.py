@@ -11,7 +11,7 @@ import pytest
 
 from hotfolder.inventory import take_inventory
 from hotfolder.job import State
-from hotfolder.job_files import sweep_partials
+from hotfolder.partials import sweep_partials
 from hotfolder_fixtures import (
     SEGMENTS,
     Studio,
@@ -153,7 +153,8 @@ def test_damaged_files_go_to_failed_with_a_reason_and_the_rest_goes_on(tmp_path)
         name: code for name, (_, code) in DAMAGED.items()
     }
     for name, reason in reasons.items():
-        assert name in reason["reason"]
+        assert reason["file"] == name
+        assert not reason["reason"].startswith(name), "it stands beside the file's path"
         assert reason["attempts"] == 1
         assert "stemwright retry" in reason["retry"]
         assert [entry["state"] for entry in reason["history"]][-1] == "quarantined"
@@ -328,7 +329,7 @@ STRANGE = [
 def test_strange_names_come_through_and_stay_inside(studio):
     for seed, name in enumerate(STRANGE):
         studio.drop(name, seed=seed)
-    studio.daemon.settings = studio.daemon.pool.settings = settings_of(jobs=6)
+    studio.daemon.settings = studio.daemon.pool.jobs.settings = settings_of(jobs=6)
     studio.work_off(limit_s=60)
 
     assert {job.reason for job in studio.jobs() if job.state != "done"} == set()
@@ -467,7 +468,7 @@ def test_every_step_may_happen_twice(studio):
     for job in studio.jobs():
         studio.daemon.files.file_away(job, [])
         studio.daemon.files.file_away(job, [])
-        again = studio.daemon.journal.advance(job, job.state, studio.now)
+        again = studio.daemon.journal.advance(job, job, studio.now)
         assert again.state == job.state
     studio.daemon.close()
     studio.start()

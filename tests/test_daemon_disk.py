@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from hotfolder.atomic import move_new, write_whole
-from hotfolder.failures import Failure
-from hotfolder.worker_protocol import (
+from hotfolder.disk_space import (
     over_high_water,
     shortage_for,
     space_needed_bytes,
     space_shortage,
 )
+from hotfolder.facts import WorkFacts
+from hotfolder.failures import Failure
 from hotfolder_fixtures import (
     Studio,
     make_mix,
@@ -281,7 +282,8 @@ def test_space_is_told_in_figures(tmp_path):
 
 def test_what_is_asked_for_is_what_a_set_takes(tmp_path):
     """Eight seconds of a 16-bit mix with the default preset: measured, 14.1 and 30.3 MB."""
-    facts = {"frames": 352_800, "channels": 2, "file_count": 10, "file_bytes": 2, "stem_count": 4}
+    facts = WorkFacts("", "", frames=352_800, channels=2, sample_rate=44_100, file_count=10,
+                      file_bytes=2, stem_count=4)  # fmt: skip
     of_set, of_work = space_needed_bytes(facts)
     assert 14.1 * MB <= of_set <= 16 * MB
     assert 30.3 * MB <= of_work <= 32 * MB

@@ -394,7 +394,7 @@ class Model:
     def set_high_water(self, percent):
         if self.studio.daemon:
             settings = self.studio.settings.model_copy(update={"high_water_percent": percent})
-            self.studio.daemon.settings = self.studio.daemon.pool.settings = settings
+            self.studio.daemon.settings = self.studio.daemon.pool.jobs.settings = settings
 
     def pass_time(self):
         for _ in range(10):

@@ -240,7 +240,7 @@ def test_bad_edit_keeps_the_old_settings_and_says_where(tmp_path):
     assert f"{path}:2:11: settle_s" in trouble
     path.write_text("scan_s: 0.1\nsettle_s: 0.3\njobs: 2\n")
     studio.round(2)
-    settings, health = studio.daemon.pool.settings, studio.daemon.health()
+    settings, health = studio.daemon.pool.jobs.settings, studio.daemon.health()
     studio.close()
 
     assert (settings.settle_s, settings.jobs) == (0.3, 2)

@@ -8,11 +8,12 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from hotfolder.clock import Instant
-from hotfolder.job import RUNNING, State
+from hotfolder.job import RUNNING, Job, State, new_job
 from hotfolder.journal import Journal, LeaseLostError
 from hotfolder.root import Root, insist_on_local
 from hotfolder.schema import STEPS
@@ -39,6 +40,10 @@ def now():
 def add(journal, now, *names):
     journal.note_seen([(Path(name), "identity", 1, "default") for name in names], now)
     return journal.note_settled([Path(name) for name in names], now)
+
+
+def advance(journal, job, now, **changes):
+    return journal.advance(job, replace(job, **changes), now)
 
 
 def claim(journal, now, owner="me"):
@@ -82,13 +87,13 @@ def test_many_processes_claim_every_job_exactly_once(journal, now, tmp_path):
 @pytest.mark.parametrize("state", RUNNING)
 def test_lease_that_ran_out_is_taken_over_and_its_holder_finds_out(journal, now, state):
     [job] = add(journal, now, "a")
-    held = journal.advance(claim(journal, now, "first"), state, now)
+    held = advance(journal, claim(journal, now, "first"), now, state=state)
     assert claim(journal, now.later(LEASE_S - 1), "second") is None
     taken = claim(journal, now.later(LEASE_S + 1), "second")
 
     assert (taken.id, taken.owner, taken.attempts) == (job.id, "second", 2)
     with pytest.raises(LeaseLostError):
-        journal.advance(held, State.DONE, now)
+        advance(journal, held, now, state=State.DONE)
     assert journal.renew("first", now, LEASE_S) == set()
     assert journal.get(job.id).state == "claimed"
 
@@ -113,7 +118,7 @@ def test_lease_from_before_a_reboot_is_over(journal, now):
 def test_calendar_that_jumps_back_does_not_hold_a_retry_for_ever(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
-    journal.advance(job, State.RETRY_AT, now, owner=None, due_at=now.wall_s + 60)
+    advance(journal, job, now, state=State.RETRY_AT, owner=None, due_at=now.wall_s + 60)
     assert claim(journal, now.later(59)) is None
     back = Instant(now.wall_s - 10 * LONGEST_S, now.steady_s)
     assert claim(journal, back) is not None
@@ -122,7 +127,7 @@ def test_calendar_that_jumps_back_does_not_hold_a_retry_for_ever(journal, now):
 def test_released_job_can_be_claimed_at_once_and_keeps_its_place(journal, now):
     add(journal, now, "a", "b")
     job = claim(journal, now)
-    journal.advance(job, State.SEARCHING, now, owner=None, segment=3, segments=9)
+    advance(journal, job, now, state=State.SEARCHING, owner=None, segment=3, segments=9)
     again = claim(journal, now)
     assert (again.id, again.segment) == (job.id, 3)
 
@@ -130,8 +135,8 @@ def test_released_job_can_be_claimed_at_once_and_keeps_its_place(journal, now):
 def test_same_work_is_in_flight_only_once(journal, now):
     add(journal, now, "a", "b")
     first, second = claim(journal, now), claim(journal, now)
-    assert journal.take_key(first, "key", now, "sha", "{}")
-    assert journal.take_key(second, "key", now, "sha", "{}") is None
+    assert journal.take_key(first, replace(first, key="key"), now)
+    assert journal.take_key(second, replace(second, key="key"), now) is None
 
 
 def test_destinations_that_a_file_system_may_confuse_are_reserved_only_once(journal, now):
@@ -148,7 +153,7 @@ def test_names_that_are_no_text_are_kept(journal, now):
     [job] = add(journal, now, name)
     assert journal.get(job.id).source == name
     assert journal.find(name) == [job]
-    told = journal.advance(job, State.SEEN, now, reason=f"cannot read {name}")
+    told = advance(journal, job, now, reason=f"cannot read {name}")
     assert told.reason.startswith("cannot read caf")
 
 
@@ -156,20 +161,23 @@ def test_every_transition_may_happen_twice(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
     for state in (*RUNNING, State.DONE):
-        job = journal.advance(job, state, now)
-        assert journal.advance(job, state, now) == job
+        job = advance(journal, job, now, state=state)
+        assert advance(journal, job, now, state=state) == job
     states = [entry["state"] for entry in journal.history(job.id)]
     assert states == ["seen", "settled", *RUNNING, "done"]
 
 
 def test_hundred_thousand_rows_are_no_burden(tmp_path, now):
     journal = Journal(tmp_path / "big.db")
-    rows = (
-        {"id": f"{n:012d}", "source": Path(f"/in/{n}.wav"), "identity": "", "size": 1,
-         "preset": "default", "state": State.SETTLED if n % 2 else State.DONE, "key": f"k{n}"}
+    jobs = (
+        replace(
+            new_job(Path(f"/in/{n}.wav"), "", 1, "default",
+                    State.SETTLED if n % 2 else State.DONE, now),
+            id=f"{n:012d}", key=f"k{n}",
+        )
         for n in range(20_000)
     )  # fmt: skip
-    journal.insert(rows, now)
+    journal.insert(jobs, now)
     plan = journal._db.execute(
         "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE key = 'k1' AND state = 'done'"
     ).fetchone()[3]
@@ -385,7 +393,7 @@ def test_many_threads_reading_while_one_writes(journal, now):
     for thread in threads:
         thread.start()
     while job := claim(journal, now):
-        journal.advance(replace(job), State.DONE, now, owner=None)
+        advance(journal, job, now, state=State.DONE, owner=None)
     for thread in threads:
         thread.join()
     assert set(seen) == {50}
@@ -415,8 +423,24 @@ def test_journal_that_another_daemon_is_making_is_waited_for(tmp_path):
     other.close()
 
 
-def test_a_misspelt_change_never_reaches_the_database(journal, now):
+OTHER_VALUES = {str: "other", int: 7, float: 7.5, Path: Path("/other"), State: State.SEARCHING}
+
+
+def test_every_field_of_a_job_is_kept_as_it_was_changed(journal, now):
+    [job] = add(journal, now, "a")
+    for name, hint in get_type_hints(Job).items():
+        if name in ("id", "updated_at"):  # the row's name, and the journal's own
+            continue
+        kind = next(each for each in (*get_args(hint), hint) if each in OTHER_VALUES)
+        changed = replace(job, **{name: OTHER_VALUES[kind]})
+        job = journal.advance(job, changed, now.later(1))
+        assert job == replace(changed, updated_at=now.wall_s + 1) == journal.get(job.id), name
+
+
+def test_what_a_holder_did_not_change_is_left_as_it_is(journal, now):
+    """Its view of the lease is as old as its claim; the heartbeat has renewed it since."""
     add(journal, now, "a")
     job = claim(journal, now)
-    with pytest.raises(TypeError, match="a job has no atempts"):
-        journal.advance(job, job.state, now, atempts=1)
+    journal.renew("me", now.later(5), LEASE_S)
+    after = advance(journal, job, now.later(6), state=State.SEARCHING)
+    assert after.lease_until == now.steady_s + 5 + LEASE_S

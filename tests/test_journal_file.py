@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_failed_mix_that_was_put_back_and_is_tried_again_leaves_the_journal_alon
             admin.retry(str(failed))
     # and should an older program have asked all the same:
     [old] = studio.daemon.journal.in_state(State.QUARANTINED)
-    studio.daemon.journal.advance(old, State.RETRY_AT, studio.now, due_at=0)
+    studio.daemon.journal.advance(old, replace(old, state=State.RETRY_AT, due_at=0), studio.now)
     studio.daemon.journal.set_setting("paused", None)
     for _ in range(300):
         safe_rounds(studio, 0.1)

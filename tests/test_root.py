@@ -130,7 +130,7 @@ def test_making_the_folders_may_be_killed_at_any_step(tmp_path):
 
 
 def test_withdrawing_moves_nothing_while_a_folder_is_lost(studio):
-    studio.daemon.settings = studio.daemon.pool.settings = studio.settings.model_copy(
+    studio.daemon.settings = studio.daemon.pool.jobs.settings = studio.settings.model_copy(
         update={"preset": "not-there"}
     )
     studio.daemon.intake.use(studio.daemon.settings)

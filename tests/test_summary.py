@@ -6,7 +6,7 @@ import re
 import pytest
 
 from browser_fixtures import browser, complaints, needs_browser, requests
-from hotfolder.catalogue.report import FIXED, _plain
+from hotfolder.catalogue.report_row import FIXED, ReportRow, plain_cell
 from hotfolder.catalogue.summary import EXACT_NULL_DBFS, flag_kind, summary_page
 from hotfolder.clock import Instant
 
@@ -15,18 +15,18 @@ ROWS = 2000
 
 def row_of(number):
     loud = number % 50 == 7
-    return {
-        "row": number,
-        "state": "quarantined" if number % 200 == 3 else "done",
-        "path": f"songs/{number:04d}.wav",
-        "title": f"Title {number} </script><b>&",
-        "destination": f"sets/{number:04d}",
-        "duration_s": 180.0,
-        "null_dbfs": "exact" if number % 3 else -140.0 - number % 7,
-        "loudness_lufs": -14.0 + number % 5,
-        "leakage_db": -8.0 + (number % 11) / 4,
-        "flags": f"mix peaks at {number / 1000:.1f} dBTP" if loud else "",
-    }
+    return ReportRow(
+        row=number,
+        state="quarantined" if number % 200 == 3 else "done",
+        path=f"songs/{number:04d}.wav",
+        title=f"Title {number} </script><b>&",
+        destination=f"sets/{number:04d}",
+        duration_s=180.0,
+        null_dbfs="exact" if number % 3 else -140.0 - number % 7,
+        loudness_lufs=-14.0 + number % 5,
+        leakage_db=-8.0 + (number % 11) / 4,
+        flags=f"mix peaks at {number / 1000:.1f} dBTP" if loud else "",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,8 @@ def page_file(tmp_path_factory):
     (out / "sets" / "0007" / "report.html").write_text("<p>lanes</p>")
     rows = [row_of(number) for number in range(ROWS)]
     path = out / "summary.html"
-    text = summary_page(rows, list(FIXED), Instant(1.0, 1.0), out, _plain)
+    table = [[plain_cell(row.cells()[name]) for name in FIXED] for row in rows]
+    text = summary_page(rows, list(FIXED), table, Instant(1.0, 1.0), out)
     path.write_text(text, encoding="utf-8")
     return path
 

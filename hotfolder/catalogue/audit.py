@@ -12,7 +12,8 @@ from presets import StemwrightError, printable
 
 from ..filenames import NameRules
 from ..inventory import content_sha256, take_inventory
-from .expected import MANIFEST, Expected
+from ..published import MANIFEST
+from .expected import Expected
 from .report import STATUS_CSV
 from .summary import LISTENING_PAGE
 

@@ -9,30 +9,34 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 from presets import load_preset
 
 from ..clock import Instant
-from ..engine_protocol import Engine, load_engine, options_to_send, render_options
+from ..engine_protocol import Engine, load_engine, render_options
 from ..filenames import safe_name
 from ..holder_lock import HolderLock
-from ..job import FINAL, Job, State
-from ..job_files import CatalogueFiles, sweep_attempts, sweep_partials
+from ..job import FINAL, Job, State, new_job
+from ..job_files import CatalogueFiles
 from ..journal import Journal
 from ..logs import log_event
+from ..partials import sweep_attempts, sweep_partials
 from ..published import holds_work, work_key
 from ..settings import HotFolderSettings
+from ..transitions import LEASE_S, JobTransitions
 from ..wakeup import Wakeup
-from ..worker_pool import LEASE_S, WorkerPool
+from ..worker_pool import WorkerPool
 from .listing import Catalogue, Row
 
 HOUSEKEEPING_S = 5.0
 MEMORY_SHARE = 0.8
+RowStatus = Literal["new", "changed", "done", "failed", "unfinished"]
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,8 @@ class Batch:
         self._housekept_s = float("-inf")
         self._done_before = 0
         files = CatalogueFiles(self.out, output_names(catalogue.rows))
-        self.pool = WorkerPool(
-            self.journal,
-            files,
-            settings,
-            self._holder,
-            backend=backend,
-            lease_s=lease_s,
-            on_message=self._wakeup.ring,
-        )
+        self.jobs = JobTransitions(self.journal, files, settings, self._holder, lease_s=lease_s)
+        self.pool = WorkerPool(self.jobs, backend=backend, on_message=self._wakeup.ring)
 
     def plan(self) -> BatchPlan:
         """Compare the catalogue with the journal; change nothing."""
@@ -122,19 +119,19 @@ class Batch:
 
     def enter(self, *, retry_failed: bool = False) -> BatchPlan:
         """Write the catalogue into the journal: new rows, and those to be done again."""
-        known, statuses = self._known(), []
+        known, statuses, now = self._known(), [], Instant.now()
         self.out.mkdir(parents=True, exist_ok=True)
         fresh, changes = [], []
         for row in self.catalogue.rows:
             job = known.pop(row.path, None)
             statuses.append(self._status(row, job))
             if job is None:
-                fresh.append(_new_job(row))
+                fresh.append(_new_job(row, now))
                 continue
             again = statuses[-1] == "changed" or (statuses[-1] == "failed" and retry_failed)
-            changes.append((job, _changes(row, job, again=again)))
+            changes.append((job, _changed_job(row, job, again=again)))
         plan = _plan(statuses)
-        self.journal.enter(fresh, changes, list(known.values()), Instant.now())
+        self.journal.enter(fresh, changes, list(known.values()), now)
         self._done_before = self.journal.counts()[State.DONE]
         log_event(
             "catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
@@ -195,7 +192,7 @@ class Batch:
             in_work=len(self.pool.in_work),
             audio_s=self.pool.audio_s,
             elapsed_s=elapsed_s,
-            jobs=self.pool.settings.jobs,
+            jobs=self.settings.jobs,
             left_s=left_s,
         )
 
@@ -214,8 +211,8 @@ class Batch:
         if not self.out.is_dir():
             return
         jobs = list(self.journal.all_jobs())
-        others = [job for job in jobs if job.owner not in (None, self._holder.owner)]
-        in_work = {job.id for job in others if not self._holder.has_died(job.owner or "")}
+        foreign = [job for job in jobs if job.owner not in (None, self._holder.owner)]
+        in_work = {job.id for job in foreign if not self._holder.has_died(job.owner or "")}
         known = {job.id for job in jobs}
         left = sweep_partials(self.out, in_work, known)
         for path in left + sweep_attempts(self.out / ".work", in_work):
@@ -226,7 +223,7 @@ class Batch:
     def _known(self) -> dict[Path, Job]:
         return {job.source: job for job in self.journal.all_jobs()}
 
-    def _status(self, row: Row, job: Job | None) -> str:
+    def _status(self, row: Row, job: Job | None) -> RowStatus:
         if job is None:
             return "new"
         same_file = job.identity == row.identity
@@ -253,7 +250,7 @@ class Batch:
         jobs = max(1, min(usable_cores(), by_memory))
         log_event("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
         self.settings = self.settings.model_copy(update={"jobs": jobs})
-        self.pool.settings = self.settings
+        self.jobs.settings = self.settings
 
 
 class _WorkKeys:
@@ -261,21 +258,22 @@ class _WorkKeys:
 
     def __init__(self, engine: Engine, settings: HotFolderSettings) -> None:
         self._engine, self._worker = engine, settings.worker
-        self._parts: dict[str, tuple[Any, ...]] = {}
+        self._parts: dict[str, Callable[[str], str]] = {}
 
     def of(self, sha256: str, preset_name: str) -> str:
         """The key of a mix under a preset."""
         if preset_name not in self._parts:
             preset = load_preset(preset_name)
-            options = render_options(self._engine, options_to_send(self._worker))
-            self._parts[preset_name] = (
-                preset.digest(),
-                self._engine.prior_hashes(preset, options),
-                self._engine.ENGINE_VERSION,
-                preset.search.resolved(self._worker.tier).as_json(),
-                self._worker.seed,
+            options = render_options(self._engine, self._worker)
+            self._parts[preset_name] = partial(
+                work_key,
+                preset=preset.digest(),
+                priors=self._engine.prior_hashes(preset, options),
+                engine=self._engine.ENGINE_VERSION,
+                search=preset.search.resolved(self._worker.tier).as_json(),
+                seed=self._worker.seed,
             )
-        return work_key(sha256, *self._parts[preset_name])
+        return self._parts[preset_name](sha256)
 
 
 def output_names(rows: Iterable[Row]) -> dict[Path, Path]:
@@ -303,34 +301,24 @@ def available_mb() -> float:
     return next(float(line.split()[1]) / 1000 for line in lines if line.startswith("MemAvailable"))
 
 
-def _plan(statuses: Iterable[str]) -> BatchPlan:
-    counts = dict.fromkeys(("new", "changed", "done", "failed", "unfinished"), 0)
-    for verdict in statuses:
-        counts[verdict] += 1
-    return BatchPlan(**counts)
+def _plan(statuses: Iterable[RowStatus]) -> BatchPlan:
+    counts = Counter(statuses)
+    return BatchPlan(**{status: counts[status] for status in get_args(RowStatus)})
 
 
-def _new_job(row: Row) -> dict[str, Any]:
-    return {
-        "id": uuid.uuid4().hex[:12],
-        "source": row.path,
-        "identity": row.identity,
-        "size": row.size,
-        "preset": row.preset,
-        "state": State.SETTLED,
-        "priority": row.priority,
-        "row": row.number,
-    }
+def _new_job(row: Row, now: Instant) -> Job:
+    job = new_job(row.path, row.identity, row.size, row.preset, State.SETTLED, now)
+    return replace(job, priority=row.priority, row=row.number)
 
 
-def _changes(row: Row, job: Job, *, again: bool) -> dict[str, Any]:
-    changes: dict[str, Any] = {"row": row.number, "priority": row.priority}
+def _changed_job(row: Row, job: Job, *, again: bool) -> Job:
+    """A job by the row that it has now; with `again` it forgets what came of it."""
+    changed = replace(job, row=row.number, priority=row.priority)
     if again or (job.state not in FINAL and job.owner is None):
-        changes |= {"preset": row.preset, "identity": row.identity, "size": row.size}
-    if again:
-        changes |= {
-            "state": State.SETTLED,
-            **dict.fromkeys(("attempts", "kills", "faults", "segment", "segments"), 0),
-            **dict.fromkeys(("key", "destination", "code", "reason", "facts", "sha256")),
-        }
-    return changes
+        changed = replace(changed, preset=row.preset, identity=row.identity, size=row.size)
+    if not again:
+        return changed
+    return replace(
+        changed, state=State.SETTLED, attempts=0, kills=0, faults=0, segment=0, segments=0,
+        key=None, destination=None, code=None, reason=None, facts=None, sha256=None,
+    )  # fmt: skip

@@ -8,11 +8,10 @@ workers do the same job, the second finds the set there, sees that it is the sam
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,15 @@ from presets import StemwrightError, load_preset
 
 from ..clock import Instant
 from ..engine_protocol import Engine, load_engine, render_options
+from ..facts import JobFacts, SetFacts, WorkFacts
 from ..failures import Failure
 from ..job import Job
-from ..job_files import attempt_of
 from ..logs import log_event
-from ..published import holds_work, read_published, summary
-from ..worker_process import failure_of, refuse_foreign_plugins, work_facts
-from ..worker_protocol import work_request
+from ..partials import attempt_of
+from ..published import holds_work, read_published
+from ..settings import WorkerSettings
+from ..worker_process import facts_of_set, failure_of, refuse_foreign_plugins, work_facts
+from ..worker_protocol import WorkOrder, work_order
 from .batch import Batch
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
 POLL_S = 0.2
-HASH = 12  # digits that are told
+HASH = 12  # digits that are shown
 
 
 class Cluster:
@@ -58,18 +59,12 @@ class Cluster:
         self.client.run_on_scheduler(_suspect_early)
         self._resources = {"GPU": 1} if gpu else None
 
-    def check(
-        self,
-        presets: set[str],
-        backend: str,
-        prior_folders: tuple[str, ...],
-        separator_folders: tuple[str, ...] = (),
-    ) -> None:
+    def check(self, presets: set[str], backend: str, settings: WorkerSettings) -> None:
         """Refuse a cluster whose workers would not all do the same work as this machine."""
         self.client.get_versions(check=True)
-        asked = (presets, backend, prior_folders, separator_folders)
+        asked = (presets, backend, settings)
         mine = fingerprint(*asked)
-        theirs = self.client.run(fingerprint, *asked)
+        theirs = self.client.run(fingerprint_or_failure, *asked)
         if not theirs:
             raise StemwrightError("cluster-empty", "the cluster has no workers. Start some.")
         different = [
@@ -91,7 +86,7 @@ class Cluster:
         began = Instant.now()
         while True:
             now = Instant.now()
-            batch.pool.renew(now)
+            batch.jobs.renew(now)
             for future in [future for future in futures if future.done()]:
                 self._end(batch, futures.pop(future), future, now)
             if not batch.is_stopping:
@@ -128,7 +123,7 @@ class Cluster:
         if any(job.kills for job in in_work):
             return []
         room = PER_THREAD * sum(self.client.nthreads().values()) - len(in_work)
-        claimed = batch.pool.claim_some(room, now)
+        claimed = batch.jobs.claim_some(room, now)
         suspects += [job for job in claimed if job.kills]
         return [job for job in claimed if not job.kills]
 
@@ -140,59 +135,71 @@ class Cluster:
 
     def _end(self, batch: Batch, job: Job, future: Any, now: Instant) -> None:  # noqa: ANN401
         if future.status == "finished":
-            result = future.result()
-        elif facts := _find_published(_request(batch, job)):  # its worker died, but only then
-            result = {"done": facts}
+            outcome: Done | Failure = future.result()
+        elif done := _find_published(_request(batch, job)):  # its worker died, but only then
+            outcome = done
         else:  # its worker died, and another one with it
             reason = f"{type(future.exception()).__name__}: {future.exception()}"
-            batch.pool.fail(job, Failure("worker-crash", reason), now, killed=True)
+            batch.jobs.fail(job, Failure("worker-crash", reason), now, killed=True)
             return
-        if "failed" in result:
-            batch.pool.fail(job, Failure(**result["failed"]), now)
+        if isinstance(outcome, Failure):
+            batch.jobs.fail(job, outcome, now)
             return
-        facts = result["done"]
-        noted = batch.journal.advance(
-            job, job.state, now, sha256=facts["sha256"], key=facts["key"]
-        )
-        batch.pool.finish(noted, now, facts)
+        work = outcome.work
+        noted = batch.journal.advance(job, replace(job, sha256=work.sha256, key=work.key), now)
+        batch.jobs.finish(noted, noted.destination, outcome.facts, now)
 
 
-def fingerprint(
-    presets: set[str],
-    backend: str,
-    prior_folders: tuple[str, ...],
-    separator_folders: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Everything that the work depends on besides the mix."""
+@dataclass(frozen=True)
+class Fingerprint:
+    """Everything that the work depends on besides the mix: version, and hashes by name."""
+
+    engine: str
+    presets: dict[str, str]
+    priors: dict[str, dict[str, str]]  # preset -> stem or separator -> hash
+
+    def named(self) -> dict[str, str]:
+        """As what a person calls its parts, with the beginnings of the hashes."""
+        named = {"the program": self.engine}
+        named |= {f"preset {name}": digest[:HASH] for name, digest in self.presets.items()}
+        for preset, hashes in self.priors.items():
+            for name, digest in hashes.items():
+                what = name.replace(":", " ") if ":" in name else f"prior of {name} in {preset}"
+                named[what] = digest[:HASH]
+        return named
+
+
+def fingerprint(presets: set[str], backend: str, settings: WorkerSettings) -> Fingerprint:
+    """What the work of these presets depends on, here."""
     engine = load_engine(backend)
-    options = render_options(
-        engine, {"prior_folders": prior_folders, "separator_folders": separator_folders}
-    )
+    options = render_options(engine, settings)
     loaded = {name: load_preset(name) for name in sorted(presets)}
-    return {
-        "engine": engine.ENGINE_VERSION,
-        "presets": {name: preset.digest() for name, preset in loaded.items()},
-        "priors": {name: engine.prior_hashes(preset, options) for name, preset in loaded.items()},
-    }
+    return Fingerprint(
+        engine.ENGINE_VERSION,
+        {name: preset.digest() for name, preset in loaded.items()},
+        {name: engine.prior_hashes(preset, options) for name, preset in loaded.items()},
+    )
 
 
-def _differences(mine: dict[str, Any], theirs: dict[str, Any]) -> Iterator[str]:
-    """What differs, by name, with the beginnings of both hashes."""
-    here, there = _by_name(mine), _by_name(theirs)
+def fingerprint_or_failure(
+    presets: set[str], backend: str, settings: WorkerSettings
+) -> Fingerprint | Failure:
+    """The same on a worker, which may lack a preset, a prior or a card."""
+    try:
+        return fingerprint(presets, backend, settings)
+    except StemwrightError as error:
+        return Failure(error.code, error.sentence)
+
+
+def _differences(mine: Fingerprint, theirs: Fingerprint | Failure) -> Iterator[str]:
+    """What differs, by name."""
+    if isinstance(theirs, Failure):
+        yield theirs.reason.rstrip(".")
+        return
+    here, there = mine.named(), theirs.named()
     for name in sorted(here.keys() | there.keys()):
         if here.get(name) != there.get(name):
             yield f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
-
-
-def _by_name(found: dict[str, Any]) -> dict[str, str]:
-    """A fingerprint as what a person calls its parts."""
-    named = {"the program": found["engine"]}
-    named |= {f"preset {name}": digest[:HASH] for name, digest in found["presets"].items()}
-    for preset, hashes in found["priors"].items():
-        for name, digest in hashes.items():
-            what = name.replace(":", " ") if ":" in name else f"prior of {name} in {preset}"
-            named[what] = digest[:HASH]
-    return named
 
 
 def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
@@ -200,79 +207,106 @@ def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
     dask_scheduler.allowed_failures = 1
 
 
-def _request(batch: Batch, job: Job) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Request:
+    """One job for a worker: all orders at once, since nobody is asked in between."""
+
+    order: WorkOrder
+    destination: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job whose set is published."""
+
+    work: WorkFacts
+    facts: JobFacts
+
+
+def _request(batch: Batch, job: Job) -> Request:
+    assert job.destination is not None, "a job is reserved a place before it is submitted"
     workspace = batch.out / ".work" / job.id
-    request = work_request(job, job.source, workspace, batch.settings, batch.backend)
-    return request | {"destination": str(job.destination)}
+    order = work_order(job, job.source, workspace, batch.settings, batch.backend)
+    return Request(order, job.destination)
 
 
-def do_request(request: dict[str, Any]) -> dict[str, Any]:
-    """One job, on a worker. Failures come back as words; only a dying worker is an exception."""
+def do_request(request: Request) -> Done | Failure:
+    """One job, on a worker. Only a dying worker is an exception; any other failure comes back,
+    with the worker's address unless the mix itself is to blame."""
     began_s = time.monotonic()
     try:
-        facts = _render(request)
+        done = _render(request)
     except Exception as error:
-        return {"failed": failure_of(error)}
-    return {"done": facts | {"elapsed_s": round(time.monotonic() - began_s, 3)}}
+        failure = failure_of(error, request.order.mix)
+        if failure.code.startswith("mix-"):
+            return failure
+        return replace(failure, reason=f"worker {_this_worker().address}: {failure.reason}")
+    return replace(done, facts=done.facts.took(time.monotonic() - began_s))
 
 
-def _render(request: dict[str, Any]) -> dict[str, Any]:
-    engine, preset, options = _engine_of(request)
-    refuse_foreign_plugins(preset, request["plugin_folders"])
-    mix, destination = Path(request["mix"]), Path(request["destination"])
-    facts = work_facts(engine, engine.verify_mix(mix), preset, options)
-    if there := holds_work(destination, facts["key"]):
-        return facts | there.facts
+def _render(request: Request) -> Done:
+    order, destination = request.order, request.destination
+    engine, preset, options = _engine_of(order)
+    refuse_foreign_plugins(preset, order.plugin_folders)
     # A name of its own, also for the half-written set: a worker given up for lost may go on. It
     # begins with the job's number, by which the next run finds what a dead worker left.
-    place = Path(request["workspace"])
-    place = place.with_name(attempt_of(place.name))
-    renderer = _renderer(engine, request, preset, options)
-    renderer.options = replace(renderer.options, workspace=place / facts["key"][:16])
+    place = order.workspace.with_name(attempt_of(order.workspace.name))
     try:
-        manifest = renderer.render(mix, destination)
-    except StemwrightError as error:
-        # a worker given up for lost may have gone on, and published first
-        there = holds_work(destination, facts["key"])
-        if error.code != "destination-exists" or there is None:
-            raise
-        return facts | there.facts
+        mix = engine.decode_mix(order.mix, place / "decoded")
+        work = work_facts(engine, mix.facts, preset, options)
+        if there := holds_work(destination, work.key):
+            return _done(work, there.facts)
+        renderer = _renderer(engine, order, preset, options)
+        renderer.options = replace(renderer.options, workspace=place / work.key[:16])
+        try:
+            return _done(work, facts_of_set(renderer.render(mix, destination)))
+        except StemwrightError as error:
+            # a worker given up for lost may have gone on, and published first
+            there = holds_work(destination, work.key)
+            if error.code != "destination-exists" or there is None:
+                raise
+            return _done(work, there.facts)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return facts | summary(json.loads(manifest.to_json()))
 
 
-def _find_published(request: dict[str, Any]) -> dict[str, Any] | None:
-    """The facts of a set that a worker published before it died, if it came so far."""
-    destination = Path(request["destination"])
-    there = read_published(destination)
+def _done(work: WorkFacts, facts: SetFacts) -> Done:
+    return Done(work, JobFacts.of_work(work).with_set(facts))
+
+
+def _find_published(request: Request) -> Done | None:
+    """What is known of a set that a worker published before it died, if it came so far."""
+    there = read_published(request.destination)
     if there is None:
         return None
-    engine, preset, options = _engine_of(request)
+    engine, preset, options = _engine_of(request.order)
     try:
-        facts = work_facts(engine, engine.verify_mix(Path(request["mix"])), preset, options)
+        work = work_facts(engine, engine.verify_mix(request.order.mix), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
-    return facts | there.facts if there.key == facts["key"] else None
+    return _done(work, there.facts) if there.key == work.key else None
 
 
-def _engine_of(request: dict[str, Any]) -> tuple[Engine, Preset, RenderOptions]:
-    """The engine, the preset and the options that a request names."""
-    engine = load_engine(request["backend"])
-    options = render_options(engine, request["options"])
-    return engine, load_preset(request["preset"]), options
+def _engine_of(order: WorkOrder) -> tuple[Engine, Preset, RenderOptions]:
+    """The engine, the preset and the options that an order names."""
+    engine = load_engine(order.backend)
+    return engine, load_preset(order.preset), render_options(engine, order.settings)
 
 
 def _renderer(
-    engine: Engine, request: dict[str, Any], preset: Preset, options: RenderOptions
+    engine: Engine, order: WorkOrder, preset: Preset, options: RenderOptions
 ) -> Renderer:
     """The open sessions of this worker for a preset; kept until the preset changes."""
-    from distributed import get_worker
-
-    kept = get_worker().__dict__.setdefault("stemwright_renderers", {})
-    name = (request["preset"], preset.digest(), repr(sorted(request["options"].items())))
+    kept = _this_worker().__dict__.setdefault("stemwright_renderers", {})
+    name = (order.preset, preset.digest(), order.settings)
     if name not in kept:
         kept.clear()  # one preset's sessions at a time: memory is dearer than opening
         kept[name] = engine.Renderer(preset, options)
     renderer: Renderer = kept[name]
     return renderer
+
+
+def _this_worker() -> Any:  # noqa: ANN401 - Dask has no types
+    from distributed import get_worker
+
+    return get_worker()

@@ -16,9 +16,9 @@ from presets import printable
 
 from ..job import State
 from ..journal import Journal
-from .report import STATUS_CSV, SUMMARY_HTML, unguarded
-
-MANIFEST = "manifest.json"
+from ..published import MANIFEST
+from .report import STATUS_CSV, SUMMARY_HTML
+from .report_row import unguarded
 
 
 @dataclass

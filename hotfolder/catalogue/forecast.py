@@ -7,7 +7,6 @@ the catalogue's own music: noise is done sooner, as there is nothing in it to be
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from pathlib import Path
 from engine import separators_rate
 from presets import StemwrightError, load_preset
 
-from ..engine_protocol import options_to_send
 from ..settings import HotFolderSettings
 from .listing import Row
 
@@ -41,30 +39,29 @@ for name in sys.stdin.buffer.read().split(b"\\0"):
 """
 
 _PIECE = """
-import json, sys
+import sys
 from pathlib import Path
 import soundfile
 from engine import decode_mix
-asked = json.loads(sys.argv[1])
-piece = Path(asked["piece"])
-with decode_mix(Path(asked["mix"]), piece.parent).open() as reader:
+mix, piece, seconds = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
+with decode_mix(mix, piece.parent).open() as reader:
     rate, frames = reader.info.sample_rate, reader.info.frames
-    wanted = min(frames, int(asked["seconds"] * rate))
+    wanted = min(frames, int(seconds * rate))
     reader.read((frames - wanted) // 2)
     soundfile.write(piece, reader.read(wanted).audio.T, rate, "PCM_24")
 print(wanted / rate)
 """
 
 _RENDER = """
-import json, sys
+import sys
 from pathlib import Path
-from engine import RenderOptions, render
+from hotfolder.engine_protocol import load_engine, render_options
+from hotfolder.settings import WorkerSettings
 from presets import load_preset
-asked = json.loads(sys.argv[1])
-named = ("prior_folders", "separator_folders")
-folders = {name: tuple(map(Path, asked["options"].pop(name))) for name in named}
-options = RenderOptions(**asked["options"], **folders)
-render(Path(asked["mix"]), Path(asked["set"]), load_preset(asked["preset"]), options)
+mix, place, preset, settings = sys.argv[1:]
+engine = load_engine("engine")
+options = render_options(engine, WorkerSettings.model_validate_json(settings))
+engine.render(Path(mix), Path(place), load_preset(preset), options)
 """
 
 
@@ -145,16 +142,15 @@ def duration_text(seconds: float) -> str:
 
 def _measured(mix: Path, preset: str, settings: HotFolderSettings) -> Cost:
     """Separate two pieces of a mix, each in a process of its own, as a worker would."""
-    options = options_to_send(settings.worker)
+    worker = settings.worker.model_dump_json()
     with tempfile.TemporaryDirectory(prefix="stemwright-forecast-") as name:
 
         def timed(seconds: float) -> tuple[float, float]:
-            piece = str(Path(name) / f"{seconds:g}.wav")
-            told = _child(_PIECE, {"mix": str(mix), "seconds": seconds, "piece": piece})
+            piece = Path(name) / f"{seconds:g}.wav"
+            length_s = float(_child(_PIECE, mix, piece, seconds))
             began_s = time.monotonic()
-            place = str(Path(name) / f"set-{seconds:g}")
-            _child(_RENDER, {"mix": piece, "set": place, "preset": preset, "options": options})
-            return float(told), time.monotonic() - began_s
+            _child(_RENDER, piece, Path(name) / f"set-{seconds:g}", preset, worker)
+            return length_s, time.monotonic() - began_s
 
         return _cost(timed)
 
@@ -168,9 +164,9 @@ def _cost(timed: Callable[[float], tuple[float, float]]) -> Cost:
     return Cost(max(0.0, long_took_s - rtf * long_s), rtf)
 
 
-def _child(program: str, asked: dict[str, object]) -> str:
+def _child(program: str, mix: Path, *arguments: object) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(asked)],
+        [sys.executable, "-c", program, mix, *map(str, arguments)],
         capture_output=True,
         text=True,
         errors="replace",
@@ -180,7 +176,6 @@ def _child(program: str, asked: dict[str, object]) -> str:
         last = (done.stderr.strip().splitlines() or ["no word"])[-1]
         raise StemwrightError(
             "forecast-failed",
-            f"{asked['mix']}: a piece of it could not be separated, so there is no forecast: "
-            f"{last}",
+            f"{mix}: a piece of it could not be separated, so there is no forecast: {last}",
         )
     return done.stdout

@@ -12,11 +12,10 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from presets import StemwrightError
 
@@ -40,7 +39,7 @@ class Entry:
     """One row: its number without the heading, and its cells by column, or what is wrong."""
 
     number: int
-    cells: dict[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, str | None] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -184,8 +183,8 @@ class _Lines:
 def _heading(lines: _Lines, path: Path) -> tuple[str, list[str]]:
     """The separator and the names of the columns."""
     line, delimiters = lines.next(), DELIMITERS
-    if line is not None and (told := _SEPARATOR_LINE.fullmatch(line)):
-        delimiters = "\t" if told[1] == r"\t" else told[1]
+    if line is not None and (named := _SEPARATOR_LINE.fullmatch(line)):
+        delimiters = "\t" if named[1] == r"\t" else named[1]
         line = lines.next()
     while line is not None and not line.strip():
         line = lines.next()
@@ -223,8 +222,8 @@ def _unique(names: list[str], path: Path) -> list[str]:
             "catalogue-ambiguous", f"{path}: the heading has {', '.join(twice)} more than once."
         )
     unique: list[str] = []
-    for place, given in enumerate(names, start=1):
-        name = given or f"column {place}"
+    for place, heading in enumerate(names, start=1):
+        name = heading or f"column {place}"
         unique.append(name if name not in unique else f"{name} ({place})")
     return unique
 
@@ -312,14 +311,14 @@ def _object(number: int, line: str) -> Entry:
     return Entry(number, cells)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [" ".join(name.split()).lower() for name, _ in pairs]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"it has {', '.join(twice)} more than once")
     return dict(zip(names, (value for _, value in pairs), strict=True))
 
 
-def _cell(value: Any) -> Any:  # noqa: ANN401
+def _cell(value: object) -> str | None:
     """A value as the text of a cell; lists and objects in JSON's own words."""
     if isinstance(value, str) or value is None:
         return value

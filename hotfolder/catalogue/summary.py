@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Literal
 from urllib.parse import quote
 
 from engine import script_json
 
 from ..clock import Instant, iso_time
+from .report_row import ReportRow, plain_cell
 
 LISTENING_PAGE = "report.html"
 PLOTTED = ("null_dbfs", "loudness_lufs", "leakage_db")
@@ -26,22 +26,19 @@ EXACT_NULL_DBFS = -200.0  # where an exact null is drawn: below all others
 
 
 def summary_page(
-    rows: list[dict[str, Any]],
-    columns: list[str],
-    now: Instant,
-    out: Path,
-    plain: Callable[[Any], str],
+    rows: list[ReportRow], columns: list[str], table: list[list[str]], now: Instant, out: Path
 ) -> str:
-    """The page as HTML; `plain` makes a cell printable and harmless."""
-    counts = Counter(str(row.get("state")) for row in rows)
-    hours = sum(row.get("duration_s") or 0.0 for row in rows) / 3600
+    """The page as HTML; `table` has the rows' cells, printable and harmless."""
+    counts = Counter(row.state for row in rows)
+    hours = sum(row.duration_s or 0.0 for row in rows) / 3600
     counted = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    sums = f"{len(rows)} rows: {counted}. {hours:.2f} hours of audio. {iso_time(now.wall_s)}"
     data = {
-        "told": f"{len(rows)} rows: {counted}. {hours:.2f} hours of audio. {iso_time(now.wall_s)}",
-        "columns": [plain(name) for name in columns],
-        "rows": [[plain(row.get(name)) for name in columns] for row in rows],
+        "sums": sums,
+        "columns": [plain_cell(name) for name in columns],
+        "rows": table,
         "pages": [_listening_page(row, out) for row in rows],
-        "plots": {name: [_plotted(row.get(name)) for row in rows] for name in PLOTTED},
+        "plots": {name: [_plotted(getattr(row, name)) for row in rows] for name in PLOTTED},
         "flags": _flags(rows),
         "column": {name: columns.index(name) for name in ("state", "path", "title", "flags")},
     }
@@ -49,9 +46,9 @@ def summary_page(
     return template.replace("@@DATA@@", script_json(data), 1)
 
 
-def _listening_page(row: dict[str, Any], out: Path) -> str:
+def _listening_page(row: ReportRow, out: Path) -> str:
     """The address of a set's page, as seen from the catalogue's; empty where it has none."""
-    destination = row.get("destination")
+    destination = row.destination
     if not destination or not (out / destination / LISTENING_PAGE).is_file():
         return ""
     inside = not Path(destination).is_absolute()
@@ -59,17 +56,15 @@ def _listening_page(row: dict[str, Any], out: Path) -> str:
     return quote(place) if inside else Path(place).as_uri()
 
 
-def _plotted(value: Any) -> float | None:  # noqa: ANN401 - whatever a cell holds
-    if value == "exact":
-        return EXACT_NULL_DBFS
-    return value if isinstance(value, float | int) else None
+def _plotted(value: float | Literal["exact"] | None) -> float | None:
+    return EXACT_NULL_DBFS if value == "exact" else value
 
 
-def _flags(rows: list[dict[str, Any]]) -> dict[str, int]:
+def _flags(rows: list[ReportRow]) -> dict[str, int]:
     """How many rows bear each kind of flag; figures in a flag do not make another kind."""
     found: Counter[str] = Counter()
     for row in rows:
-        found.update({flag_kind(flag) for flag in str(row.get("flags") or "").split("; ") if flag})
+        found.update({flag_kind(flag) for flag in row.flags.split("; ") if flag})
     return dict(found.most_common())
 
 

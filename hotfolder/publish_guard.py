@@ -1,0 +1,38 @@
+"""The last question before a set becomes visible: are all folders still the right ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .root import why_not_marked, why_outside
+
+
+@dataclass(frozen=True)
+class PublishGuard:
+    """What must hold, in text as a worker is sent it.
+
+    `markers` gives the number that the marker of a folder must bear; `inside` are pairs of a path
+    and the folder out of which it must not lead.
+    """
+
+    markers: Mapping[str, str] = field(default_factory=dict)
+    inside: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def of(
+        markers: Mapping[str, str] | None = None, inside: Iterable[tuple[str, str]] = ()
+    ) -> PublishGuard:
+        """From JSON, which knows no tuples."""
+        return PublishGuard(markers or {}, tuple((path, folder) for path, folder in inside))
+
+    def why_kept_back(self) -> str | None:
+        """What speaks against publishing now; nothing when all is well."""
+        for folder, number in self.markers.items():
+            if lost := why_not_marked(Path(folder), number):
+                return lost
+        for path, folder in self.inside:
+            if outside := why_outside(Path(path), Path(folder)):
+                return outside
+        return None
