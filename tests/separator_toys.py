@@ -276,14 +276,54 @@ def echo(folder: Path, length: int = 4096, *, bias: float = 0.0, most="b", **cha
     return write_card(folder, [model], **keys_ | changes)
 
 
+def levelled(folder: Path, kind: str, length: int = 65536, **changes) -> Path:
+    """Networks with a level of their own: `even` wants a deviation of one and swallows what is
+    softer, `raw` wants songs as they are and clips what is louder, `any` scales by itself."""
+    graph = Graph()
+    fed = graph.take("mix", ["b", 2, length])
+    if kind == "even":
+        loud = graph.op("Sub", graph.op("Abs", fed), graph.constant(np.float32(0.3)))
+        gate = graph.op("Sigmoid", graph.op("Mul", loud, graph.constant(np.float32(20))))
+        heard = graph.op("Mul", fed, gate)
+    elif kind == "raw":
+        ends = [graph.constant(np.float32(value)) for value in (-0.6, 0.6)]
+        heard = graph.op("Clip", fed, *ends)
+    else:
+        peak = graph.op("ReduceMax", graph.op("Abs", fed), axes=[1, 2], keepdims=1)
+        even = graph.op("Div", fed, peak)
+        heard = graph.op("Mul", graph.op("Tanh", even), peak)
+    graph.give(band_pass(graph, heard, BOTH, length, 511), "stems", ["b", 2, 2, length])
+    model = graph.save(folder / f"{kind}.onnx")
+    keys_ = {"segment": length, "inputs": [tensor("mix", "wave", "b c n")],
+             "outputs": [tensor("stems", "wave", "b s c n")]}  # fmt: skip
+    return write_card(folder, [model], **keys_ | changes)
+
+
+def for_deviation_one(model: Path, level: float, path: Path) -> Path:
+    """A trained network f as g(x) = f(level x) / level: the same one, trained on songs that were
+    normalised."""
+    network = onnx.load(model)
+    graph = network.graph
+    fed, given = graph.input[0].name, graph.output[0].name
+    new = {fed: "at-its-level", given: "as-it-gives"}
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    graph.initializer.append(numpy_helper.from_array(np.float32(level), "level"))
+    graph.node.insert(0, helper.make_node("Mul", [fed, "level"], [new[fed]]))
+    graph.node.append(helper.make_node("Div", [new[given], "level"], [given]))
+    onnx.save(network, path)
+    return path
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_card(folder: Path, files, **keys_) -> Path:
+def write_card(folder: Path, graphs, **keys_) -> Path:
     """A card for graphs in a folder; `name` is the card's and its file's."""
     keys_ = {"name": "toy", "licence": "none: made by a test", "stems": ["low", "high"]} | keys_
-    card = {"card": 1, **keys_, "files": [{"path": f.name, "sha256": sha256(f)} for f in files]}
+    card = {"card": 1} | keys_ | {"files": [{"path": f.name, "sha256": sha256(f)} for f in graphs]}
     path = folder / f"{card['name']}.yaml"
     path.write_text(yaml.safe_dump(card, sort_keys=False), encoding="utf-8")
     return path

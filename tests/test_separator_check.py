@@ -1,6 +1,8 @@
 """`stemwright separator`: cards are written from what is known, and wrong ones are found out."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +14,16 @@ import separator_toys as toys
 from engine import RenderOptions, render
 from engine.model.sessions import Device
 from engine.separators.drafting import DraftOptions, card_text, draft_card, uvr_key
+from engine.separators.excerpt import computed_music
+from engine.separators.levels import better_level, try_levels
 from engine.separators.loading import load_card
-from engine.separators.lock import read_lock
-from engine.separators.trial import check_card, computed_music
+from engine.separators.lock import LevelFindings, LevelFit, read_lock
+from engine.separators.trial import against_metadata, check_card, fitting_gains
 from presets import load_preset
 from stemwright import main
 
 SECONDS = 8.0
+RIVALS = Path(__file__).parents[1] / "bench" / "rivals"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +121,98 @@ def test_a_late_stem_is_refused(tmp_path):
     trial = check_card(load_card(card), noise, Device.parse("cpu"), 2, 3.0)
     assert trial.refused
     assert any("64 samples late" in finding.text for finding in trial.findings)
+
+
+def about_level(card, music):
+    trial = checked(card, music)
+    assert trial.lock.level is not None
+    return trial.lock.level, [f.text for f in trial.findings if f.text.startswith("normalise")]
+
+
+def test_a_missing_normalise_is_told_with_what_was_measured(tmp_path, music):
+    level, found = about_level(toys.levelled(tmp_path, "even"), music)
+    assert level.matters
+    assert "track-mean-std fits better" in found[0]
+    assert f"{level.alike_db:g} dB alike" in found[0]
+    assert "trained on normalised songs" in found[0]
+    right = toys.levelled(tmp_path, "even", normalise="track-mean-std")
+    assert about_level(right, music)[1] == []
+
+
+def test_a_needless_normalise_is_told(tmp_path, music):
+    wrong = toys.levelled(tmp_path, "raw", normalise="track-mean-std")
+    assert "none fits better" in about_level(wrong, music)[1][0]
+    assert about_level(toys.levelled(tmp_path, "raw"), music)[1] == []
+
+
+@pytest.mark.parametrize("normalise", ["none", "track-mean-std"])
+def test_networks_that_scale_by_themselves_are_not_asked_for_it(normalise, tmp_path, music):
+    card = toys.levelled(tmp_path, "any", normalise=normalise)
+    level, found = about_level(card, music)
+    assert not level.matters
+    assert found == []
+
+
+def test_where_the_stems_do_not_tell_nothing_is_guessed():
+    fit = {"steady_db": 9.0, "off_db": 1.0}
+    level = LevelFindings(
+        alike_db=5.0, none=LevelFit(**fit), track_mean_std=LevelFit(**fit | {"steady_db": 10.5})
+    )
+    assert better_level(level) is None
+    apart = level.model_copy(update={"track_mean_std": LevelFit(steady_db=15.0, off_db=5.0)})
+    assert better_level(apart) is None, "steadier, but further off"
+    strange = level.model_copy(update={"track_mean_std": LevelFit(steady_db=29.0, off_db=11.0)})
+    assert better_level(strange) is None, "nothing of this kind in the music"
+    silent = level.model_copy(update={"none": LevelFit(steady_db=0.0, off_db=None)})
+    assert better_level(silent) == "track-mean-std"
+
+
+@pytest.mark.parametrize("trained_for", ["none", "track-mean-std"])
+def test_the_level_of_a_trained_network_is_heard(trained_for, tmp_path):
+    """The Wave-U-Net of bench/rivals, as it is and as if its songs had been normalised."""
+    card = yaml.safe_load((RIVALS / "waveunet.yaml").read_text("utf-8"))
+    model = RIVALS / "waveunet.onnx"
+    if trained_for == "track-mean-std":
+        model = toys.for_deviation_one(model, 0.12, tmp_path / "even.onnx")
+    else:
+        model = shutil.copy(model, tmp_path)
+    path = toys.write_card(tmp_path, [Path(model)], **card | {"name": "net"})
+    mix = computed_music(22_050, 4.0)
+    level = try_levels(load_card(path), mix, Device.parse("cpu"), 2)
+    assert level.matters
+    assert better_level(level) == trained_for
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"normalise": "track-mean-std"}, "the file says of itself none, the card track-mean-std"),
+        ({"stft": toys.HTDEMUCS | {"normalized": False}}, "stft.normalized: the file says"),
+        ({"stems": ["high", "low"]}, "stems: the file says of itself low, high"),
+    ],
+    ids=["normalise", "normalized", "order"],
+)
+def test_what_a_file_says_of_itself_is_compared_with_the_card(changes, told, tmp_path):
+    model = toys.two_branch_toy(tmp_path / "m.onnx", "unblend", UNBLEND)
+    keys = yaml.safe_load(toys.unblend_htdemucs(tmp_path).read_text())
+    assert against_metadata(load_card(toys.write_card(tmp_path, [model], **keys))) == []
+    card = toys.write_card(tmp_path, [model], **keys | changes)
+    [finding] = against_metadata(load_card(card))
+    assert finding.refused
+    assert told in finding.text
+
+
+def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
+    """Alone, the voice would want twice its gain."""
+    rng = np.random.default_rng(3)
+    band, voice = rng.standard_normal((2, 2, 50_000))
+    stems = np.stack([band * 0.9, 0.1 * voice + 0.1 * band]).astype(np.float32)
+    mix = stems.sum(axis=0)
+    assert float((stems[1] * mix).sum() / (stems[1] ** 2).sum()) > 4
+    assert fitting_gains(stems, mix) == pytest.approx([1, 1], abs=1e-3)
+    assert fitting_gains(stems / np.float32(1.25), mix) == pytest.approx([1.25, 1.25], abs=1e-3)
+    twins = np.stack([mix, mix]) * np.float32(0.5)
+    assert fitting_gains(twins, mix) == pytest.approx([2, 2]), "which one cannot be told"
 
 
 def test_stems_in_another_order_are_told(tmp_path, music):

@@ -160,6 +160,10 @@ def separator_check(
             values = (found.gain, found.lag, found.energy_db, found.shift_db, found.centroid_hz)
             gain, lag, energy, shift, centroid = ("-" if v is None else f"{v:g}" for v in values)
             say(f"{stem:20} {gain:>6} {lag:>5} {energy:>10} {shift:>9} {centroid:>12}")
+        if lock.level is not None:
+            alike = f"{lock.level.alike_db:g} dB alike with both values"
+            own = lock.level.summary(loaded.card.normalise)
+            say(f"normalise {own} ({alike})" if lock.level.matters else f"normalise: {alike}")
         above = _above(loaded.card.above_cut)
         say(f"band up to {lock.band_hz:.0f} Hz; what lies above goes {above}")
         say(

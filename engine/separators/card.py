@@ -20,6 +20,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 GRAPH_SUFFIXES = (".onnx", ".ort")
 TEXTS = ("name", "source", "licence", "commercial", "max_ram_mib")  # change no sample
 
+Normalise = Literal["none", "track-mean-std"]
 Role = Literal["wave", "spec", "real", "imag", "mag"]
 StemName = Annotated[str, Field(pattern=STEM_PATTERN)]
 _NEEDED = {"wave": "n", "spec": "rft", "real": "ft", "imag": "ft", "mag": "ft", "mask": "ft"}
@@ -213,7 +214,7 @@ class SeparatorCard(_Section):
     outputs: tuple[OutputCard, ...] = Field(
         min_length=1, max_length=64, description="what comes back; all of a stem are added"
     )
-    normalise: Literal["none", "track-mean-std"] = Field(
+    normalise: Normalise = Field(
         default="none",
         description="the track's mean (of the channels' average) and deviation, undone afterwards",
     )

@@ -24,6 +24,7 @@ from .graph import external_files, sha256_of
 
 UVR_KEY_BYTES = 10_240_000  # of a file's end
 _UNKNOWN = "FILL IN"
+_TOLD = ("sample_rate", "channels", "stems", "segment", "stft", "normalise")
 
 
 @dataclass
@@ -66,12 +67,11 @@ def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
             )
     session = _session(models[0])
     metadata = dict(session.get_modelmeta().custom_metadata_map)
-    sides = [tuple(_tensor(t) for t in side) for side in (session.get_inputs(),
-                                                          session.get_outputs())]  # fmt: skip
+    sides = _sides(session)
     draft = Draft({"card": 1, "name": options.name or models[0].stem.replace(" ", "-")})
     _say_licence(draft, options, metadata)
     draft.keys["files"] = _files(models)
-    if "stft_n_fft" in metadata or "segment_samples" in metadata:
+    if _is_unblend(metadata):
         _from_unblend(draft, metadata, sides)
     else:
         _from_shapes(draft, sides, len(models))
@@ -79,6 +79,20 @@ def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
             _from_uvr(draft, models[0], options.uvr_table, sides[0])
     _apply_options(draft, options)
     return draft
+
+
+def told_by_file(model: Path) -> dict[str, Any]:
+    """Keys of a card that an export by unblend carries in itself; of other files none."""
+    session = _session(model)
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    if not _is_unblend(metadata):
+        return {}
+    draft = Draft()
+    _from_unblend(draft, metadata, _sides(session))
+    keys = {key: value for key, value in draft.keys.items() if key in _TOLD}
+    if "external_normalization" in metadata:
+        keys.setdefault("normalise", "none")
+    return keys
 
 
 def card_text(draft: Draft) -> str:
@@ -129,6 +143,16 @@ class _Tensor:
     def size(self, axis: int) -> int | None:
         value = self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else None
         return value if isinstance(value, int) else None
+
+
+def _is_unblend(metadata: Mapping[str, str]) -> bool:
+    return "stft_n_fft" in metadata or "segment_samples" in metadata
+
+
+def _sides(session: Any) -> Sequence[tuple[_Tensor, ...]]:  # noqa: ANN401
+    """Inputs and outputs of a graph."""
+    return [tuple(_tensor(t) for t in side) for side in (session.get_inputs(),
+                                                         session.get_outputs())]  # fmt: skip
 
 
 def _tensor(found: Any) -> _Tensor:  # noqa: ANN401

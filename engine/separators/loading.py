@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -77,6 +77,10 @@ class LoadedCard:
         """Of all files together; those that are missing count nothing."""
         paths = [self.path_of(file) for file in self.card.files]
         return sum(path.stat().st_size for path in paths if path.is_file())
+
+    def with_card(self, card: SeparatorCard) -> LoadedCard:
+        """The same place with another card: a setting that is tried."""
+        return replace(self, card=card)
 
     def path_of(self, file: CardFile) -> Path:
         """Where a file of the card lies."""

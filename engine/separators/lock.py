@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from presets import StemwrightError
 
+from .card import Normalise
 from .loading import LoadedCard
 
+_SAME_DB = 30.0  # so alike stems are the same for all purposes
 Unchecked = Literal["refuse", "warn"]
 
 
@@ -28,6 +30,39 @@ class StemFindings(_Section):
     centroid_hz: float | None
 
 
+class LevelFit(_Section):
+    """How the network did at one level: how much its stems stay the same 3 dB softer and louder,
+    and how far they are from the mix's own level; None where all were silent."""
+
+    steady_db: float
+    off_db: float | None
+
+
+class LevelFindings(_Section):
+    """Both values of `normalise`, and how alike the stems are with them (60 dB at most)."""
+
+    alike_db: float
+    none: LevelFit
+    track_mean_std: LevelFit
+
+    def of(self, normalise: Normalise) -> LevelFit:
+        """What one value gave."""
+        return self.none if normalise == "none" else self.track_mean_std
+
+    @property
+    def matters(self) -> bool:
+        """Whether the values differ for any purpose."""
+        return self.alike_db < _SAME_DB
+
+    def summary(self, normalise: Normalise) -> str:
+        """What one value gave, in words."""
+        fit = self.of(normalise)
+        if fit.off_db is None:
+            return f"{normalise}: all silent"
+        level = f"{fit.off_db:g} dB off the mix's level"
+        return f"{normalise}: steady to {fit.steady_db:g} dB, {level}"
+
+
 class Lock(_Section):
     """The result of `stemwright separator check`, tied to a card by its digest."""
 
@@ -40,6 +75,7 @@ class Lock(_Section):
     peak_mib: float
     band_hz: float
     stems: dict[str, StemFindings]
+    level: LevelFindings | None = None  # locks of earlier versions have none
     findings: tuple[str, ...]
 
 

@@ -1,16 +1,16 @@
 """The check of a card on real music: a wrong card rarely fails, it just separates badly.
 
-Three things decide whether a model works and cannot be read off its graph: the transform, the
-order of the stems and the gain. They are heard. The model is run on an excerpt and, once more, on
-the excerpt moved by a number of samples that is no multiple of anything; every stem is compared
-with the mix and with itself.
+Four things decide whether a model works and cannot be read off its graph: the transform, the
+order of the stems, the gain and the level it is fed at. They are heard. The model is run on an
+excerpt and, once more, on the excerpt moved by a number of samples that is no multiple of
+anything; every stem is compared with the mix and with itself. What the file says of itself is
+compared with the card, too.
 """
 
 from __future__ import annotations
 
 import platform
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +18,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import StemwrightError
-
-from ..audio.closing import Closing
-from ..audio.layout import ChannelGroups
-from ..audio.reading import MixBlock, SourceInfo, probe
-from ..audio.resampling import resampled, resampled_frames
-from ..audio.signal import MixFile, blocks_of
-from ..model.hooks import SearchHooks
 from ..model.sessions import Device
 from ..version import ENGINE_VERSION
-from .estimating import CardSeparation
+from .card import Normalise, StftCard
+from .drafting import told_by_file
+from .excerpt import EXCERPT_S, computed_music, excerpt, separated_excerpt
+from .levels import better_level, try_levels
 from .loading import LoadedCard
-from .lock import Lock, StemFindings
+from .lock import LevelFindings, Lock, StemFindings
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
-EXCERPT_S = 24.0
 MOVE = 12_347  # samples, a prime: no hop and no segment divides it
 SILENT_DB = -60.0
 _EDGE_S = 1.0  # at both ends, which the move changes
 _LAGS = 20_000
+_MOST_ALIKE = 1e3  # condition of the stems' correlations
 
 
 @dataclass(frozen=True)
@@ -74,15 +69,23 @@ def check_card(
     card = loaded.card
     mix = excerpt(music, card.sample_rate, seconds) if music else computed_music(card.sample_rate)
     began_s = time.monotonic()
-    stems, got = _separated(loaded, mix, device, threads)
+    stems, got = separated_excerpt(loaded, mix, device, threads)
     elapsed_s = time.monotonic() - began_s
     moved = np.pad(mix, ((0, 0), (MOVE, 0)))
-    again, _ = _separated(loaded, moved, device, threads)
+    again, _ = separated_excerpt(loaded, moved, device, threads)
     found = {
-        name: measure(stem, mix, other[:, MOVE:], card.sample_rate)
-        for name, stem, other in zip(card.used, stems, again, strict=True)
+        name: measure(stem, mix, other[:, MOVE:], card.sample_rate, gain)
+        for name, stem, other, gain in zip(
+            card.used, stems, again, fitting_gains(stems, mix), strict=True
+        )
     }
-    findings = (*judge(loaded, found), *_of_rest(loaded, stems, mix))
+    level = try_levels(loaded, mix, device, threads)
+    findings = (
+        *against_metadata(loaded),
+        *judge(loaded, found),
+        *_of_rest(loaded, stems, mix),
+        *_of_level(loaded, level),
+    )
     lock = Lock(
         digest=loaded.digest,
         music=music.name if music else "computed music",
@@ -93,13 +96,32 @@ def check_card(
         peak_mib=round(_peak_mib(), 1),
         band_hz=round(card.band_hz, 1),
         stems=found,
+        level=level,
         findings=tuple(finding.text for finding in findings),
     )
     return Trial(lock, findings)
 
 
-def measure(stem: Float, mix: Float, moved: Float, sample_rate: int) -> StemFindings:
-    """One stem (channels, n) against the mix, and against itself from the moved mix."""
+def fitting_gains(stems: Float, mix: Float) -> list[float]:
+    """The gain that each stem (stems, channels, n) wants for their sum to be nearest the mix.
+
+    All are fitted together: alone, a soft stem with some bleed of a loud one would want a large
+    gain, however right it is. Stems that say the same are fitted alone.
+    """
+    rows = stems.reshape(len(stems), -1).astype(np.float64)
+    powers, with_mix = rows @ rows.T, rows @ mix.reshape(-1).astype(np.float64)
+    own = np.maximum(np.diag(powers), 1e-30)
+    heard = own > 10 ** (SILENT_DB / 10) * max(float(np.square(mix).sum()), 1e-30)
+    gains = with_mix / own
+    together = powers[np.ix_(heard, heard)] / np.sqrt(np.outer(own[heard], own[heard]))
+    if heard.any() and np.linalg.cond(together) < _MOST_ALIKE:
+        gains[heard] = np.linalg.solve(powers[np.ix_(heard, heard)], with_mix[heard])
+    return [float(gain) for gain in gains]
+
+
+def measure(stem: Float, mix: Float, moved: Float, sample_rate: int, gain: float) -> StemFindings:
+    """One stem (channels, n) against the mix, and against itself from the moved mix; `gain` is
+    what it wants among its like."""
     s, m = stem.astype(np.float64), mix.astype(np.float64)
     own, whole = float(np.sum(s * s)), float(np.sum(m * m))
     energy_db = 10 * np.log10(max(own / max(whole, 1e-30), 1e-12))
@@ -112,7 +134,7 @@ def measure(stem: Float, mix: Float, moved: Float, sample_rate: int) -> StemFind
     difference = float(np.sum(np.square(s[:, inside] - moved[:, inside])))
     agreement = np.sum(np.square(s[:, inside])) / max(difference, 1e-20)
     return StemFindings(
-        gain=round(float(np.sum(s * m)) / own, 4),
+        gain=round(gain, 4),
         lag=_lag(s, m),
         energy_db=round(energy_db, 2),
         shift_db=round(float(10 * np.log10(max(agreement, 1e-6))), 1),
@@ -159,10 +181,12 @@ def _of_stem(loaded: LoadedCard, name: str, stem: StemFindings) -> list[Finding]
         say(f"turned over (gain {stem.gain:g}). Write a negative sign nowhere: is the order of "
             "the outputs or of (c r) right?", refused=True)  # fmt: skip
     elif not 0.5 <= stem.gain <= 2:
-        say(f"is not at the mix's level: times {stem.gain:g} would fit. Are stft.n_fft, "
-            "normalized and the window right?", refused=True)  # fmt: skip
+        cause = "stft.n_fft, normalized and the window" if loaded.card.stft else "gain and axes"
+        say(f"is not at the mix's level: times {stem.gain:g} would fit. Are {cause} right?",
+            refused=True)  # fmt: skip
     elif not 0.8 <= stem.gain <= 1.25:
-        say(f"is not at the mix's level: times {stem.gain:g} would fit. See stft and gain")
+        cause = "stft and gain" if loaded.card.stft else "gain"
+        say(f"is not at the mix's level: times {stem.gain:g} would fit. See {cause}")
     elif not 0.98 <= stem.gain <= 1.02:
         say(f"times {stem.gain:g} would fit the mix better; is gain (compensate) right? A little "
             "is bleed")  # fmt: skip
@@ -203,94 +227,62 @@ def _of_rest(loaded: LoadedCard, stems: Float, mix: Float) -> list[Finding]:
     ]
 
 
+def against_metadata(loaded: LoadedCard) -> list[Finding]:
+    """What an export says of itself is believed: its author wrote both."""
+    told, card = told_by_file(loaded.path_of(loaded.card.graphs[0])), loaded.card
+    expected = {key: value for key, value in told.items() if key not in ("stems", "stft")}
+    written: dict[str, object] = {key: getattr(card, key) for key in expected}
+    stems = told.get("stems")
+    if stems and sorted(stems) == sorted(card.stems):  # they may be called otherwise
+        expected["stems"], written["stems"] = tuple(stems), card.stems
+    if card.stft is not None and "stft" in told:
+        theirs = StftCard(**told["stft"])
+        for key in ("n_fft", "hop", "window", "normalized", "bins", "pre_pad", "trim_frames"):
+            name = "stft.dim_f" if key == "bins" else f"stft.{key}"
+            expected[name], written[name] = getattr(theirs, key), getattr(card.stft, key)
+    return [
+        Finding(
+            f"{key}: the file says of itself {_word(value)}, the card {_word(written[key])}",
+            refused=True,
+        )
+        for key, value in expected.items()
+        if written[key] != value
+    ]
+
+
+def _word(value: object) -> str:
+    """As it stands in a card."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _of_level(loaded: LoadedCard, level: LevelFindings) -> list[Finding]:
+    """A card must feed the network at the level it was trained for, where that matters."""
+    own = loaded.card.normalise
+    other: Normalise = "track-mean-std" if own == "none" else "none"
+    if not level.matters or (better := better_level(level)) == own:
+        return []
+    told = f"normalise: {own} and {other} give stems that are only {level.alike_db:g} dB alike, "
+    if better is None:
+        return [
+            Finding(
+                f"{told}and nothing in them tells which is right ({level.summary(own)}; "
+                f"{level.summary(other)}). Does the model's own program normalise the song?"
+            )
+        ]
+    return [
+        Finding(
+            f"{told}and {other} fits better ({level.summary(other)}) than the card's {own} "
+            f"({level.summary(own)}). Was the model trained on "
+            f"{'songs as they are' if other == 'none' else 'normalised songs'}?"
+        )
+    ]
+
+
 def all_silent(stem: StemFindings) -> bool:
     """Whether a stem is not merely absent from the music but nothing at all."""
     return stem.energy_db is None or stem.energy_db <= -79
-
-
-def excerpt(music: Path, sample_rate: int, seconds: float) -> Float:
-    """The loudest passage of a recording, stereo at the model's rate, (2, n)."""
-    info = probe(music)
-    signal = MixFile(music, info)
-    rows = [float(np.square(block.double).mean()) for block in blocks_of(signal, info.sample_rate)]
-    width = min(len(rows), max(1, round(seconds)))
-    sums = np.convolve(rows, np.ones(width), "valid")
-    if not sums.max() > 0:
-        raise StemwrightError("check-silent", f"{music.name} is silent. Give other music.")
-    start, frames = int(sums.argmax()) * info.sample_rate, width * info.sample_rate
-    with signal.open() as reader:
-        reader.seek(start)
-        taken = reader.read(min(frames, info.frames - start)).audio
-    stereo = taken[:2] if info.channels > 1 else np.repeat(taken, 2, axis=0)
-    count = stereo.shape[1]
-    pieces = resampled(iter([stereo]), 2, count, info.sample_rate, sample_rate)
-    found = np.concatenate(list(pieces), axis=1)
-    assert found.shape[1] == resampled_frames(count, info.sample_rate, sample_rate)
-    return np.asarray(found, np.float32)
-
-
-def computed_music(sample_rate: int, seconds: float = EXCERPT_S) -> Float:
-    """A bass line, chords, a singing tone with vibrato and noise for drums, stereo (2, n)."""
-    rng = np.random.default_rng(20261127)
-    time_s = np.arange(round(seconds * sample_rate)) / sample_rate
-    beat = (time_s * 2).astype(int)
-
-    def saw(hz: Double, partials: int) -> Double:
-        phase = 2 * np.pi * np.cumsum(np.broadcast_to(hz, time_s.shape)) / sample_rate
-        return np.asarray(sum(np.sin(k * phase) / k for k in range(1, partials + 1)))
-
-    roots = np.array([55.0, 65.4, 73.4, 49.0])[(beat // 4) % 4]
-    bass = 0.25 * saw(roots, 4)
-    chords = 0.06 * sum(saw(4 * roots * ratio, 6) for ratio in (1, 1.25, 1.5))
-    voice = 0.12 * saw(8 * roots * (1 + 0.01 * np.sin(2 * np.pi * 5.5 * time_s)), 10)
-    voice *= (beat % 8) < 5
-    decay = np.exp(-25 * (time_s * 2 % 1))
-    drums = 0.3 * decay * rng.standard_normal((2, len(time_s)))
-    left = bass + 1.3 * chords + voice
-    right = bass + 0.7 * chords + voice
-    return np.asarray(0.5 * (np.stack([left, right]) + drums), np.float32)
-
-
-@dataclass(frozen=True)
-class _Excerpt:
-    """Music in memory as something that can be separated."""
-
-    audio: Float
-    info: SourceInfo
-
-    def open(self) -> _ExcerptReader:
-        """A reader at the beginning."""
-        return _ExcerptReader(self.audio)
-
-
-class _ExcerptReader(Closing):
-    """Reads music in memory."""
-
-    def __init__(self, audio: Float) -> None:
-        self._audio, self._done = audio, 0
-
-    def read(self, frames: int, /) -> MixBlock:
-        """The next frames."""
-        part = self._audio[:, self._done : self._done + frames]
-        self._done += part.shape[1]
-        return MixBlock(part.astype(np.float64), 32)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
-def _separated(loaded: LoadedCard, mix: Float, device: Device, threads: int) -> tuple[Float, str]:
-    """All used stems (stems, 2, n) and the device they were made on."""
-    info = SourceInfo(
-        loaded.path, "wav", "float", 32, 2, loaded.card.sample_rate, mix.shape[1], None
-    )
-    signal = _Excerpt(mix, info)
-    groups = ChannelGroups(((0, 1),), ())
-    separation = CardSeparation(loaded, device, threads)
-    with tempfile.TemporaryDirectory() as folder:
-        separation.search(signal, groups, Path(folder), SearchHooks())
-        stems = np.concatenate(list(separation.stems_of(signal, groups, Path(folder))), axis=2)
-    return stems, separation.got
 
 
 def _lag(stem: Double, mix: Double) -> int:
