@@ -16,7 +16,8 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from engine import Device, Prior, find_prior, read_bundle
-from engine.separation.separator import BATCH, WINDOW
+from engine.separation.separator import BATCH
+from engine.separation.windows import WINDOW
 from export.models.features import Features
 from export.models.flow import Flow, FlowConfig
 from export.models.flow_graphs import FlowEmitter, round_weights

@@ -23,9 +23,8 @@ from threadpoolctl import threadpool_limits
 from presets import StemwrightError
 
 from ..audio.layout import ChannelGroups
-from ..audio.reading import SourceInfo
 from ..audio.signal import PieceReader, Signal
-from ..model.frames import Reader, Synthesis, stream_frames, with_next
+from ..model.frames import Synthesis, stream_frames, with_next
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.prior import Prior
 from ..model.spectrogram import FrontEnd, Stft
@@ -35,13 +34,19 @@ from .search import SearchResult, divergence, search
 from .search_plan import SearchPlan
 from .song_spectra import song_masks
 from .spatial import Shared, shared_out
+from .windows import (
+    CORE,
+    FADE,
+    WINDOW,
+    Looks,
+    Windows,
+    masks_of_pairs,
+    segments_of,
+    windows_of,
+)
 
 Float = NDArray[np.float32]
-Complex = NDArray[np.complex64]
 
-CORE = 256  # frames of a segment that are its own: 5.9 s
-FADE = 32  # frames of context on each side, cross-faded with the neighbours
-WINDOW = CORE + 2 * FADE
 BATCH = 4  # segments searched together
 _SILENCE = 1e-7  # level up to which a segment needs no search: there is nothing to share out
 
@@ -121,20 +126,21 @@ class Separator:
         Raises Interrupted when `hooks.should_stop` says so between two batches.
         """
         info, stft = mix.info, self.front_end.stft(mix.info.sample_rate)
-        segments, total = _segments(stft, info), stft.frames(info.frames)
+        segments, total = segments_of(stft, info), stft.frames(info.frames)
         report = SearchReport()
         workspace.mkdir(parents=True, exist_ok=True)
         if self.guide is not None:
             self.guide.prepare(mix, groups, workspace, replace(hooks, progress=_untold))
         with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
-            windows = self._windows(reader, info, groups, stft)
+            looks = Looks(self.front_end, info.sample_rate, groups, halves=self._heeds_places)
+            windows = windows_of(reader, info, stft, looks.view, looks.shape)
             guides = self._guide_windows(mix, groups, workspace, stft)
             for first in range(0, segments, BATCH):
                 count = min(BATCH, segments - first)
-                batch = np.stack([next(windows) for _ in range(count)], axis=1)
+                batch = looks.windows(np.stack([next(windows) for _ in range(count)], axis=1))
                 guide = next_guides(guides, count)
                 path = _batch_path(workspace, first)
-                kept = MaskBatch.kept(path, (len(self.stems), *batch.shape))
+                kept = MaskBatch.kept(path, (len(self.stems), *batch.groups.shape))
                 if kept is None:
                     if hooks.should_stop():
                         raise Interrupted
@@ -160,81 +166,75 @@ class Separator:
         )
         reader = PieceReader(self.guide.pieces(mix, groups, workspace), count * channels)
         together = replace(info, channels=count * channels)
-        windows = self._windows(reader, together, ChannelGroups(everyone, ()), stft)
+        looks = Looks(self.front_end, info.sample_rate, ChannelGroups(everyone, ()), halves=False)
+        windows = windows_of(reader, together, stft, looks.view, looks.shape)
         return (window.reshape(count, -1, *window.shape[1:]) for window in windows)
-
-    def _windows(
-        self, reader: Reader, info: SourceInfo, groups: ChannelGroups, stft: Stft
-    ) -> Iterator[Float]:
-        """Yield the magnitudes of every segment with its context, (groups, WINDOW, bands);
-        zeros stand before the start and behind the end."""
-        bands = self.front_end.plan.bands
-        held = np.zeros((len(groups.groups), FADE, bands), np.float32)
-        blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
-        for _ in range(_segments(stft, info)):
-            while (missing := WINDOW - held.shape[1]) > 0:
-                block = next(blocks, None)
-                if block is None:
-                    new = np.zeros((len(held), missing, bands), np.float32)
-                else:
-                    new = np.stack([self._view(block[list(g)], info) for g in groups.groups])
-                held = np.concatenate([held, new], axis=1)
-            yield held[:, :WINDOW]
-            held = held[:, CORE:]
-
-    def _view(self, spectrogram: Complex, info: SourceInfo) -> Float:
-        """Band magnitudes of one group; its channels' mean power, so mono and stereo agree."""
-        magnitudes = self.front_end.band_magnitudes(spectrogram, info.sample_rate)
-        return magnitudes / np.float32(np.sqrt(len(spectrogram)))
 
     def _search_batch(
         self,
-        windows: Float,
+        windows: Windows,
         guide: Float | None,
         first: int,
         total: int,
         pool: Executor,
         go_on: Callable[[], bool],
     ) -> MaskBatch:
-        """Search windows (groups, segments, WINDOW, bands) beginning with segment `first`.
+        """Search windows beginning with segment `first`.
 
         Silent ones are left out and shared out evenly: stems of silence are silence.
         """
-        groups, segments, _, bands = windows.shape
+        groups, segments, _, bands = windows.groups.shape
         frame = np.arange(WINDOW) - FADE + CORE * (first + np.arange(segments))[:, None]
         inside = ((frame >= 0) & (frame < total)).astype(np.float32)
-        weight = np.broadcast_to(inside[None, :, :, None], windows.shape)
-        flat, weight = windows.reshape(-1, WINDOW, bands), weight.reshape(-1, WINDOW, bands)
+        weight = np.broadcast_to(inside[None, :, :, None], windows.groups.shape)
+        flat, weight = windows.groups.reshape(-1, WINDOW, bands), weight.reshape(-1, WINDOW, bands)
         loud = level(flat)
         heard = loud[:, 0, 0] > _SILENCE
         masks = np.full((len(self.stems), *flat.shape), 1 / len(self.stems), np.float32)
         first_loss, last_loss, steps = 0.0, 0.0, 0
         if heard.any():
-            mix = np.asarray(flat[heard] / loud[heard], np.float32)
-            foreign = None
-            if guide is not None:
+            mix, weight = np.asarray(flat[heard] / loud[heard], np.float32), weight[heard]
+            estimate = self._estimate(mix, weight, windows, loud, heard)
+            if guide is not None and self.guide is not None:
                 foreign = guide.reshape(len(guide), *flat.shape)[:, heard] / loud[heard]
+                places = [self.stems.index(stem) for stem in self.guide.stems]
+                estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
             masks[:, heard], result = self._search_heard(
-                mix, weight[heard], foreign, self.plan.seed + first, pool, go_on
+                mix, weight, estimate, self.plan.seed + first, pool, go_on
             )
             first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
         masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
         return MaskBatch(masks, int(heard.sum()), first_loss, last_loss, steps)
 
+    def _estimate(
+        self, mix: Float, weight: Float, windows: Windows, loud: Float, heard: NDArray[np.bool_]
+    ) -> Float | None:
+        """First magnitudes of the windows that are `heard`, which stand in `mix` at one level,
+        (batch, WINDOW, bands); those of pairs from middle and side."""
+        if self.estimator is None:
+            return None
+        paired = windows.paired
+        estimate = np.empty((len(self.stems), *mix.shape), np.float32)
+        alone, in_pairs = ~paired[heard], paired[heard]
+        if alone.any():
+            estimate[:, alone] = self.estimator.magnitudes(mix[alone], weight[alone])
+        if in_pairs.any():
+            halves = windows.halves.reshape(2, -1, *mix.shape[1:])[:, heard[paired]]
+            halves = halves / loud[heard & paired]
+            masks = masks_of_pairs(self.estimator, halves, weight[in_pairs])
+            estimate[:, in_pairs] = masks * mix[in_pairs]
+        return estimate
+
     def _search_heard(
         self,
         mix: Float,
         weight: Float,
-        foreign: Float | None,
+        estimate: Float | None,
         seed: int,
         pool: Executor,
         go_on: Callable[[], bool],
     ) -> tuple[Float, SearchResult]:
         """Masks of windows (batch, WINDOW, bands) with something in them."""
-        estimate = self.estimator.magnitudes(mix, weight) if self.estimator else None
-        if foreign is not None and self.guide is not None:
-            places = [self.stems.index(stem) for stem in self.guide.stems]
-            estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
         if estimate is not None and self._uses_song_spectra:
             estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
@@ -243,6 +243,11 @@ class Separator:
         if self._uses_song_spectra and plan.flow_weight > 0:  # else they are the estimate's
             masks = self._agreed(masks, mix, pool)
         return masks, result
+
+    @property
+    def _heeds_places(self) -> bool:
+        """Whether left and right of a pair tell of where its stems stand."""
+        return self.plan.mask.spatial and self.plan.mask.output == "masks"
 
     @property
     def _uses_song_spectra(self) -> bool:
@@ -311,10 +316,9 @@ class Separator:
 
         with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
             blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
-            cores = self._masks(workspace, _segments(stft, info))
+            cores = self._masks(workspace, segments_of(stft, info))
             masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
-            spatial = self.plan.mask.spatial and self.plan.mask.output == "masks"
-            for shared in shared_out(masked, groups, band, spatial=spatial):
+            for shared in shared_out(masked, groups, band, spatial=self._heeds_places):
                 done += shared.mix.shape[1]
                 everyone = range(len(self.stems))
                 audio = pool.map(audible, everyone, repeat(shared), repeat(done == total))
@@ -411,10 +415,6 @@ def _untold(done: int, total: int) -> None:
 
 def _batch_path(workspace: Path, first: int) -> Path:
     return workspace / f"masks-{first:06d}.npz"
-
-
-def _segments(stft: Stft, info: SourceInfo) -> int:
-    return -(-stft.frames(info.frames) // CORE)
 
 
 def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:
