@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .voices.features import mix_level as mix_level
     from .voices.features import stretch as stretch
     from .voices.features import voice_features as voice_features
+    from .voices.masks import separate_voices as separate_voices
     from .voices.network import VOICE_GRAPH as VOICE_GRAPH
     from .voices.network import VOICE_INPUTS as VOICE_INPUTS
     from .voices.network import VOICE_OUTPUTS as VOICE_OUTPUTS
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .voices.synthesis import VOICE_RATE as VOICE_RATE
     from .voices.synthesis import Excitation as Excitation
     from .voices.synthesis import VoiceBins as VoiceBins
+    from .voices.synthesis import VoiceParameters as VoiceParameters
 
 __all__ = [
     "ENGINE_VERSION",
@@ -112,6 +114,7 @@ __getattr__ = lazy_door(
         "stems.manifest": ("Manifest", "load_manifest"),
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),
         "voices.pitches": ("PitchTracks",),
+        "voices.masks": ("separate_voices",),
         "voices.network": (
             "VOICE_GRAPH",
             "VOICE_INPUTS",
@@ -120,6 +123,12 @@ __getattr__ = lazy_door(
             "VoiceNetwork",
             "read_voice_weights",
         ),
-        "voices.synthesis": ("VOICE_HOP", "VOICE_RATE", "Excitation", "VoiceBins"),
+        "voices.synthesis": (
+            "VOICE_HOP",
+            "VOICE_RATE",
+            "Excitation",
+            "VoiceBins",
+            "VoiceParameters",
+        ),
     },
 )

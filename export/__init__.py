@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .training.music_training import train_music
     from .training.options import TrainingOptions
     from .training.runs import paper_front_end, standard_front_end
+    from .training.voice_training import VoiceSettings as VoiceSettings
+    from .voices import VoiceProgress as VoiceProgress
+    from .voices import fit_voices
 
 __all__ = [
     "EstimateOptions",

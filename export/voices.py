@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,14 +67,16 @@ def fit_voices(
     sources: Sequence[Source] = (),
     licence: str = "unknown",
     description: str = "",
+    minutes: float | None = None,
     every: int = REPORT_EVERY,
     threads: int = 0,
 ) -> Iterator[VoiceProgress]:
     """Train on mixtures and their pitches, then write the bundle; yields reports.
 
     `folder` holds the checkpoint, from which an interrupted training goes on and ends with the
-    same bytes. `start_from` is a bundle to go on from, whose size it keeps. Raises
-    StemwrightError for mixtures that are too short, and for a folder of another training.
+    same bytes; with `minutes` the clock ends it instead of the settings' steps, and no two are
+    equal. `start_from` is a bundle to go on from, whose size it keeps. Raises StemwrightError for
+    mixtures that are too short, and for a folder of another training.
     """
     training_device("cpu", threads)
     settings = settings or VoiceSettings()
@@ -85,7 +88,8 @@ def fit_voices(
         given["start"] = begun
     heard = MixtureExcerpts(mixtures, config.mels, config.harmonics)
     task = VoiceTask(config, settings, heard, heard, given, weights)
-    run = TrainingRun(folder, CHECKPOINT, task)
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    run = TrainingRun(folder, CHECKPOINT, task, deadline=deadline)
     for p in run.run(every):
         yield VoiceProgress(p.step, p.steps, p.train_loss, p.left)
     about = {

@@ -25,7 +25,7 @@ from engine import (
 
 Float = NDArray[np.float32]
 
-WINDOWS = (2048, 1024, 512)  # of the multi-resolution loss
+WINDOWS = (2048, 512)  # of the multi-resolution loss: harmonics apart, then formants alone
 _QUIET = 0.03  # of the mixture's level: excerpts below are not learned from
 
 

@@ -21,6 +21,8 @@ from .midi import Note
 
 _HOP, _WINDOW = 512, 2048
 _FRAME_S = _HOP / SAMPLE_RATE_HZ
+FRAME_SECONDS = _FRAME_S
+_HEARD = 0.02  # of the loudest: below, nobody is heard to sing
 _LEAST = 1e-9
 # the first three formants of a man's vowels, in Hz; F4 and above hardly move
 VOWELS = (
@@ -130,8 +132,22 @@ def syllables(
     return sung
 
 
+@dataclass(frozen=True)
+class Performance:
+    """A line in one throat: audio (samples,), and its pitch in Hz every FRAME_SECONDS, 0 where
+    the glottis rests."""
+
+    audio: Audio
+    hertz: Audio
+
+
 def sing(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) -> Audio:
     """The line in one throat, (samples,)."""
+    return perform(sung, throat, seconds, rng).audio
+
+
+def perform(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) -> Performance:
+    """The line in one throat and the pitches that were sung."""
     samples = round(seconds * SAMPLE_RATE_HZ)
     frames = samples // _HOP + 1
     noise_rng = np.random.default_rng(rng.getrandbits(32))
@@ -155,7 +171,9 @@ def sing(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) 
         throat.breath * np.sqrt(tract / tract.max(axis=1, keepdims=True)) + 0.03 * throat.breath
     )
     hiss = _through(air, 1.0 * throat.consonants * hissed)
-    return np.asarray(voice + _through(blown, hisses) + hiss, np.float64)
+    audio = np.asarray(voice + _through(blown, hisses) + hiss, np.float64)
+    tones = 440 * 2 ** ((pitch / 100 - 69) / 12)
+    return Performance(audio, np.where(voiced > _HEARD * voiced.max(), tones, 0.0))
 
 
 def _pitch_track(

@@ -33,8 +33,8 @@ class VoiceSettings:
     """One run; `seconds` is the length of an excerpt."""
 
     steps: int = 3000
-    batch: int = 4
-    seconds: float = 3.0
+    batch: int = 2
+    seconds: float = 2.5
     learning_rate: float = 2e-3
     warm_up: int = 50
     clip_norm: float = 1.0
