@@ -16,8 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import torch
 
 import choirs
+import voice_supervised
+import voice_unet
 from engine import Source
 from export.data.mixtures import Mixture
 from export.training.voice_training import VoiceSettings
