@@ -21,6 +21,7 @@ from .decoding import Decoder, DecoderHeader
 from .inspection import Inspection
 from .layout import layout_notes, usable_mask
 from .loudness import Loudness, LoudnessMeter
+from .writing import pcm_bytes
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 384_000
 MOST_CHANNELS = 32
@@ -67,7 +68,7 @@ class MixBlock:
     def double(self) -> npt.NDArray[np.float64]:
         """The same frames as float64, which holds every source exactly."""
         double = self.exact.astype(np.float64, copy=False)
-        return np.ldexp(double, 1 - self.bits) if self.is_integer else double
+        return double * 2.0 ** (1 - self.bits) if self.is_integer else double
 
     @property
     def is_integer(self) -> bool:
@@ -264,6 +265,4 @@ def _not_finite(
 
 def _flac_bytes(block: MixBlock) -> bytes:
     """The samples as FLAC's MD5 counts them: interleaved little-endian, whole bytes."""
-    frames = np.ascontiguousarray(block.exact.T).astype("<i4")
-    width = (block.bits + 7) // 8
-    return frames.view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+    return pcm_bytes(block.exact, -(-block.bits // 8) * 8)

@@ -134,12 +134,16 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def pcm_bytes(block: npt.NDArray[np.integer[Any]], bits: int, order: str = "<") -> bytes:
+def pcm_bytes(block: Samples, bits: int, order: str = "<") -> bytes:
     """Interleaved samples of 8 to 32 bits; 8-bit is signed here."""
-    frames = np.ascontiguousarray(block.T).astype(f"{order}i4")
     width = bits // 8
-    parts = frames.view(np.uint8).reshape(-1, 4)
-    return (parts[:, :width] if order == "<" else parts[:, 4 - width :]).tobytes()
+    if width != 3:
+        return block.T.astype(f"{order}i{width}", order="C").tobytes()
+    parts = block.T.astype(f"{order}i4", order="C").view(np.uint8).reshape(-1, 4)
+    packed = np.empty((len(parts), 3), np.uint8)
+    for byte in range(3):  # three strided copies are twice as fast as one of three bytes each
+        packed[:, byte] = parts[:, byte if order == "<" else byte + 1]
+    return packed.tobytes()
 
 
 class _ChunkedFile:
@@ -187,10 +191,9 @@ class _ChunkedFile:
         if self._fmt.encoding == "float":
             dtype = f"{self._order}f{self._fmt.bits // 8}"
             return np.ascontiguousarray(block.T).astype(dtype).tobytes()
-        integers = block.astype(np.int32)
         if self._fmt.bits == 8 and self._fmt.container == "wav":
-            integers = integers + 128  # WAV alone stores 8 bits unsigned
-        return pcm_bytes(integers, self._fmt.bits, self._order)
+            block = block + 128  # WAV alone stores 8 bits unsigned
+        return pcm_bytes(block, self._fmt.bits, self._order)
 
 
 class _FlacFile:

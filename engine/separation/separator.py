@@ -11,6 +11,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -22,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from presets import StemwrightError
 
+from ..audio.ahead import made_ahead
 from ..audio.layout import ChannelGroups
 from ..audio.signal import PieceReader, Signal
 from ..model.frames import Synthesis, stream_frames, with_next
@@ -131,14 +133,15 @@ class Separator:
         workspace.mkdir(parents=True, exist_ok=True)
         if self.guide is not None:
             self.guide.prepare(mix, groups, workspace, replace(hooks, progress=_untold))
-        with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
-            looks = Looks(self.front_end, info.sample_rate, groups, halves=self._heeds_places)
+        looks = Looks(self.front_end, info.sample_rate, groups, halves=self._heeds_places)
+        guides = self._guide_windows(mix, groups, workspace, stft)
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(self.threads))
+            reader = stack.enter_context(mix.open())
             windows = windows_of(reader, info, stft, looks.view, looks.shape)
-            guides = self._guide_windows(mix, groups, workspace, stft)
-            for first in range(0, segments, BATCH):
-                count = min(BATCH, segments - first)
-                batch = looks.windows(np.stack([next(windows) for _ in range(count)], axis=1))
-                guide = next_guides(guides, count)
+            batches = _batches(windows, guides, segments, looks)
+            for first, batch, guide in stack.enter_context(made_ahead(batches, self.threads)):
+                count = batch.groups.shape[1]
                 path = _batch_path(workspace, first)
                 kept = MaskBatch.kept(path, (len(self.stems), *batch.groups.shape))
                 if kept is None:
@@ -314,11 +317,14 @@ class Separator:
         def audible(index: int, shared: Shared, last: bool) -> Float:
             return syntheses[index].add(shared.stem(index), last=last)
 
-        with ThreadPoolExecutor(self.threads) as pool, mix.open() as reader:
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(self.threads))
+            reader = stack.enter_context(mix.open())
             blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
             cores = self._masks(workspace, segments_of(stft, info))
             masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
-            for shared in shared_out(masked, groups, band, spatial=self._heeds_places):
+            shares = shared_out(masked, groups, band, spatial=self._heeds_places)
+            for shared in stack.enter_context(made_ahead(shares, self.threads)):
                 done += shared.mix.shape[1]
                 everyone = range(len(self.stems))
                 audio = pool.map(audible, everyone, repeat(shared), repeat(done == total))
@@ -415,6 +421,16 @@ def _untold(done: int, total: int) -> None:
 
 def _batch_path(workspace: Path, first: int) -> Path:
     return workspace / f"masks-{first:06d}.npz"
+
+
+def _batches(
+    windows: Iterator[Float], guides: Iterator[Float] | None, segments: int, looks: Looks
+) -> Iterator[tuple[int, Windows, Float | None]]:
+    """The number of every batch's first segment, its windows, and their guides."""
+    for first in range(0, segments, BATCH):
+        count = min(BATCH, segments - first)
+        rows = np.stack([next(windows) for _ in range(count)], axis=1)
+        yield first, looks.windows(rows), next_guides(guides, count)
 
 
 def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:

@@ -308,13 +308,13 @@ class _Writing:
                 return part
 
             for block, target in self._targets(plan):
-                sizes = itertools.repeat(block.frames)
-                parts = list(self._pool.map(measured, sounds, sizes))
+                read = self._pool.map(measured, sounds, itertools.repeat(block.frames))
                 mix = _full_scale_one(target, plan)
                 whole += _energy(mix)
-                meter.add(mix, parts)
-                undone = [part / plan.gain for part in parts]
-                source_meter.add(block.double, undone)
+                parts = list(read)
+                undone = parts if plan.gain == 1.0 else [part / plan.gain for part in parts]
+                nulls = (meter, mix, parts), (source_meter, block.double, undone)
+                list(self._pool.map(NullMeter.add, *zip(*nulls, strict=True)))
                 self._advance(block.frames, passes=1)
         loudness = {stem: each.result() for stem, each in meters.items()}
         return loudness, _levels(energy, whole), meter, source_meter
@@ -355,7 +355,7 @@ class _Writing:
 
     def _advance(self, frames: int, passes: int) -> None:
         """Tell how far the work is; `passes` are left, this one included."""
-        total = self._scratch.frames
+        total = self._mix.info.frames
         self._done = self._done % total + frames
         self._tick((3 - passes) * total + self._done, 3 * total)
 
@@ -394,7 +394,7 @@ def _stored(samples: Samples, plan: _Plan) -> Samples:
 def _full_scale_one(samples: Samples, plan: _Plan) -> npt.NDArray[np.float64]:
     if plan.grid_bits is None:
         return samples.astype(np.float64, copy=False)
-    return np.asarray(np.ldexp(samples.astype(np.float64), 1 - plan.grid_bits))
+    return np.asarray(samples * 2.0 ** (1 - plan.grid_bits))  # exact: a power of two
 
 
 def _energy(audio: npt.NDArray[np.float64]) -> float:
