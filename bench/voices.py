@@ -16,19 +16,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
 import choirs
 import voice_supervised
+import voice_systems
 import voice_unet
 from engine import Source
 from export.data.mixtures import Mixture
 from export.training.voice_training import VoiceSettings
-from export.voices import fit_voices
+from export.voices import export_voices, fit_voices
+from voice_scores import judge
 
 STEPS = 1200
 TAUGHT = ("all-taught", "short-taught")
 UNETS = ("all-unet", "short-unet")
+DESCRIPTION = "Choirs of two to four voices; learned from mixtures and pitches alone."
+VALIDATION_PAIRS = (("soprano", "tenor"), ("alto", "bass"))
 CREDIT = "Choral Singing Dataset (H. Cuesta, E. Gomez, A. Martorell, F. Loaiciga; CC BY 4.0)"
 
 
@@ -82,7 +87,7 @@ def train(row: str, shared: Path, runs: Path, steps: int) -> None:
     about = {
         "sources": sources(heard, short),
         "licence": "CC BY 4.0",
-        "description": "Choirs of two to four voices; learned from mixtures and pitches alone.",
+        "description": DESCRIPTION,
     }
     settings = replace(VoiceSettings(), steps=steps)
     torch.set_num_threads(1)
@@ -100,6 +105,40 @@ def train(row: str, shared: Path, runs: Path, steps: int) -> None:
             mixtures, runs / row, bundle, settings=settings, every=50, threads=1, **about
         ):
             print(f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.left}", flush=True)
+
+
+@main.command()
+@click.option("--shared", type=click.Path(path_type=Path), required=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("build/voices"))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+def ship(shared: Path, runs: Path, output: Path) -> None:
+    """Write the network of the row `all` as the program's own, judged on the validation split."""
+    span = (choirs.LEARNED_S, 200.0)
+    four = [choirs.recorded(shared, (number,) * 4, span) for number in (0, 1)]
+    two = [choirs.recorded(shared, (0, 1), span, pair) for pair in VALIDATION_PAIRS]
+    system = voice_systems.of_bundle(runs / "all.voices")
+    found = {
+        f"SI-SDR of {words}, dB": round(
+            float(
+                np.mean(
+                    [
+                        np.nanmean(judge(one, system(one.mixture.mix, one.tracks)).si_sdr)
+                        for one in held
+                    ]
+                )
+            ),
+            2,
+        )
+        for words, held in (("four voices", four), ("two voices", two))
+    }
+    print(found)
+    about = {
+        "sources": sources(material(shared, False), False),
+        "licence": "CC BY 4.0",
+        "description": DESCRIPTION,
+        "validation": found | {"on": "the last 20 s of the training's singers, exact pitches"},
+    }
+    export_voices(runs / "all", output, about)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ Run = Callable[[Float, Float, Float], tuple[Float, ...]]
 
 KIND = "voices"
 VOICE_GRAPH = "network"
+SHIPPED = Path(__file__).parent.parent / "priors" / "choir.voices"
 VOICE_INPUTS = ("mel", "pitch", "harmonics")
 VOICE_OUTPUTS = ("amplitude", "noise_gain", "lsf", "noise_shape")
 
