@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from presets import StemwrightError, find_preset, load_preset, printable
+from presets import StemwrightError, find_preset, printable
 
-from .clock import Instant, iso_time
-from .disk_space import over_high_water
-from .facts import JobFacts
+from .clock import Instant
+from .explanation import Explainer
 from .holder_lock import living_holders
 from .inventory import take_inventory
 from .job import FINAL, RUNNING, Job, State
 from .job_files import JOB_ID, HotFolderFiles
 from .journal import Journal, LeaseLostError, is_damage
 from .readiness import why_unready
-from .records import ForeignError, Health, parsed, read_json
+from .records import ForeignError, Health, read_record
 from .root import Root
 from .settings import HotFolderSettings, known_folders, preset_of
 
@@ -38,6 +36,21 @@ class JobLine(TypedDict):
     why: str
 
 
+class Status(TypedDict):
+    """A hot folder at a glance; `counts` by state, `ignored` with the reason of each file."""
+
+    root: str
+    daemons: list[str]
+    paused: str | None
+    health: dict[str, object] | None
+    counts: dict[str, int]
+    ignored: dict[str, str]
+    in_work: list[JobLine]
+    waiting: list[JobLine]
+    retry_at: list[JobLine]
+    quarantined: list[JobLine]
+
+
 class Admin:
     """One hot folder seen from outside."""
 
@@ -46,7 +59,7 @@ class Admin:
         self.state = state
         self.settings = settings
         self.journal = _opened(root, state)
-        self._rates: dict[str, float] = {}
+        self._explainer = Explainer(self.journal, self.root, settings)
 
     def __enter__(self) -> Admin:
         return self
@@ -60,14 +73,14 @@ class Admin:
 
     # -- questions ---------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Everything at a glance: daemons, health, counts, what is in work, waits, has failed."""
-        jobs = self.journal
+        jobs, health = self.journal, self._last_health()
         return {
             "root": str(self.root.path),
             "daemons": living_holders(self.state),
             "paused": jobs.setting("paused"),
-            "health": self._last_health(),
+            "health": health.model_dump(mode="json") if health else None,
             "counts": jobs.counts(),
             "ignored": self._ignored(),
             "in_work": [self._line(job) for job in jobs.running()],
@@ -84,18 +97,20 @@ class Admin:
         daemons = ", ".join(status["daemons"]) or "none is running"
         counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items() if n)
         lines = [f"{status['root']}", f"daemons: {daemons}", f"jobs: {counts or 'none yet'}"]
-        health = status["health"] if status["daemons"] else None
-        if health and not health["healthy"]:
-            lines.append(f"NOT HEALTHY: {health['lost'] or 'the last scan is too old'}")
-        lines += [f"note: {reason}" for reason in health["degraded"]] if health else []
+        health = self._last_health() if status["daemons"] else None
+        if health and not health.healthy:
+            lines.append(f"NOT HEALTHY: {health.lost or 'the last scan is too old'}")
+        lines += [f"note: {reason}" for reason in health.degraded] if health else []
         if status["paused"]:
             lines.append(f"paused: {status['paused']}")
         ignored = list(status["ignored"].items())
         if ignored:
             named = [f"  {file}: {why}" for file, why in ignored[:SHOWN_JOBS]]
             lines += [f"ignored: {len(ignored)} in the inbox are left alone", *named]
-        for group in ("in_work", "waiting", "retry_at", "quarantined"):
-            lines += [f"  {job['file']}: {job['why']}" for job in status[group]]
+        for group in (
+            status["in_work"], status["waiting"], status["retry_at"], status["quarantined"]
+        ):  # fmt: skip
+            lines += [f"  {job['file']}: {job['why']}" for job in group]
         return lines
 
     def explain(self, target: str) -> list[str]:
@@ -111,25 +126,7 @@ class Admin:
 
     def why(self, job: Job) -> str:
         """One job's state as a sentence."""
-        now_s = time.time()
-        match job.state:
-            case State.SEEN:
-                return self._why_seen(job, now_s)
-            case State.SETTLED:
-                return self._why_queued(job) + self._price(job)
-            case State.RETRY_AT:
-                wait_s = max(0.0, job.due_at - now_s)
-                when = f"attempt {job.attempts + 1} in {wait_s:.0f} s"
-                return f"waiting: {when}, because {job.reason}"
-            case State.DONE:
-                return f"done at {iso_time(job.updated_at)}: {job.destination}"
-            case State.QUARANTINED:
-                return (
-                    f"quarantined: {job.reason} ({job.code}, attempts: {job.attempts}). The "
-                    f"original is {job.filed}. To try again: stemwright retry '{job.filed}'"
-                )
-            case _:
-                return self._why_running(job)
+        return self._explainer.why(job)
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -228,44 +225,6 @@ class Admin:
 
     # -- below -------------------------------------------------------------------------------
 
-    def _why_seen(self, job: Job, now_s: float) -> str:
-        if job.reason:
-            return f"waiting: {job.reason}"
-        return (
-            f"waiting: size or time changed {max(0.0, now_s - job.changed_at):.0f} s ago; it must "
-            f"stay the same for {self.settings.settle_s:g} s or more"
-        )
-
-    def _why_queued(self, job: Job) -> str:
-        paused = self.journal.setting("paused")
-        if paused:
-            return f"queued, but paused: {paused}"
-        try:
-            full = over_high_water(
-                [self.root.outbox, self.root.work], self.settings.high_water_percent
-            )
-        except OSError as error:
-            return f"queued, but free space cannot be asked: {error.strerror}. Is it mounted?"
-        if full:
-            return f"queued, but no job is begun: {full}"
-        behind = self.journal.queued_before(job) + len(self.journal.running())
-        return f"queued behind {behind}" if behind else "queued: next"
-
-    def _price(self, job: Job) -> str:
-        """What its preset's separators cost, for a job whose length is not known yet."""
-        if job.preset not in self._rates:
-            self._rates[job.preset] = _rate_of(job.preset, self.settings)
-        rate = self._rates[job.preset]
-        return f"; its separators take about {60 * rate:.0f} s a minute" if rate else ""
-
-    def _why_running(self, job: Job) -> str:
-        where = f"{job.state}{_cost_of(job)}"
-        if job.segments:
-            where += f", segment {job.segment} of {job.segments}{_of_what(job)}"
-        if job.owner is None:
-            return f"interrupted ({where}); the next daemon goes on from there"
-        return f"in work: {where}, attempt {job.attempts}, by {job.owner}"
-
     def _why_unknown(self, path: Path) -> str:
         if not self.root.inbox.is_dir():
             return f"the hot folder {self.root.path} is not there"
@@ -342,13 +301,11 @@ class Admin:
             "why": self.why(job),
         }
 
-    def _last_health(self) -> dict[str, Any] | None:
+    def _last_health(self) -> Health | None:
         try:
-            found = read_json(self.state / "health.json")
-            parsed(found, Health)
+            return read_record(self.state / "health.json", Health)
         except (OSError, ForeignError):
             return None
-        return found
 
 
 def _opened(root: Path, state: Path) -> Journal:
@@ -398,28 +355,3 @@ def preview(root: Path, settings: HotFolderSettings) -> list[str]:
         lines.append(f"{printable(file.path)}: {what}")
     lines += [f"{printable(path)}: ignored: {why}" for path, why in sorted(found.ignored.items())]
     return lines
-
-
-def _rate_of(preset_name: str, settings: HotFolderSettings) -> float:
-    """Seconds of separators for a second of audio; 0 where nobody knows (their jobs will say)."""
-    from engine import separators_rate
-
-    try:
-        preset = load_preset(preset_name)
-        folders = tuple(map(Path, settings.worker.separator_folders))
-        return separators_rate(preset, folders) if preset.cards else 0.0
-    except StemwrightError:
-        return 0.0
-
-
-def _cost_of(job: Job) -> str:
-    """How long the separators of a job take in all, where their checks tell."""
-    cost_s = JobFacts.parse(job.facts).separators_s
-    return f", about {cost_s / 60:.1f} min for its separators" if cost_s else ""
-
-
-def _of_what(job: Job) -> str:
-    """The separator that runs, and the time left, where the worker has told them."""
-    facts = JobFacts.parse(job.facts)
-    work = f" ({facts.work})" if facts.work else ""
-    return work + ("" if facts.left_s is None else f", {facts.left_s / 60:.0f} min left")

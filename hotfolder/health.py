@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from .clock import Instant, iso_time
 
@@ -37,6 +37,15 @@ class Vitals:
     failures_24h: int
     free_bytes: Mapping[str, int]
     provider: str
+
+    @property
+    def degraded(self) -> list[str]:
+        """What is wrong and stops nothing."""
+        troubles = (
+            self.watcher_trouble, self.paused, self.settings_trouble, self.journal_trouble,
+            self.bug,
+        )  # fmt: skip
+        return [trouble for trouble in troubles if trouble]
 
 
 class HealthDocument(TypedDict):
@@ -73,21 +82,10 @@ def health_of(vitals: Vitals, now: Instant) -> HealthDocument:
     """The health document. `healthy` means that the last scan is recent and the root is there."""
     age_s = None if vitals.scanned is None else now.steady_s - vitals.scanned.steady_s
     late = age_s is None or age_s > SCANS_MISSED * max(vitals.scan_interval_s, 1.0)
-    degraded = [
-        reason
-        for reason in (
-            vitals.watcher_trouble,
-            vitals.paused,
-            vitals.settings_trouble,
-            vitals.journal_trouble,
-            vitals.bug,
-        )
-        if reason
-    ]
     oldest = vitals.oldest_wait_since_s
     return {
         "healthy": not late and vitals.lost is None,
-        "degraded": degraded,
+        "degraded": vitals.degraded,
         "at": iso_time(now.wall_s),
         "started": iso_time(vitals.started_wall_s),
         "last_scan": None if vitals.scanned is None else iso_time(vitals.scanned.wall_s),
@@ -114,7 +112,7 @@ def health_of(vitals: Vitals, now: Instant) -> HealthDocument:
     }
 
 
-def metrics_of(health: Mapping[str, Any]) -> str:
+def metrics_of(health: HealthDocument) -> str:
     """The same in Prometheus's text format."""
     lines: list[str] = []
 

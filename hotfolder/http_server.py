@@ -62,8 +62,8 @@ def _handler(
         def _is_authorised(self) -> bool:
             if token is None:
                 return True
-            given = self.headers.get("Authorization", "")
-            return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
+            header = self.headers.get("Authorization", "")
+            return hmac.compare_digest(header.encode(), f"Bearer {token}".encode())
 
         def _send(self, code: int, kind: str, text: str) -> None:
             body = text.encode()

@@ -178,7 +178,9 @@ class SetManifest(Record):
 
 
 class Health(Record):
-    """`health.json` in the state folder, as `status` shows it."""
+    """`health.json` in the state folder; `status --json` shows all that is in it."""
+
+    model_config = ConfigDict(extra="allow")
 
     healthy: bool
     lost: Words | None = None

@@ -157,10 +157,10 @@ def find_root(path: Path) -> Path:
     )
 
 
-def state_folder(root: Path, given: Path | None = None) -> Path:
+def state_folder(root: Path, named: Path | None = None) -> Path:
     """Where a hot folder's journal lives: on a local disk, never on the share itself."""
-    if given is not None:
-        return given
+    if named is not None:
+        return named
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:12]
     home = needed_folder("state", "Name a folder with --state")
     return home / f"{root.name or 'root'}-{name}"

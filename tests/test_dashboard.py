@@ -143,7 +143,7 @@ def test_a_failed_mix_is_tried_again_with_another_preset(tmp_path):
         code, told, _ = ask(
             studio, "POST", f"/api/jobs/{row['id']}/retry", token, {"preset": "no-such-preset"}
         )
-        assert code == 409 and "no-such-preset" in told["said"]
+        assert code == 409 and "no-such-preset" in told["message"]
         code, _, _ = ask(studio, "POST", f"/api/jobs/{row['id']}/retry", token, {"preset": "rock"})
         assert code == 200
         job = studio.daemon.journal.get(row["id"])
@@ -185,7 +185,7 @@ def test_what_is_done_cannot_be_cancelled(tmp_path):
         [row] = until(studio, lambda: jobs(studio, "done"))
         assert row["can"] == ["listen"]
         code, told, _ = ask(studio, "POST", f"/api/jobs/{row['id']}/cancel", own_token(studio))
-        assert code == 409 and "nothing to cancel" in told["said"]
+        assert code == 409 and "nothing to cancel" in told["message"]
 
 
 # -- sets ----------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_drop_see_listen_retry_and_cancel_in_a_browser(with_set):
         until(studio, lambda: driver.find_elements("css selector", "[data-group=done]"))
         (studio.root / "inbox" / "broken.wav").write_bytes(b"nothing that sounds")
         press("failed", "broken.wav", "Retry")
-        until(studio, lambda: "attempt" in driver.find_element("id", "said").text)
+        until(studio, lambda: "attempt" in driver.find_element("id", "message").text)
         make_mix(studio.root / "inbox" / "hang.wav")
         press("work", "hang.wav", "Cancel")
         press("failed", "somebody cancelled it", "More")

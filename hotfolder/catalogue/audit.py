@@ -128,9 +128,9 @@ def _verify_null(
         return "not measured", [f"the null cannot be measured: {error.sentence}"]
     if report.exact or report.exact_at_bits is not None:
         return "exact", []
-    told = f"{report.null_dbfs:.1f} dBFS"
+    null = f"{report.null_dbfs:.1f} dBFS"
     promised = manifest.source_null_dbfs
     if promised is None or report.null_dbfs > promised + _LEVEL_DB:
         wanted = "exact" if promised is None else f"{promised:.1f} dBFS"
-        return told, [f"the stems null to {told}, the manifest says {wanted}"]
-    return told, []
+        return null, [f"the stems null to {null}, the manifest says {wanted}"]
+    return null, []

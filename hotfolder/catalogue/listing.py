@@ -94,7 +94,7 @@ def read_catalogue(
     suffix = path.suffix.lower()
     if path.is_dir():
         found = _from_folder(path)
-        return _checked(found.paths, path, default_preset, presets, notes=found.told(path))
+        return _checked(found.paths, path, default_preset, presets, notes=found.notes(path))
     if suffix in (*TABLES, *OBJECTS) and path.is_file():
         listed = read_list_text(path, encoding)
         entries = list(csv_entries(listed, path) if suffix in TABLES else jsonl_entries(listed))
@@ -104,7 +104,7 @@ def read_catalogue(
         return _checked(entries, path.parent, default_preset, presets, listed, notes)
     if any(letter in str(where) for letter in "*?["):
         found = _from_pattern(str(where))
-        return _checked(found.paths, Path(), default_preset, presets, notes=found.told(where))
+        return _checked(found.paths, Path(), default_preset, presets, notes=found.notes(where))
     what = "no such file or folder" if not path.exists() else "no list that can be read"
     raise StemwrightError(
         "catalogue-unreadable",
@@ -122,7 +122,7 @@ class _Found:
     paths: tuple[Entry, ...]
     ignored: dict[Path, str]
 
-    def told(self, where: str | Path) -> tuple[str, ...]:
+    def notes(self, where: str | Path) -> tuple[str, ...]:
         """What is ignored, kind by kind with names; an error when nothing else is there."""
         by_reason = defaultdict(list)
         for path, reason in sorted(self.ignored.items()):
@@ -222,12 +222,12 @@ def _row(
     )
 
 
-def _existing(base: Path, given: str, listed: ListText | None) -> Path:
+def _existing(base: Path, cell: str, listed: ListText | None) -> Path:
     """The file of a row: named by its text, or by the very bytes that stand in the list."""
-    if not given:
+    if not cell:
         raise StemwrightError("row-no-path", "has no path")
-    path = _whole(base, given)
-    raw = listed.raw(given) if listed else None
+    path = _whole(base, cell)
+    raw = listed.raw(cell) if listed else None
     for way in (path, _whole(base, os.fsdecode(raw)) if raw else path):
         try:
             mode = way.stat().st_mode
@@ -239,8 +239,8 @@ def _existing(base: Path, given: str, listed: ListText | None) -> Path:
     raise StemwrightError("mix-missing", f"no file {shortened(str(path), 200)}")
 
 
-def _whole(base: Path, given: str) -> Path:
-    return Path(os.path.normpath((base / given).absolute()))
+def _whole(base: Path, name: str) -> Path:
+    return Path(os.path.normpath((base / name).absolute()))
 
 
 def _check_text(known: dict[str, str], listed: ListText | None) -> None:

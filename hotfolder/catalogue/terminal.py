@@ -24,7 +24,7 @@ class BatchScreen:
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._last: tuple[int, int, int] | None = None
-        self._told_s = float("-inf")
+        self._shown_s = float("-inf")
         if self._console.is_terminal and not as_json:
             text = TextColumn("{task.description}", markup=False)
             self._bar = Progress(BarColumn(), MofNCompleteColumn(), text, console=self._console)
@@ -49,13 +49,17 @@ class BatchScreen:
         counts = (snapshot.done, snapshot.failed, snapshot.in_work)
         if self._bar:
             finished = snapshot.done + snapshot.failed
-            told = sentence(snapshot)
-            self._bar.update(self._task, completed=finished, total=snapshot.rows, description=told)
+            self._bar.update(
+                self._task,
+                completed=finished,
+                total=snapshot.rows,
+                description=sentence(snapshot),
+            )
             return
         now_s = time.monotonic()
-        news = counts != self._last if self._as_json else now_s - self._told_s >= LINE_S
+        news = counts != self._last if self._as_json else now_s - self._shown_s >= LINE_S
         if news:
-            self._last, self._told_s = counts, now_s
+            self._last, self._shown_s = counts, now_s
             rtf = {"rtf": snapshot.rtf}
             if self._as_json:
                 say_json(asdict(snapshot) | rtf)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -26,6 +26,8 @@ from ..health import metrics_of
 from .folder_view import FolderView
 from .guard import COOKIE, Guard
 
+Endpoint = Callable[[Request], Awaitable[Response]]
+
 LONGEST_BODY = 4096
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -39,9 +41,7 @@ NOT_FOUND = ("unknown-job", "no-such-file", "no-such-group", "not-done", "manife
 def dashboard(view: FolderView, guard: Guard) -> Starlette:
     """The application for one hot folder."""
 
-    async def guarded(
-        request: Request, answer: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
+    async def guarded(request: Request, answer: Endpoint) -> Response:
         response = guard.refuse(request) or await answer(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
@@ -51,7 +51,7 @@ def dashboard(view: FolderView, guard: Guard) -> Starlette:
         return HTMLResponse(_asset())
 
     async def login(request: Request) -> Response:
-        response = JSONResponse({"said": "welcome"})
+        response = JSONResponse({"message": "welcome"})
         response.set_cookie(COOKIE, guard.cookie, httponly=True, samesite="strict")
         return response
 
@@ -77,11 +77,11 @@ def dashboard(view: FolderView, guard: Guard) -> Starlette:
         Route("/sets/{job}/report/{name}", _file(
             lambda r: view.page_file(r.path_params["job"], r.path_params["name"]))),
         Route("/api/jobs/{job}/retry", _changing(
-            lambda r, body: view.retry(r.path_params["job"], _preset(body))), methods=["POST"]),
+            lambda r, preset: view.retry(r.path_params["job"], preset)), methods=["POST"]),
         Route("/api/jobs/{job}/cancel", _changing(
-            lambda r, body: view.cancel(r.path_params["job"])), methods=["POST"]),
-        Route("/api/pause", _changing(lambda r, body: view.pause()), methods=["POST"]),
-        Route("/api/resume", _changing(lambda r, body: view.resume()), methods=["POST"]),
+            lambda r, _: view.cancel(r.path_params["job"])), methods=["POST"]),
+        Route("/api/pause", _changing(lambda r, _: view.pause()), methods=["POST"]),
+        Route("/api/resume", _changing(lambda r, _: view.resume()), methods=["POST"]),
     ]  # fmt: skip
     app = Starlette(routes=routes, exception_handlers={StemwrightError: _refused})
     app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
@@ -92,14 +92,14 @@ def _asset() -> str:
     return files(__package__).joinpath("assets", "dashboard.html").read_text(encoding="utf-8")
 
 
-def _reading(ask: Callable[[Request], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+def _reading(ask: Callable[[Request], Mapping[str, object]]) -> Endpoint:
     async def answer(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(ask, request))
 
     return answer
 
 
-def _file(find: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Response]]:
+def _file(find: Callable[[Request], Path]) -> Endpoint:
     """A file, in pieces where a player asks for a range."""
 
     async def answer(request: Request) -> Response:
@@ -108,17 +108,17 @@ def _file(find: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Respo
     return answer
 
 
-def _changing(
-    act: Callable[[Request, dict[str, Any]], str],
-) -> Callable[[Request], Awaitable[Response]]:
+def _changing(act: Callable[[Request, str | None], str]) -> Endpoint:
+    """A request that changes something; its body may name a preset."""
+
     async def answer(request: Request) -> Response:
-        body = await request.body()
-        return JSONResponse({"said": await run_in_threadpool(act, request, _parsed(body))})
+        preset = _preset_in(await request.body())
+        return JSONResponse({"message": await run_in_threadpool(act, request, preset)})
 
     return answer
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _preset_in(body: bytes) -> str | None:
     if len(body) > LONGEST_BODY:
         raise StemwrightError("bad-request", f"expected at most {LONGEST_BODY} bytes.")
     try:
@@ -127,11 +127,7 @@ def _parsed(body: bytes) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise StemwrightError("bad-request", "expected a JSON object.")
-    return found
-
-
-def _preset(body: dict[str, Any]) -> str | None:
-    preset = body.get("preset")
+    preset = found.get("preset")
     if preset is not None and not isinstance(preset, str):
         raise StemwrightError("bad-request", "expected a preset's name.")
     return preset
@@ -148,4 +144,4 @@ def _page(request: Request) -> int:
 
 async def _refused(_: Request, error: Exception) -> Response:
     code = getattr(error, "code", "")
-    return JSONResponse({"said": str(error), "code": code}, 404 if code in NOT_FOUND else 409)
+    return JSONResponse({"message": str(error), "code": code}, 404 if code in NOT_FOUND else 409)

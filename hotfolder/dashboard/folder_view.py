@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from engine import load_manifest, write_report
 from presets import StemwrightError, preset_names, printable
@@ -23,6 +22,7 @@ from ..clock import iso_time
 from ..health import HealthDocument
 from ..job import FINAL, RUNNING, Job, State
 from ..settings import HotFolderSettings
+from .documents import Disk, JobDetail, JobPage, JobRow, Overview, SetSummary, StemFile, Step
 
 PAGE_ROWS = 100
 HISTORY_DAYS = 14
@@ -58,7 +58,7 @@ class FolderView:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def overview(self) -> dict[str, Any]:
+    def overview(self) -> Overview:
         """Counts, health, free space and figures per day."""
         with self._admin() as admin:
             counts = admin.journal.counts()
@@ -75,8 +75,8 @@ class FolderView:
                 "presets": sorted(preset_names()),
             }
 
-    def _disks(self) -> dict[str, dict[str, int]]:
-        found = {}
+    def _disks(self) -> dict[str, Disk]:
+        found: dict[str, Disk] = {}
         for name in ("inbox", "work", "outbox"):
             try:
                 usage = shutil.disk_usage(self._root / name)
@@ -85,7 +85,7 @@ class FolderView:
             found[name] = {"free": usage.free, "total": usage.total}
         return found
 
-    def jobs(self, group: str, page: int) -> dict[str, Any]:
+    def jobs(self, group: str, page: int) -> JobPage:
         """One page of a group's jobs; finished ones newest first."""
         states = GROUPS.get(group)
         if states is None:
@@ -97,7 +97,7 @@ class FolderView:
             rows = admin.journal.page(states, PAGE_ROWS, page * PAGE_ROWS, newest_first)
             return {"page": page, "rows": [self._row(admin, job) for job in rows]}
 
-    def _row(self, admin: Admin, job: Job) -> dict[str, Any]:
+    def _row(self, admin: Admin, job: Job) -> JobRow:
         done = job.segment / job.segments if job.segments else None
         began = job.updated_at if job.state in RUNNING else None
         return {
@@ -124,23 +124,23 @@ class FolderView:
             return ["listen"]
         return ["cancel"]
 
-    def job(self, job_id: str) -> dict[str, Any]:
+    def job(self, job_id: str) -> JobDetail:
         """One job with its history and, when it is done, its files."""
         with self._admin() as admin:
             job = self._known(admin, job_id)
             history = [
-                {"at": iso_time(step["at"]), "state": step["state"], "detail": step["detail"]}
+                Step(at=iso_time(step["at"]), state=step["state"], detail=step["detail"])
                 for step in admin.journal.history(job.id)
             ]
             row = self._row(admin, job)
         if job.state != State.DONE or job.destination is None:
-            return {**row, "history": history, "files": []}
+            return {**row, "history": history, "files": [], "facts": None, "page": False}
         manifest = load_manifest(job.destination)
         files = [
-            {"stem": file.stem, "kind": file.kind, "lufs": file.loudness.integrated_lufs}
+            StemFile(stem=file.stem, kind=file.kind, lufs=file.loudness.integrated_lufs)
             for file in manifest.files
         ]
-        facts = {"null_dbfs": manifest.null_dbfs, "seconds": sum(manifest.seconds.values())}
+        facts = SetSummary(null_dbfs=manifest.null_dbfs, seconds=sum(manifest.seconds.values()))
         page = (job.destination / "report.html").is_file()
         return {**row, "history": history, "files": files, "facts": facts, "page": page}
 

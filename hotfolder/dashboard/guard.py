@@ -61,8 +61,8 @@ class Guard:
         return hmac.new(self._token.encode(), b"read", "sha256").hexdigest()
 
     def _has_token(self, request: Request, *, cookie: bool) -> bool:
-        given = request.headers.get("authorization", "")
-        if hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        header = request.headers.get("authorization", "")
+        if hmac.compare_digest(header.encode(), f"Bearer {self._token}".encode()):
             return True
         shown = request.cookies.get(COOKIE, "")
         return cookie and hmac.compare_digest(shown.encode(), self.cookie.encode())
