@@ -108,7 +108,7 @@ def run(folder: Path, catalogue: Catalogue, jobs: int, backend: str) -> float:
     began = time.perf_counter()
     batch.run(lambda snapshot: None)
     seconds = time.perf_counter() - began
-    done = batch.journal.counts()[State.DONE]
+    done = batch.journal.statistics.counts()[State.DONE]
     batch.close()
     if done != len(catalogue.rows):
         raise SystemExit(f"{len(catalogue.rows) - done} rows were not done")

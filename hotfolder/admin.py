@@ -17,7 +17,8 @@ from .holder_lock import living_holders
 from .inventory import take_inventory
 from .job import FINAL, RUNNING, Job, State
 from .job_files import JOB_ID, HotFolderFiles
-from .journal import Journal, LeaseLostError, is_damage
+from .journal import Journal, LeaseLostError
+from .journal_database import is_damage
 from .readiness import why_unready
 from .records import ForeignError, Health, read_record
 from .root import Root
@@ -81,7 +82,7 @@ class Admin:
             "daemons": living_holders(self.state),
             "paused": jobs.setting("paused"),
             "health": health.model_dump(mode="json") if health else None,
-            "counts": jobs.counts(),
+            "counts": jobs.statistics.counts(),
             "ignored": self._ignored(),
             "in_work": [self._line(job) for job in jobs.running()],
             "waiting": [self._line(job) for job in jobs.waiting()[:SHOWN_JOBS]],

@@ -28,7 +28,7 @@ from .http_server import HealthServer
 from .intake import Intake
 from .job import FINAL, State
 from .job_files import HotFolderFiles, RootLostError
-from .journal import is_damage
+from .journal_database import is_damage
 from .journal_file import DamagedError, JournalCheck, move_journal_aside, open_journal
 from .logs import log_event
 from .recovery import Adopter, sweep, tidy
@@ -146,7 +146,7 @@ class Daemon:
         if self.unmet:
             log_event("not-done", level=logging.ERROR, reason=self.unmet)
             return 1
-        return int(self.journal.failures_since(self._started.wall_s, final=True) > 0)
+        return int(self.journal.statistics.failures_since(self._started.wall_s, final=True) > 0)
 
     def stop(self) -> None:
         """Ask to drain; asked a second time, to stop at once."""
@@ -321,7 +321,7 @@ class Daemon:
                 "somebody asked for."
             )
         ignored = self.intake.ignored
-        if waiting or not ignored or self.journal.ended_since(self._started.wall_s):
+        if waiting or not ignored or self.journal.statistics.ended_since(self._started.wall_s):
             return None
         named = "; ".join(f"{printable(path)}: {why}" for path, why in sorted(ignored.items())[:5])
         return f"nothing to do: {len(ignored)} in the inbox are left alone ({named})."
@@ -374,9 +374,9 @@ class Daemon:
             write_whole(self.state / "health.json", _json(document))
 
     def _take_vitals(self, now: Instant) -> Vitals:
-        counts = self.journal.counts()
+        counts = self.journal.statistics.counts()
         waiting = {name: n for name, n in counts.items() if name not in FINAL}
-        oldest = self.journal.oldest_unfinished() if any(waiting.values()) else None
+        oldest = self.journal.statistics.oldest_unfinished() if any(waiting.values()) else None
         events = self.settings.watch == "events"
         return Vitals(
             pid=os.getpid(),
@@ -396,7 +396,7 @@ class Daemon:
             queue=counts,
             oldest_wait_since_s=oldest,
             in_flight=tuple(sorted(self.pool.in_work)),
-            failures_24h=self.journal.failures_since(now.wall_s - DAY_S),
+            failures_24h=self.journal.statistics.failures_since(now.wall_s - DAY_S),
             free_bytes=free_bytes({"outbox": self.root.outbox, "work": self.root.work}),
             provider=self.pool.provider,
         )

@@ -65,7 +65,7 @@ class Explainer:
             return f"queued, but free space cannot be asked: {error.strerror}. Is it mounted?"
         if full:
             return f"queued, but no job is begun: {full}"
-        behind = self._journal.queued_before(job) + len(self._journal.running())
+        behind = self._journal.statistics.queued_before(job) + len(self._journal.running())
         return f"queued behind {behind}" if behind else "queued: next"
 
     def _price(self, job: Job) -> str:

@@ -10,23 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
-from presets import StemwrightError, same_name_key
+from presets import same_name_key
 
 from .clock import Instant
-from .holder_lock import alone
-from .job import FINAL, RUNNING, WAITING, DayCount, Job, State, Transition, new_job
-from .schema import migrate
+from .job import FINAL, RUNNING, WAITING, Job, State, Transition, new_job
+from .journal_database import Column, JournalDatabase
+from .journal_statistics import JournalStatistics
 
-WAIT_S = 30.0  # for other processes that hold the file
-LOG_PAGES = 64  # of 4 KiB, then the log goes into the file: SQLite's own 1000 fill a small disk
-MAGIC = b"SQLite format 3\0"
-_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CANCEL = "cancel:"  # and the id of a job, among the words for the daemons
 _PATHS = ("source", "destination", "filed")
 _NAMES = tuple(field.name for field in fields(Job))
@@ -42,153 +36,22 @@ _CLAIMABLE = f"""state NOT IN ('seen', 'done', 'quarantined') AND (
         AND (owner IS NULL OR lease_until < :steady OR lease_until > :steady + :lease)))"""
 
 
-Column = str | int | float | bytes | None
-
-
 class LeaseLostError(Exception):
     """Another process has taken the job over, or it was forgotten."""
 
 
-def is_damage(error: BaseException) -> bool:
-    """Whether SQLite itself says that the file is corrupt; anything else is no fault of the file.
-
-    A constraint that is hurt or a statement that is wrong is a bug of ours, and a journal that
-    somebody else holds or a disk that is full will pass.
-    """
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
-
-
-class Journal:
+class Journal(JournalDatabase):
     """All jobs of one hot folder or one catalogue."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        try:
-            self._open()
-        except sqlite3.OperationalError as error:  # a damaged file is another error
-            raise StemwrightError(
-                "journal-not-opened",
-                f"{path}: the journal cannot be opened: {error}. Give --state a folder on a "
-                "local disk with room, where you may write.",
-                transient=True,
-            ) from error
-
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self.path, timeout=WAIT_S, isolation_level=None)
-        self._db.row_factory = sqlite3.Row
-        try:
-            self._configure_when_free()
-            # Kept open for `has_been_overwritten`: on POSIX, closing it would give up the locks
-            # that SQLite holds on the file in this process.
-            self._raw = self.path.open("rb", buffering=0)
-        except BaseException:
-            self._db.close()
-            raise
-
-    def _configure_when_free(self) -> None:
-        """Wait for others that open the file: SQLite changes its mode without waiting itself."""
-        give_up_s = time.monotonic() + WAIT_S
-        while True:
-            try:
-                return self._configure()
-            except sqlite3.OperationalError as error:
-                is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-                if not is_busy or time.monotonic() > give_up_s:
-                    raise
-            time.sleep(0.02)
-
-    def _configure(self) -> None:
-        mode = self._db.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-        if mode != "wal":
-            raise StemwrightError(
-                "journal-not-local",
-                f"{self.path}: this file system cannot hold the journal (SQLite's WAL mode is "
-                "refused). Give --state a folder on a local disk.",
-            )
-        # FULL: a transition that was logged is still there after a power cut.
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        self._db.execute(f"PRAGMA journal_size_limit = {LOG_PAGES * 4096}")
-        migrate(self._db, self.path)
-        self._file = _identity(self.path)
-        self._logs = {path: _identity(path) for path in _logs_of(self.path)}
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._db.close()
-        self._raw.close()
-
-    # -- the file itself ---------------------------------------------------------------------
-
-    def is_sound(self) -> bool:
-        """Whether the file's pages fit together, read anew from the disk."""
-        place = f"{self.path.absolute().as_uri()}?mode=rw"  # never makes one
-        try:
-            # another connection: this one may hold the pages as they were
-            with contextlib.closing(sqlite3.connect(place, timeout=WAIT_S, uri=True)) as other:
-                return bool(other.execute("PRAGMA quick_check").fetchone()[0] == "ok")
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                return False
-            raise
-
-    def has_been_overwritten(self) -> bool:
-        """Whether the file does not begin like a journal any more; cheap, for every round."""
-        self._raw.seek(0)
-        return self._raw.read(len(MAGIC)) != MAGIC
-
-    def is_elsewhere(self) -> bool:
-        """Whether the path leads to another file than the open one, or to none."""
-        if _identity(self.path) != self._file:
-            return True
-        self._logs = {path: _identity(path) for path in _logs_of(self.path)}
-        return False
-
-    def is_replaced(self) -> bool:
-        """Whether what is at the path instead is no journal. Call it only when `is_elsewhere`."""
-        for path, identity in self._logs.items():
-            if identity is not None and _identity(path) == identity:
-                path.unlink()  # ours: SQLite would lay it over the other file
-        if not self.path.is_file():
-            return True
-        with self.path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                return True
-        return not self.is_sound()
-
-    def put_back(self) -> bool:
-        """Write a journal that was deleted while it was open to its place again, whole.
-
-        False when another process had done so already; either way this one reads that file now.
-        """
-        aside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}")
-        with alone(self.path.with_name(f"{self.path.name}.lock"), WAIT_S):
-            first = not self.path.exists()
-            if first:
-                with contextlib.closing(sqlite3.connect(aside)) as copy:
-                    self._db.backup(copy)
-                for path in _logs_of(self.path):  # they belong to the file that is gone
-                    path.unlink(missing_ok=True)
-                aside.rename(self.path)
-            self.reopen()
-        return first
-
-    def reopen(self) -> None:
-        """Go on with the file that is at the path now."""
-        self.close()
-        self._open()
-
-    def make_room(self) -> None:
-        """Take the log into the file: on a full disk, the same need not be there twice."""
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        super().__init__(path)
+        self.statistics = JournalStatistics(self)
 
     # -- files that wait ---------------------------------------------------------------------
 
     def note_seen(self, files: Iterable[tuple[Path, str, int, str]], now: Instant) -> list[Job]:
         """Write down files (source, identity, size, preset); return new and changed ones."""
-        with self._transaction():
+        with self.transaction():
             noted = [self._note_one(*file, now) for file in files]
         return [job for job in noted if job]
 
@@ -213,7 +76,7 @@ class Journal:
 
     def note_settled(self, sources: Iterable[Path], now: Instant) -> list[Job]:
         """Make seen files ready to be claimed; return those that were not ready before."""
-        with self._transaction():
+        with self.transaction():
             found = [self._one("source = ? AND state = 'seen'", os.fsencode(s)) for s in sources]
             return [
                 self.advance(job, replace(job, state=State.SETTLED, code=None, reason=None), now)
@@ -223,7 +86,7 @@ class Journal:
 
     def note_gone(self, sources: Iterable[Path], now: Instant) -> list[Job]:
         """Drop waiting rows whose file was taken away before anyone claimed it."""
-        with self._transaction():
+        with self.transaction():
             rows = [
                 self._one(f"source = ? AND state IN ({_WAITING})", os.fsencode(source))
                 for source in sources
@@ -236,7 +99,7 @@ class Journal:
     def note_reason(self, source: Path, code: str, reason: str, now: Instant) -> bool:
         """Say why a seen file waits; true when that is news."""
         reason = _as_text(reason)
-        changed = self._db.execute(
+        changed = self.execute(
             "UPDATE jobs SET code = ?, reason = ?, updated_at = ?"
             " WHERE source = ? AND state = 'seen' AND (code IS NOT ? OR reason IS NOT ?)",
             (code, reason, now.wall_s, os.fsencode(source), code, reason),
@@ -249,19 +112,19 @@ class Journal:
 
     def waiting_facts(self) -> dict[Path, tuple[str, str]]:
         """Identity and preset of every waiting file, as they are written down."""
-        rows = self._db.execute(
+        rows = self.execute(
             f"SELECT source, identity, preset FROM jobs WHERE state IN ({_WAITING})"
         )
         return {Path(os.fsdecode(row["source"])): (row["identity"], row["preset"]) for row in rows}
 
     def claimed_files(self) -> set[tuple[Path, str]]:
         """Source and identity of every job in work; its file may not have been moved yet."""
-        rows = self._db.execute(f"SELECT source, identity FROM jobs WHERE state IN ({_RUNNING})")
+        rows = self.execute(f"SELECT source, identity FROM jobs WHERE state IN ({_RUNNING})")
         return {(Path(os.fsdecode(row["source"])), row["identity"]) for row in rows}
 
     def back_to_seen(self, job: Job, now: Instant, code: str, reason: str) -> Job | None:
         """Give a claimed file back to the inbox; nothing when another row waits for it there."""
-        with self._transaction():
+        with self.transaction():
             where = f"source = ? AND id != ? AND state IN ({_WAITING})"
             if self._one(where, os.fsencode(job.source), job.id) is not None:
                 self._delete(job)
@@ -276,8 +139,8 @@ class Journal:
 
         `longest_s` is the longest wait that anyone may have asked for.
         """
-        with self._transaction():
-            found = self._db.execute(
+        with self.transaction():
+            found = self.execute(
                 # left to itself, SQLite sorts every waiting row: 60 ms at 100,000 of them
                 f"SELECT {_COLUMNS} FROM jobs INDEXED BY claimable WHERE {_CLAIMABLE}"
                 " ORDER BY priority DESC, created_at, rowid LIMIT 1",
@@ -293,25 +156,15 @@ class Journal:
     def claimable(self, now: Instant, lease_s: float, longest_s: float) -> int:
         """How many jobs could be claimed at this instant."""
         query = f"SELECT count(*) FROM jobs WHERE {_CLAIMABLE}"
-        return int(self._db.execute(query, _clock(now, lease_s, longest_s)).fetchone()[0])
-
-    def queued_before(self, job: Job) -> int:
-        """How many settled jobs will be claimed before this one."""
-        query = (
-            "SELECT count(*) FROM jobs WHERE state = 'settled' AND id != ? AND (priority > ? OR"
-            " (priority = ? AND (created_at, rowid) <"
-            " (?, (SELECT rowid FROM jobs WHERE id = ?))))"
-        )
-        values = (job.id, job.priority, job.priority, job.created_at, job.id)
-        return int(self._db.execute(query, values).fetchone()[0])
+        return int(self.execute(query, _clock(now, lease_s, longest_s)).fetchone()[0])
 
     def renew(self, owner: str, now: Instant, lease_s: float) -> set[str]:
         """The heartbeat: renews every lease of an owner; returns the jobs that are still its."""
-        self._db.execute(
+        self.execute(
             f"UPDATE jobs SET lease_until = ? WHERE owner = ? AND state IN ({_RUNNING})",
             (now.steady_s + lease_s, owner),
         )
-        rows = self._db.execute("SELECT id FROM jobs WHERE owner = ?", (owner,))
+        rows = self.execute("SELECT id FROM jobs WHERE owner = ?", (owner,))
         return {row["id"] for row in rows}
 
     def advance(self, job: Job, changed: Job, now: Instant, detail: str | None = None) -> Job:
@@ -320,7 +173,7 @@ class Journal:
         news = {name: value for name, value in after.items() if value != before[name]}
         news |= {"state": after["state"], "updated_at": now.wall_s}
         assignments = ", ".join(f"{name} = ?" for name in news)
-        row = self._db.execute(
+        row = self.execute(
             f"UPDATE jobs SET {assignments} WHERE id = ? AND owner IS ? RETURNING {_COLUMNS}",
             (*news.values(), job.id, job.owner),
         ).fetchone()
@@ -373,46 +226,7 @@ class Journal:
     def all_jobs(self) -> Iterator[Job]:
         """Every job, catalogue rows in their order, then by arrival."""
         query = f"SELECT {_COLUMNS} FROM jobs ORDER BY row IS NULL, row, created_at, rowid"
-        return (_job(row) for row in self._db.execute(query))
-
-    def counts(self) -> dict[str, int]:
-        """How many jobs are in each state; all states are named."""
-        found = dict.fromkeys((str(state) for state in State), 0)
-        for row in self._db.execute("SELECT state, count(*) AS n FROM jobs GROUP BY state"):
-            found[row["state"]] = row["n"]
-        return found
-
-    def ended_since(self, wall_s: float) -> int:
-        """How many times a job was done or quarantined since then."""
-        query = "SELECT count(*) FROM transitions WHERE state IN (?, ?) AND at >= ?"
-        return int(self._db.execute(query, (*FINAL, wall_s)).fetchone()[0])
-
-    def unfinished(self) -> int:
-        """How many jobs are neither done nor quarantined."""
-        query = "SELECT count(*) FROM jobs WHERE state NOT IN ('done', 'quarantined')"
-        return int(self._db.execute(query).fetchone()[0])
-
-    def oldest_unfinished(self) -> float | None:
-        """When the oldest job arrived that is neither done nor quarantined."""
-        query = "SELECT min(created_at) FROM jobs WHERE state NOT IN ('done', 'quarantined')"
-        found = self._db.execute(query).fetchone()[0]
-        return None if found is None else float(found)
-
-    def failures_since(self, wall_s: float, *, final: bool = False) -> int:
-        """How many times a job was quarantined or (unless `final`) put back since then."""
-        query = "SELECT count(*) FROM transitions WHERE state IN (?, ?) AND at >= ?"
-        states = (State.QUARANTINED, State.QUARANTINED if final else State.RETRY_AT)
-        return int(self._db.execute(query, (*states, wall_s)).fetchone()[0])
-
-    def per_day(self, since_wall_s: float) -> list[DayCount]:
-        """How many jobs were `done` and how many `failed` on each day (UTC), oldest first."""
-        query = (
-            "SELECT date(at, 'unixepoch') AS day, sum(state = ?) AS done, sum(state = ?) AS failed"
-            " FROM transitions WHERE at >= ? AND state IN (?, ?) GROUP BY day ORDER BY day"
-        )
-        values = (*FINAL, since_wall_s, *FINAL)
-        rows = self._db.execute(query, values)
-        return [DayCount(day=day, done=done, failed=failed) for day, done, failed in rows]
+        return (_job(row) for row in self.execute(query))
 
     def page(
         self, states: Iterable[State], limit: int, offset: int, newest_first: bool
@@ -427,7 +241,7 @@ class Journal:
     def history(self, job_id: str) -> list[Transition]:
         """Every transition of a job, oldest first: `at`, `state`, `detail`."""
         query = "SELECT at, state, detail FROM transitions WHERE job = ? ORDER BY rowid"
-        rows = self._db.execute(query, (job_id,))
+        rows = self.execute(query, (job_id,))
         return [Transition(at=at, state=state, detail=detail) for at, state, detail in rows]
 
     def enter(
@@ -439,7 +253,7 @@ class Journal:
     ) -> None:
         """Take a catalogue over in one transaction: new jobs, those that change (as they were and
         as they are to be), those it has no more. Rows that somebody holds keep their state."""
-        with self._transaction():
+        with self.transaction():
             for job in fresh:
                 self._insert(job, now)
             for job, changed in changes:
@@ -453,32 +267,32 @@ class Journal:
 
     def insert(self, jobs: Iterable[Job], now: Instant) -> None:
         """Add jobs that come from elsewhere: folders, after a lost journal."""
-        with self._transaction():
+        with self.transaction():
             for job in jobs:
                 self._insert(job, now)
 
     def _insert(self, job: Job, now: Instant) -> None:
         columns = _columns_of(job)
         names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
-        self._db.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))
+        self.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))
         self._log(job.id, job.state, now, job.reason)
 
     def drop(self, job: Job) -> None:
         """Delete a row whose file is no longer there."""
-        with self._transaction():
+        with self.transaction():
             self._delete(job)
 
     def setting(self, name: str) -> str | None:
         """A word that the command line left for the daemons."""
-        row = self._db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        row = self.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row["value"])
 
     def set_setting(self, name: str, value: str | None) -> None:
         """Leave a word for the daemons, or take it away."""
         if value is None:
-            self._db.execute("DELETE FROM settings WHERE name = ?", (name,))
+            self.execute("DELETE FROM settings WHERE name = ?", (name,))
         else:
-            self._db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+            self.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
     def ask_to_cancel(self, job: Job) -> None:
         """Leave word that a job is to be cancelled, for the daemon that holds or claims it."""
@@ -488,7 +302,7 @@ class Journal:
         """The jobs that somebody wants cancelled; words about jobs that ended are taken back."""
         asked = []
         query = "SELECT name FROM settings WHERE name GLOB ?"
-        for row in self._db.execute(query, (f"{_CANCEL}*",)).fetchall():
+        for row in self.execute(query, (f"{_CANCEL}*",)).fetchall():
             job = self.get(row["name"].removeprefix(_CANCEL))
             if job is None or job.state in FINAL:
                 self.set_setting(row["name"], None)
@@ -506,32 +320,21 @@ class Journal:
 
     # -- below -------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a full disk makes SQLite end it by itself
-                self._db.execute("ROLLBACK")
-            raise
-
-    def _one(self, where: str, *values: object) -> Job | None:
+    def _one(self, where: str, *values: Column) -> Job | None:
         found = self._many(f"{where} LIMIT 1", *values)
         return found[0] if found else None
 
-    def _many(self, where: str, *values: object) -> list[Job]:
-        rows = self._db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values)
+    def _many(self, where: str, *values: Column) -> list[Job]:
+        rows = self.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values)
         return [_job(row) for row in rows]
 
     def _delete(self, job: Job) -> None:
-        self._db.execute("DELETE FROM jobs WHERE id = ? AND owner IS ?", (job.id, job.owner))
-        self._db.execute("DELETE FROM transitions WHERE job = ?", (job.id,))
+        self.execute("DELETE FROM jobs WHERE id = ? AND owner IS ?", (job.id, job.owner))
+        self.execute("DELETE FROM transitions WHERE job = ?", (job.id,))
 
     def _log(self, job: str, state: State, now: Instant, detail: str | None) -> None:
         values = (job, now.wall_s, state, None if detail is None else _as_text(detail))
-        self._db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", values)
+        self.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", values)
 
 
 def _clock(now: Instant, lease_s: float, longest_s: float) -> dict[str, float]:
@@ -562,19 +365,6 @@ def _storable(value: Path | Column) -> Column:
 def _as_text(text: str) -> str:
     """The text with anything that is no character escaped."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _logs_of(path: Path) -> list[Path]:
-    """SQLite's own files beside a journal: its log, and the index of that."""
-    return [path.with_name(path.name + ending) for ending in ("-wal", "-shm")]
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
 
 
 def _destination_key(destination: Path | None) -> str | None:

@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 
 from .clock import Instant
-from .journal import Journal, is_damage
+from .journal import Journal
+from .journal_database import is_damage
 from .logs import log_event
 from .recovery import rebuild
 from .root import Root

@@ -239,9 +239,9 @@ def test_failed_rows_stay_failed_until_they_change_or_are_asked_for(tmp_path, mi
     with Run(tmp_path, catalogue) as batch:
         assert batch.plan().failed == 1
         batch.enter()
-        assert batch.journal.unfinished() == 0
+        assert batch.journal.statistics.unfinished() == 0
         batch.enter(retry_failed=True)
-        assert batch.journal.unfinished() == 1
+        assert batch.journal.statistics.unfinished() == 1
     make_mix(mixes / "text.wav", 50)
     work_off(tmp_path, catalogue_of(mixes, "path\ntext.wav\n"))
     assert status_of(tmp_path)["text.wav"]["state"] == "done"

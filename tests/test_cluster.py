@@ -53,7 +53,7 @@ def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
     batch = batch_of(tmp_path)
     cluster.check({"default"}, TOY, WorkerSettings())
     assert cluster.run(batch)
-    counts = batch.journal.counts()
+    counts = batch.journal.statistics.counts()
     again = batch.plan()
     batch.close()
 
@@ -80,7 +80,7 @@ def test_worker_killed_in_mid_job_and_poison_lose_nothing(tmp_path):
     killer.start()
     assert cluster.run(batch)
     killer.join()
-    counts = batch.journal.counts()
+    counts = batch.journal.statistics.counts()
     [poison] = batch.journal.in_state("quarantined")
     batch.close()
     cluster.close()
@@ -125,7 +125,7 @@ def test_driver_that_dies_before_it_hears_of_a_set_finds_it(tmp_path, cluster):
     batch.close()
     again = batch_of(tmp_path)
     assert cluster.run(again)
-    counts = again.journal.counts()
+    counts = again.journal.statistics.counts()
     again.close()
     assert counts["done"] == 1
     assert sets_in(tmp_path / "out") == ["song"]

@@ -39,11 +39,11 @@ import os, signal
 from hotfolder.journal import Journal
 from hotfolder.job import State
 real = Journal.advance
-def advance(self, job, state, now, **changes):
-    if {when!r} == "before" and state == {state!r} and state != job.state:
+def advance(self, job, changed, *others):
+    if {when!r} == "before" and changed.state == {state!r} and changed.state != job.state:
         os.kill(os.getpid(), signal.SIGKILL)
-    done = real(self, job, state, now, **changes)
-    if {when!r} == "after" and state == {state!r}:
+    done = real(self, job, changed, *others)
+    if {when!r} == "after" and changed.state == {state!r}:
         os.kill(os.getpid(), signal.SIGKILL)
     return done
 Journal.advance = advance

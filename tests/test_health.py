@@ -157,7 +157,7 @@ def test_burst_of_ten_thousand_files_is_found_whole(tmp_path):
         make_mix(studio.root / "inbox" / f"{number // 100}" / f"{number}.wav", frames=1)
     studio.settle()
     studio.round(1)
-    states = studio.daemon.journal.counts()
+    states = studio.daemon.journal.statistics.counts()
     studio.close()
     assert states["settled"] == 10_000
 

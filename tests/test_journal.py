@@ -178,7 +178,7 @@ def test_hundred_thousand_rows_are_no_burden(tmp_path, now):
         for n in range(20_000)
     )  # fmt: skip
     journal.insert(jobs, now)
-    plan = journal._db.execute(
+    plan = journal.execute(
         "EXPLAIN QUERY PLAN SELECT id FROM jobs WHERE key = 'k1' AND state = 'done'"
     ).fetchone()[3]
     assert "USING INDEX" in plan
@@ -386,7 +386,7 @@ def test_many_threads_reading_while_one_writes(journal, now):
 
     def ask():
         other = Journal(journal.path)
-        seen.extend(sum(other.counts().values()) for _ in range(20))
+        seen.extend(sum(other.statistics.counts().values()) for _ in range(20))
         other.close()
 
     threads = [threading.Thread(target=ask) for _ in range(3)]

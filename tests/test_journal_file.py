@@ -15,7 +15,8 @@ import pytest
 
 from hotfolder.admin import Admin
 from hotfolder.job import State
-from hotfolder.journal import Journal, is_damage
+from hotfolder.journal import Journal
+from hotfolder.journal_database import is_damage
 from hotfolder_fixtures import (
     Studio,
     logs,
@@ -291,7 +292,7 @@ def test_row_whose_identity_is_not_the_files_does_not_go_round_for_ever(studio, 
     studio.daemon.journal.set_setting("paused", "test")
     studio.drop("song.wav")
     studio.settle()
-    studio.daemon.journal._db.execute("UPDATE jobs SET identity = 'of another time'")
+    studio.daemon.journal.execute("UPDATE jobs SET identity = 'of another time'")
     studio.daemon.journal.set_setting("paused", None)
     studio.work_off()
     assert sum(record.message == "not-claimed" for record in caplog.records) <= 1

@@ -132,7 +132,7 @@ class Batch:
             changes.append((job, _changed_job(row, job, again=again)))
         plan = _plan(statuses)
         self.journal.enter(fresh, changes, list(known.values()), now)
-        self._done_before = self.journal.counts()[State.DONE]
+        self._done_before = self.journal.statistics.counts()[State.DONE]
         log_event(
             "catalogue", rows=len(self.catalogue.rows), problems=len(self.catalogue.problems),
             new=plan.new, changed=plan.changed, done=plan.done,
@@ -166,7 +166,7 @@ class Batch:
         self._fit_jobs()
         if not self._wakeup.stops:
             self.pool.start_more(now)
-        return not self.pool.in_work and self.journal.unfinished() == 0
+        return not self.pool.in_work and self.journal.statistics.unfinished() == 0
 
     def stop(self) -> None:
         """Ask to drain; asked a second time, to stop at once."""
@@ -179,7 +179,7 @@ class Batch:
 
     def snapshot(self, now: Instant) -> Snapshot:
         """How far the run is, from the journal."""
-        counts = self.journal.counts()
+        counts = self.journal.statistics.counts()
         done = counts[State.DONE]
         elapsed_s = now.steady_s - self._began.steady_s
         here = done - self._done_before

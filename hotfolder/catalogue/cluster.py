@@ -92,7 +92,7 @@ class Cluster:
             if not batch.is_stopping:
                 for job in self._next(batch, list(futures.values()), suspects, now):
                     futures[self._submit(batch, job)] = job
-            if not futures and (batch.is_stopping or batch.journal.unfinished() == 0):
+            if not futures and (batch.is_stopping or batch.journal.statistics.unfinished() == 0):
                 elapsed_s = now.steady_s - began.steady_s
                 log_event("cluster-ended", elapsed_s=elapsed_s, stopped=batch.is_stopping)
                 return not batch.is_stopping

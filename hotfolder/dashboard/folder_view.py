@@ -61,7 +61,7 @@ class FolderView:
     def overview(self) -> Overview:
         """Counts, health, free space and figures per day."""
         with self._admin() as admin:
-            counts = admin.journal.counts()
+            counts = admin.journal.statistics.counts()
             return {
                 "root": str(self._root),
                 "health": self.health(),
@@ -71,7 +71,7 @@ class FolderView:
                     for group, states in GROUPS.items()
                 },
                 "disks": self._disks(),
-                "days": admin.journal.per_day(time.time() - HISTORY_DAYS * 86_400),
+                "days": admin.journal.statistics.per_day(time.time() - HISTORY_DAYS * 86_400),
                 "presets": sorted(preset_names()),
             }
 
