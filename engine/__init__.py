@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from .evaluation.stored_judgement import store_row as store_row
     from .listening.page import script_json as script_json
     from .listening.page import write_report as write_report
+    from .model.artist_pack import Heard as Heard
+    from .model.artist_pack import PackCard as PackCard
+    from .model.artist_pack import hashes_of as hashes_of
+    from .model.artist_pack import write_artist_pack as write_artist_pack
     from .model.bands import log_band_plan as log_band_plan
     from .model.bundle import put_file as put_file
     from .model.bundle import read_bundle as read_bundle
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from .model.prior import find_prior as find_prior
     from .model.prior import list_priors
     from .model.prior import open_priors as open_priors
+    from .model.prior import prior_folders as prior_folders
     from .model.sessions import Device as Device
     from .model.sessions import make_session as make_session
     from .model.sessions import usable_cores as usable_cores
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from .rendering import Interrupted, Renderer, render
     from .rendering import prior_hashes as prior_hashes
     from .separation.estimate import encoder_path as encoder_path
+    from .separation.estimate import give_way as give_way
     from .separators.cost import separators_rate as separators_rate
     from .stems.manifest import Manifest, load_manifest
     from .voices.features import frames_of as frames_of
@@ -100,16 +106,17 @@ __getattr__ = lazy_door(
         "evaluation.cross_likelihood": ("PLAYED", "cut_excerpts", "judge_priors"),
         "evaluation.stored_judgement": ("store_row",),
         "listening.page": ("script_json", "write_report"),
+        "model.artist_pack": ("Heard", "PackCard", "hashes_of", "write_artist_pack"),
         "model.bands": ("log_band_plan",),
         "model.bundle": ("put_file", "read_bundle", "write_bundle_file"),
         "model.card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
-        "model.prior": ("Prior", "find_prior", "list_priors", "open_priors"),
+        "model.prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
         "model.sessions": ("Device", "make_session", "usable_cores"),
         "model.spectrogram": ("FrontEnd",),
         "options": ("Progress", "RenderOptions"),
         "plugins.catalogue": ("PluginCatalogue",),
         "rendering": ("Interrupted", "Renderer", "prior_hashes", "render"),
-        "separation.estimate": ("encoder_path",),
+        "separation.estimate": ("encoder_path", "give_way"),
         "separators.cost": ("separators_rate",),
         "stems.manifest": ("Manifest", "load_manifest"),
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),

@@ -23,6 +23,7 @@ from engine import (
     Source,
     make_session,
     put_file,
+    read_bundle,
     write_bundle_file,
 )
 from presets import StemwrightError
@@ -247,6 +248,47 @@ def write_bundle(
     about = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
     write_bundle_file(out, {"card.json": about.encode(), **files})
     return card
+
+
+def write_with_head(
+    source: Path,
+    out: Path,
+    head: TrainedHead,
+    encoder: TrainedEncoder,
+    heard: Sequence[Source],
+) -> ModelCard:
+    """Write a bundle anew with another head and the encoder that it reads beside it; the flow
+    stays.
+
+    `heard` is what head and encoder have heard since; nothing is written when parity fails.
+    """
+    card, files, _ = read_bundle(source)
+    errors = estimate_parity(head, encoder)
+    _refuse_differences(card.stem, errors)
+    with np.load(io.BytesIO(files["selftest.npz"]), allow_pickle=False) as stored:
+        vectors = {name: stored[name] for name in stored.files} | head.vectors
+    files = {name: blob for name, blob in files.items() if name != "card.json"}
+    files |= {"head.onnx": _serialise(head.graph), "selftest.npz": _npz(vectors)}
+    others = tuple(dict.fromkeys([*card.others, *heard]))
+    licences = {source.licence for source in (*card.sources, *others)}
+    parity_of = card.validation.get("parity", {}) | errors
+    changed = card.model_copy(
+        update={
+            "encoder_sha256": head.encoder_sha256,
+            "others": others,
+            "licence": "; ".join(sorted(licences)),
+            "training": card.training | {"head": head.training},
+            "validation": card.validation | {"parity": parity_of},
+            "files": {
+                name: hashlib.sha256(blob).hexdigest() for name, blob in sorted(files.items())
+            },
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    put_file(out.parent / encoder.file_name, encoder.onnx)
+    about = json.dumps(changed.model_dump(mode="json"), indent=1, sort_keys=True)
+    write_bundle_file(out, {"card.json": about.encode(), **files})
+    return changed
 
 
 def _refuse_differences(stem: str, errors: dict[str, float]) -> None:

@@ -209,6 +209,72 @@ def prior_heads(
         say(line)
 
 
+@click.command("tune")
+@click.argument("songs", nargs=-1, required=True, type=FILE)
+@output("Folder of the pack, e.g. PRIORS/my-band.", kind=FOLDER, required=True)
+@click.option("--run", type=FOLDER, help="Folder of the run; resumes there.  [runs/PACK]")
+@click.option(
+    "--begin-from", type=FOLDER, help="Folder of the priors to begin with.  [the shipped ones]"
+)
+@click.option("--hold-out", multiple=True, help="Song to judge with; may repeat.  [a fifth]")
+@click.option(
+    "--rehearse",
+    multiple=True,
+    type=FILE,
+    help="Pack, folder of parts or PART=FOLDER that keeps what was known; may repeat.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    default=800,
+    show_default=True,
+    help="How long it learns at most.",
+)
+@MINUTES
+@BATCH
+@RATE
+@DEVICE
+@SEED
+@THREADS
+def prior_tune(
+    songs: tuple[Path, ...],
+    output: Path,
+    run: Path | None,
+    begin_from: Path | None,
+    hold_out: tuple[str, ...],
+    rehearse: tuple[Path, ...],
+    steps: int,
+    minutes: float,
+    batch: int,
+    learning_rate: float,
+    device: Literal["auto", "cpu", "cuda"],
+    seed: int,
+    threads: int,
+) -> None:
+    """Tune all priors together to an artist: an artist pack.
+
+    SONGS are folders of multitracks, SONGS/<song>/<stem>.wav or SONGS/<stem>/<song>.wav, with
+    whatever stems there are; STEM=FOLDER are takes of one stem. Held-out songs decide when to
+    stop, and what is not better than before is not written.
+    """
+    from .artist_pack import PackOptions, tune_pack
+    from .training.runs import TrainingOptions
+
+    options = TrainingOptions(
+        run or Path("runs") / output.name,
+        steps,
+        "cpu",
+        seed,
+        threads,
+        device,
+        minutes,
+        batch,
+        learning_rate,
+    )
+    for line in tune_pack(songs, output, options, PackOptions(begin_from, hold_out, rehearse)):
+        say(line)
+
+
 @click.command("gan", cls=Renamed, old_names={"--out": "--output"})
 @SONGS
 @click.option("--stem", required=True, help="Whose sound is learned.")
@@ -402,6 +468,7 @@ TRAINING = (
     prior_train,
     prior_export,
     prior_heads,
+    prior_tune,
     prior_gan,
     prior_pack,
     prior_make,

@@ -30,8 +30,9 @@ class StemSpec(_Section):
 
     prior: str = Field(
         default="",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
-        description="prior bundle, by its name; the stem's own name if left out",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(/[a-z][a-z0-9_-]{0,31})?$",
+        description="prior bundle, by its name, or PACK/STEM of an artist pack; the stem's own "
+        "name if left out",
     )
     separator: str = Field(
         default="",
@@ -138,6 +139,11 @@ class Preset(_Section):
     )
     title: str = Field(default="", description="for people")
     description: str = Field(default="", description="for people, too")
+    priors: str = Field(
+        default="",
+        pattern=r"^$|^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        description="artist pack that the priors of all stems come from, by its name",
+    )
     stems: dict[StemName, StemSpec] = Field(min_length=1, max_length=32)
     residual: ResidualSpec = ResidualSpec()
     recipe: Node | None = Field(
@@ -176,8 +182,9 @@ class Preset(_Section):
         if not isinstance(stems, dict):
             return data
         stems = {**stems, **{name: {} for name in given if name not in stems}}
+        pack = f"{data['priors']}/" if data.get("priors") else ""
         named = {
-            key: {"prior": key, **spec}
+            key: {"prior": f"{pack}{key}", **spec}
             if isinstance(spec, dict) and key not in given and not spec.get("separator")
             else spec
             for key, spec in stems.items()
@@ -298,7 +305,12 @@ class Preset(_Section):
         """
         canonical = self.model_dump(
             mode="json",
-            exclude={"title": True, "description": True, "output": {"report", "session"}},
+            exclude={
+                "title": True,
+                "description": True,
+                "priors": True,  # every stem says which prior it has
+                "output": {"report", "session"},
+            },
         )
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         for file in sorted({file for _, step in self.steps() for file in files_of(step)}):

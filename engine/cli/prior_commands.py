@@ -25,7 +25,8 @@ def prior() -> None:
 @PRIORS
 @JSON
 def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
-    """List every prior that presets can name, and where it lies."""
+    """List every prior and artist pack that presets can name, and where it lies."""
+    from ..model.artist_pack import list_artist_packs, read_artist_pack
     from ..model.bundle import read_bundle
     from ..model.prior import list_priors
 
@@ -37,17 +38,28 @@ def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
         else:
             labels = f"  ({', '.join(card.labels)})" if card.labels else ""
             say(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")
+    for name, folder in list_artist_packs(priors).items():
+        pack = read_artist_pack(folder)
+        if as_json:
+            say_json({"pack": name, "path": str(folder), "stems": list(pack.stems)})
+        else:
+            gain = pack.after_db - pack.before_db
+            say(f"{name:12} artist pack: {', '.join(pack.stems)}; {gain:+.2f} dB  {folder}")
 
 
 @prior.command("show")
 @click.argument("name")
 @PRIORS
 def prior_show(name: str, priors: tuple[Path, ...]) -> None:
-    """Print a prior's card: data, licences, training, hashes."""
+    """Print a prior's card, or an artist pack's: data, licences, training, hashes."""
+    from ..model.artist_pack import list_artist_packs, read_artist_pack
     from ..model.bundle import read_bundle
-    from ..model.prior import find_prior
+    from ..model.prior import find_prior, list_priors
 
-    say_json(read_bundle(find_prior(name, priors))[0].model_dump(mode="json"), indent=1)
+    if name not in list_priors(priors) and (pack := list_artist_packs(priors).get(name)):
+        say_json(read_artist_pack(pack).model_dump(mode="json"), indent=1)
+    else:
+        say_json(read_bundle(find_prior(name, priors))[0].model_dump(mode="json"), indent=1)
 
 
 @prior.command("verify")
@@ -55,19 +67,37 @@ def prior_show(name: str, priors: tuple[Path, ...]) -> None:
 @PRIORS
 @DEVICE
 def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) -> None:
-    """Check hashes and run self-tests, of all priors by default."""
+    """Check hashes and run self-tests, of all priors and artist packs by default."""
+    from ..model.artist_pack import list_artist_packs, verify_artist_pack
     from ..model.prior import Prior, find_prior, list_priors
     from ..model.sessions import Device
 
     asked, worst = Device.parse(device), 0
-    for name in names or list_priors(priors):
+    known, packs = list_priors(priors), list_artist_packs(priors)
+    for name in names or [*known, *packs]:
         with one_of_many(Path(name)) as codes:
+            if name in packs and name not in known:
+                for line in verify_artist_pack(packs[name], asked):
+                    say(line)
+                continue
             opened = Prior(find_prior(name, priors), asked)
             opened.verify()
             labels = f" for {', '.join(opened.card.labels)}" if opened.card.labels else ""
             say(f"{name}: hashes and self-tests pass{labels} on {opened.got}")
         worst = max([worst, *codes])
     sys.exit(worst)
+
+
+@prior.command("remove")
+@click.argument("name")
+@PRIORS
+def prior_remove(name: str, priors: tuple[Path, ...]) -> None:
+    """Delete an artist pack: its bundles, encoder and card, and nothing else."""
+    from ..model.artist_pack import find_artist_pack, remove_artist_pack
+
+    folder = find_artist_pack(name, priors)
+    remove_artist_pack(folder)
+    say(f"{folder}: removed")
 
 
 @prior.command("judge")

@@ -25,6 +25,8 @@ from .sessions import BoundSession, Device, make_session, telling_device_faults
 
 Float = NDArray[np.float32]
 
+PACK_CARD = "artist-pack.json"  # makes a folder of bundles an artist pack
+
 
 class Prior:
     """p(stem): forward x -> z with log-determinant, inverse z -> x, gradient of the objective.
@@ -262,9 +264,12 @@ def list_priors(extra: Sequence[Path] = ()) -> dict[str, Path]:
 
 
 def find_prior(name: str, extra: Sequence[Path] = ()) -> Path:
-    """Resolve a prior's name, or the path of a bundle."""
+    """Resolve a prior's name, PACK/STEM for one of an artist pack, or the path of a bundle."""
     if name.endswith(SUFFIX):
         return Path(name)
+    pack, slash, stem = name.partition("/")
+    if slash:
+        return _packed_prior(pack, stem, extra)
     known = list_priors(extra)
     if name not in known:
         raise StemwrightError(
@@ -273,3 +278,24 @@ def find_prior(name: str, extra: Sequence[Path] = ()) -> Path:
             "Put the bundle into a folder of $STEMWRIGHT_PRIORS or name its path.",
         )
     return known[name]
+
+
+def _packed_prior(pack: str, stem: str, extra: Sequence[Path]) -> Path:
+    """The bundle of a stem in the first folder that has a pack of this name."""
+    packs = [folder / pack for folder in prior_folders(extra)]
+    folder = next((path for path in packs if (path / PACK_CARD).is_file()), None)
+    if folder is None:
+        raise StemwrightError(
+            "pack-unknown",
+            f"no artist pack is called {pack!r}. Put its folder into a folder of "
+            "$STEMWRIGHT_PRIORS, or make it with stemwright prior tune.",
+        )
+    path = folder / f"{stem}{SUFFIX}"
+    if not path.is_file():
+        there = ", ".join(sorted(bundle.stem for bundle in folder.glob(f"*{SUFFIX}")))
+        raise StemwrightError(
+            "prior-unknown",
+            f"the artist pack {pack} has no prior of {stem}; it has {there}. Tune it with "
+            f"recordings of {stem}, or leave the stem out.",
+        )
+    return path

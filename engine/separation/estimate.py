@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from ..model.card import ModelCard
-from ..model.prior import Prior, prior_folders
+from ..model.prior import PACK_CARD, Prior, prior_folders
 from ..model.sessions import Device, make_session, telling_device_faults
 
 Float = NDArray[np.float32]
@@ -63,11 +63,14 @@ def give_way(masks: Float, cards: Sequence[ModelCard]) -> Float:
 
 
 def encoder_path(sha256: str, folders: Sequence[Path]) -> Path | None:
-    """Find an encoder by its hash."""
+    """Find an encoder by its hash, in the folders of priors or in the artist packs there."""
+    name = f"{sha256[:16]}{ENCODER_SUFFIX}"
     for folder in prior_folders(folders):
-        path = folder / f"{sha256[:16]}{ENCODER_SUFFIX}"
-        if path.is_file():
-            return path
+        if (folder / name).is_file():
+            return folder / name
+        for card in sorted(folder.glob(f"*/{PACK_CARD}")):
+            if (card.parent / name).is_file():
+                return card.parent / name
     return None
 
 

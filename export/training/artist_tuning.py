@@ -1,0 +1,237 @@
+"""Encoder and heads tuned together to one artist, judged on real songs of the artist's that are
+held out.
+
+The training sums an artist's stems at random and in step, as all estimates are trained, beside
+sums of other material that keep what was known. What decides is the signal to distortion ratio on
+held-out songs as they were mixed: the best weights are kept, and mixtures of them with those at
+the beginning are tried as well, so that the result is what the tuning began with wherever it is
+not better.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from engine import ModelCard, give_way
+from presets import StemwrightError
+
+from ..data.mixes import RandomMixes
+from ..data.true_mixes import TrueMix
+from ..models.estimator import Encoder, Head
+from .checkpoint import Checkpoint
+from .estimator_training import EstimatorSettings, mask_loss
+from .run import mixed_precision
+
+Float = NDArray[np.float32]
+
+CHECKPOINT = "artist.npz"
+SHARES = (0.25, 0.5, 0.75)  # of the tuned weights against those at the beginning
+_BEST = "best/"
+_LEAST = np.float32(1e-7)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Signal to distortion in dB by song and stem, on held-out songs."""
+
+    of_songs: Mapping[str, Mapping[str, float]]
+
+    @property
+    def mean(self) -> float:
+        """Over the songs, of the mean over a song's stems."""
+        return float(np.mean([np.mean(list(stems.values())) for stems in self.of_songs.values()]))
+
+    @property
+    def by_stem(self) -> dict[str, float]:
+        """Mean over the songs that have the stem."""
+        found: dict[str, list[float]] = {}
+        for stems in self.of_songs.values():
+            for stem, decibels in stems.items():
+                found.setdefault(stem, []).append(decibels)
+        return {stem: float(np.mean(values)) for stem, values in found.items()}
+
+
+class HeldOutSongs:
+    """Songs that no training hears, separated by an estimate as `draft` does, without the song's
+    own spectra and the stereo image, which add to every estimate alike."""
+
+    def __init__(self, songs: Sequence[TrueMix], cards: Mapping[str, ModelCard]) -> None:
+        if not songs:
+            raise ValueError("no held-out song")
+        self.songs, self.cards = tuple(songs), dict(cards)
+
+    @torch.no_grad()
+    def scores(self, encoder: Encoder, heads: Mapping[str, nn.Module]) -> Scores:
+        """What the masks of an encoder and its heads are worth."""
+        return Scores(
+            {song.song: song.sdr_db(self._masks(song, encoder, heads)) for song in self.songs}
+        )
+
+    def _masks(self, song: TrueMix, encoder: Encoder, heads: Mapping[str, nn.Module]) -> Float:
+        device = next(encoder.parameters()).device
+        power = np.mean(np.square(song.magnitudes, dtype=np.float64), axis=(1, 2), keepdims=True)
+        scaled = np.asarray(song.magnitudes / np.sqrt(np.maximum(power, 1e-12)), np.float32)
+        x = torch.from_numpy(scaled).to(device).transpose(1, 2)
+        features = encoder(x**encoder.config.compression)
+        found = [
+            heads[stem](features).transpose(1, 2).float().cpu().numpy() for stem in song.stems
+        ]
+        masks = give_way(np.stack(found), [self.cards[stem] for stem in song.stems]) + _LEAST
+        return np.asarray(masks / masks.sum(axis=0), np.float32)
+
+
+@dataclass
+class Best:
+    """The best weights so far: at which step, how much of them, and what held-out songs say."""
+
+    step: int = 0
+    share: float = 0.0
+    scores: Scores | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ArtistTask:
+    """An encoder and its heads that go on on sums of an artist's stems and of others'.
+
+    `mixes` are kinds of sums with the number of excerpts of each in a batch; all have the same
+    heads.
+    """
+
+    def __init__(
+        self,
+        begun: tuple[Encoder, Mapping[str, Head]],
+        settings: EstimatorSettings,
+        mixes: Sequence[tuple[RandomMixes, int]],
+        held_out: HeldOutSongs,
+        given: Mapping[str, str],
+        device: torch.device,
+    ) -> None:
+        encoder, heads = begun
+        self.settings, self.given, self.device = settings, dict(given), device
+        self.mixes, self.held_out = tuple((m, count) for m, count in mixes if count), held_out
+        torch.manual_seed(settings.seed)
+        self.encoder, self.heads = (
+            copy.deepcopy(encoder),
+            nn.ModuleDict(copy.deepcopy(dict(heads))),
+        )
+        self.model = nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}).to(device)
+        self.model.requires_grad_(True)
+        self._begun = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.before = held_out.scores(self.encoder, dict(self.heads.items()))
+        self.best = Best(scores=self.before, weights=dict(self._begun))
+
+    def described(self) -> dict[str, Any]:
+        """The size, the heads, and where the best weights were found."""
+        return {
+            "config": self.encoder.config.to_dict(),
+            "heads": list(self.heads),
+            "best step": self.best.step,
+            "best share": self.best.share,
+        }
+
+    def arrays(self) -> dict[str, Float]:
+        """The best weights."""
+        return {f"{_BEST}{name}": value.cpu().numpy() for name, value in self.best.weights.items()}
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Take the best weights back."""
+        kept = {
+            name.removeprefix(_BEST): torch.from_numpy(values)
+            for name, values in checkpoint.arrays.items()
+            if name.startswith(_BEST)
+        }
+        about = checkpoint.about
+        if kept.keys() != self._begun.keys():
+            raise StemwrightError(
+                "run-differs",
+                "the folder of the run holds a training of other heads. Tune with another --run, "
+                "or remove that folder to begin anew.",
+            )
+        with self._weights(kept):
+            scores = self._scores()
+        self.best = Best(int(about["best step"]), float(about["best share"]), scores, kept)
+
+    def loss(self, step: int, done: float) -> tuple[Tensor, Tensor]:
+        """The heads' losses on new sums, added up."""
+        s = self.settings
+        rng = np.random.default_rng([s.seed, 21, step])
+        drawn = [mixes.sample(rng, count, s.frames) for mixes, count in self.mixes]
+        mix = torch.cat([mix for mix, _ in drawn]).transpose(1, 2).contiguous()
+        power = self.encoder.config.compression
+        with mixed_precision(self.device):
+            features = self.encoder(mix**power)
+            masks = {name: head(features) for name, head in self.heads.items()}
+        losses = [
+            mask_loss(
+                mask.float(),
+                mix,
+                torch.cat([targets[name] for _, targets in drawn]).transpose(1, 2),
+                power,
+                s.compressed_weight,
+            )
+            for name, mask in masks.items()
+        ]
+        total = torch.stack(losses).sum()
+        return total, total
+
+    def validate(self) -> Scores:
+        """What held-out songs say of the weights as they are."""
+        return self._scores()
+
+    def consider(self, step: int, scores: Scores) -> None:
+        """Keep the weights as they are if held-out songs like them better than any before, and
+        mixtures with those at the beginning likewise."""
+        now = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self._keep(step, 1.0, scores, now)
+        for share in SHARES:
+            between = {
+                name: torch.lerp(self._begun[name].to(value), value, share)
+                for name, value in now.items()
+            }
+            with self._weights(between):
+                self._keep(step, share, self._scores(), between)
+
+    def _keep(self, step: int, share: float, scores: Scores, weights: dict[str, Tensor]) -> None:
+        assert self.best.scores is not None
+        if scores.mean > self.best.scores.mean:
+            self.best = Best(step, share, scores, weights)
+
+    def _scores(self) -> Scores:
+        return self.held_out.scores(self.encoder, dict(self.heads.items()))
+
+    def _weights(self, weights: Mapping[str, Tensor]) -> _Borrowed:
+        return _Borrowed(self.model, weights)
+
+    def chosen(self) -> tuple[Encoder, dict[str, Head]]:
+        """Encoder and heads with the best weights, on the processor."""
+        self.model.load_state_dict(self.best.weights)
+        self.model.to("cpu").eval().requires_grad_(False)
+        return self.encoder, {name: head for name, head in self._named_heads()}
+
+    def _named_heads(self) -> Iterator[tuple[str, Head]]:
+        for name, head in self.heads.items():
+            assert isinstance(head, Head)
+            yield name, head
+
+
+class _Borrowed:
+    """A model with other weights for a while."""
+
+    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+        self._model, self._weights = model, weights
+        self._own: dict[str, Tensor] = {}
+
+    def __enter__(self) -> None:
+        self._own = {name: value.clone() for name, value in self._model.state_dict().items()}
+        self._model.load_state_dict(self._weights)
+
+    def __exit__(self, *_: object) -> None:
+        self._model.load_state_dict(self._own)
