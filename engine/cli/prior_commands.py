@@ -51,7 +51,10 @@ def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("name")
 @PRIORS
 def prior_show(name: str, priors: tuple[Path, ...]) -> None:
-    """Print a prior's card, or an artist pack's: data, licences, training, hashes."""
+    """Print the card of a prior or an artist pack.
+
+    Data, licences, training, hashes.
+    """
     from ..model.artist_pack import list_artist_packs, read_artist_pack
     from ..model.bundle import read_bundle
     from ..model.prior import find_prior, list_priors
@@ -92,7 +95,10 @@ def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) 
 @click.argument("name")
 @PRIORS
 def prior_remove(name: str, priors: tuple[Path, ...]) -> None:
-    """Delete an artist pack: its bundles, encoder and card, and nothing else."""
+    """Delete an artist pack.
+
+    Its bundles, encoder and card go, and nothing else.
+    """
     from ..model.artist_pack import find_artist_pack, remove_artist_pack
 
     folder = find_artist_pack(name, priors)
