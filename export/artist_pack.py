@@ -39,9 +39,9 @@ from .data.prior_samples import sampled_corpus
 from .models.estimator import TrainedEstimator
 from .training.artist_tuning import CHECKPOINT, ArtistTask, HeldOutSongs, Scores
 from .training.estimator_training import EstimatorSettings
+from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
 from .training.runs import (
-    TrainingOptions,
     digests,
     named_places,
     read_corpus,

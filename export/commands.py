@@ -223,19 +223,7 @@ def prior_heads(
     type=FILE,
     help="Pack, folder of parts or PART=FOLDER that keeps what was known; may repeat.",
 )
-@click.option(
-    "--steps",
-    type=click.IntRange(1),
-    default=800,
-    show_default=True,
-    help="How long it learns at most.",
-)
-@MINUTES
-@BATCH
-@RATE
-@DEVICE
-@SEED
-@THREADS
+@training_options(800, "it learns at most")
 def prior_tune(
     songs: tuple[Path, ...],
     output: Path,
@@ -243,35 +231,19 @@ def prior_tune(
     begin_from: Path | None,
     hold_out: tuple[str, ...],
     rehearse: tuple[Path, ...],
-    steps: int,
-    minutes: float,
-    batch: int,
-    learning_rate: float,
-    device: Literal["auto", "cpu", "cuda"],
-    seed: int,
-    threads: int,
+    options: TrainingOptions,
 ) -> None:
-    """Tune all priors together to an artist: an artist pack.
+    """Tune all priors together: an artist pack.
 
     SONGS are folders of multitracks, SONGS/<song>/<stem>.wav or SONGS/<stem>/<song>.wav, with
     whatever stems there are; STEM=FOLDER are takes of one stem. Held-out songs decide when to
     stop, and what is not better than before is not written.
     """
     from .artist_pack import PackOptions, tune_pack
-    from .training.runs import TrainingOptions
 
-    options = TrainingOptions(
-        run or Path("runs") / output.name,
-        steps,
-        "cpu",
-        seed,
-        threads,
-        device,
-        minutes,
-        batch,
-        learning_rate,
-    )
-    for line in tune_pack(songs, output, options, PackOptions(begin_from, hold_out, rehearse)):
+    asked = PackOptions(begin_from, hold_out, rehearse)
+    options = replace(options, out=run or Path("runs") / output.name)
+    for line in tune_pack(songs, output, options, asked):
         say(line)
 
 

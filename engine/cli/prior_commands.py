@@ -25,7 +25,10 @@ def prior() -> None:
 @PRIORS
 @JSON
 def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
-    """List every prior and artist pack that presets can name, and where it lies."""
+    """List every prior and artist pack.
+
+    What presets can name, and where it lies.
+    """
     from ..model.artist_pack import list_artist_packs, read_artist_pack
     from ..model.bundle import read_bundle
     from ..model.prior import list_priors
@@ -70,7 +73,10 @@ def prior_show(name: str, priors: tuple[Path, ...]) -> None:
 @PRIORS
 @DEVICE
 def prior_verify(names: tuple[str, ...], priors: tuple[Path, ...], device: str) -> None:
-    """Check hashes and run self-tests, of all priors and artist packs by default."""
+    """Check hashes and run self-tests, of everything by default.
+
+    That is, of all priors and artist packs.
+    """
     from ..model.artist_pack import list_artist_packs, verify_artist_pack
     from ..model.prior import Prior, find_prior, list_priors
     from ..model.sessions import Device
