@@ -36,6 +36,8 @@ class RenderOptions:
     with the same workspace goes on at its segment and ends with the same bytes.
     `guard` is called before anything is written and right before the set becomes visible; it may
     raise to keep it back, as the hot folder's does when the outbox is not mounted.
+    `score` (a MIDI file) and `pitch_files` (tables, `NAME=FILE` for one voice) tell the pitches of
+    a preset's `voices`; without them what lies beside the mix does.
     """
 
     device: str = "auto"
@@ -49,6 +51,8 @@ class RenderOptions:
     commercial_only: bool = False
     workspace: Path | None = None
     deadline_s: float | None = None
+    score: Path | None = None
+    pitch_files: tuple[str, ...] = ()
     progress: Callable[[Progress], None] | None = None
     should_stop: Callable[[], bool] | None = None
 

@@ -51,6 +51,7 @@ from .stems.publish import publishing
 from .stems.stem_set import OutputFormat, SetReport, write_set
 from .stems.wet import WetReport, process_set
 from .version import ENGINE_VERSION
+from .voicing import network_hashes, voices_of, with_voices, write_tracks
 
 if TYPE_CHECKING:
     from presets import Preset, ResolvedSearch
@@ -100,7 +101,7 @@ def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
         f"separator:{name}": find_card(name, options.separator_folders).digest
         for name in preset.cards
     }
-    return bundles | cards
+    return bundles | cards | network_hashes(preset, options)
 
 
 def render(
@@ -153,6 +154,7 @@ class Renderer:
             else None
         )
         self.guide, self.device = guide, device
+        self.voices = voices_of(preset, options, device)
 
     def separators_s(self, seconds: float) -> float:
         """What the separators will take for so much audio, by their checks; 0 where none says."""
@@ -163,13 +165,15 @@ class Renderer:
         own = None
         if self.priors:
             own = Separator(self.priors, self.plan, self.threads, self.estimate, self.guide)
+        found: Separation | None = own
         if self.preset.tree is not None:
-            recipe = RecipeSeparation(
+            found = RecipeSeparation(
                 self.preset, self.cards, self.device, self.threads, own, SearchReport()
             )
-            return recipe, own
-        assert own is not None
-        return own, own
+        if self.voices is not None:
+            found = with_voices(self.voices, self.preset, found, SearchReport())
+        assert found is not None
+        return found, own
 
     def render_into(
         self, mix: Path, output: Path, progress: Callable[[Progress], None] | None = None
@@ -205,6 +209,7 @@ class MixRender:
         self.settings, self.plan, self.threads = renderer.settings, renderer.plan, renderer.threads
         self.cards, self.warnings = renderer.cards, renderer.warnings
         self.separation, self.separator = renderer.separation()
+        self.voices = renderer.voices
         self._work = ""
         self._pace = Pace(wet=self.preset.has_wet)
 
@@ -239,6 +244,8 @@ class MixRender:
             title = naming.fields["title"]
             manifest = self._manifest(title, source, separated, report, quality, wet, pace.laps)
             (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+            if self.voices is not None:
+                write_tracks(self.voices, folder)
             self._hand_over(decoded.info.path, folder)
             self._tell("publishing")
         return manifest
@@ -409,6 +416,7 @@ class MixRender:
             priors=bundles_of(self.priors),
             separators=separators_of(self.cards, self.threads),
             made_by=made_by(self.preset, report),
+            voices=self.voices.used.about if self.voices and self.voices.used else None,
             search=self.settings.as_json(),
             seed=self.options.seed,
             degraded=self._degraded(separated.search),

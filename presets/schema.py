@@ -15,6 +15,7 @@ from .effects import Chain, Convolution, Effect, Parallel, Plugin
 from .file_names import FORBIDDEN
 from .recipe import CARD_PATTERN, RESIDUAL, Node, Piece, Split, pieces_of, problem_of
 from .search import SearchSettings
+from .voices import VoicesSettings
 
 NAME_FIELDS = ("title", "stem", "artist", "isrc", "rate", "depth", "preset", "rev")
 NAME_FORMS = ("initials", "short", "k")
@@ -149,6 +150,9 @@ class Preset(_Section):
     recipe: Node | None = Field(
         default=None, description="a tree of splits by separators of one's own"
     )
+    voices: VoicesSettings | None = Field(
+        default=None, description="takes what sings apart into its parts"
+    )
     search: SearchSettings = SearchSettings()
     sum_chain: Chain = Field(
         default=(), description="prints a further file: the wet sum through this chain"
@@ -178,6 +182,7 @@ class Preset(_Section):
         inside = search.get("inside") if isinstance(search, dict) else None
         # what is searched is not kept: the stems found in it are
         given = [name for name in _leaves_in(data.get("recipe")) if name != inside]
+        given += _parts_in(data.get("voices"))
         stems = data.get("stems", {} if given else None)
         if not isinstance(stems, dict):
             return data
@@ -202,7 +207,7 @@ class Preset(_Section):
 
     @model_validator(mode="after")
     def _every_stem_has_a_source(self) -> Preset:
-        if problem := _source_problem(self):
+        if problem := _source_problem(self) or _voices_problem(self):
             raise ValueError(problem)
         return self
 
@@ -239,11 +244,16 @@ class Preset(_Section):
     @property
     def searched(self) -> tuple[str, ...]:
         """Stems that are found by their own priors."""
-        if self.tree is None:
-            return tuple(self.stems)
-        inside = self.search.inside or RESIDUAL
-        leaves = {p.name for p in self.pieces if p.is_leaf and p.name != inside}
-        return tuple(name for name in self.stems if name not in leaves)
+        given = set(self.parts)
+        if self.tree is not None:
+            inside = self.search.inside or RESIDUAL
+            given |= {p.name for p in self.pieces if p.is_leaf and p.name != inside}
+        return tuple(name for name in self.stems if name not in given)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Stems that are voices with pitches of their own."""
+        return self.voices.parts if self.voices else ()
 
     @property
     def remainder(self) -> str:
@@ -264,6 +274,9 @@ class Preset(_Section):
     def cards_of(self, stem: str) -> tuple[str, ...]:
         """Every separator that a stem owes something to: those on its way from the mix, first to
         last, and the one that guides its search."""
+        if stem in self.parts:
+            of = self.voices.of if self.voices else None
+            return self.cards_of(of) if of else ()
         searched = stem in self.searched
         guide = (self.search.guide,) if searched and self.search.guide else ()
         name = self.inside if searched else stem
@@ -312,6 +325,8 @@ class Preset(_Section):
                 "output": {"report", "session"},
             },
         )
+        if self.voices is None:  # presets without have the digest that they had before
+            del canonical["voices"]
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         for file in sorted({file for _, step in self.steps() for file in files_of(step)}):
             content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -328,6 +343,14 @@ def _leaves_in(recipe: Any) -> list[str]:  # noqa: ANN401
         return [p.name for p in pieces if p.is_leaf and p.name != RESIDUAL]
     except ValueError:  # it is told in full when the preset is checked
         return []
+
+
+def _parts_in(voices: Any) -> list[str]:  # noqa: ANN401
+    """The parts of a section that is not checked yet."""
+    if isinstance(voices, VoicesSettings):
+        return list(voices.parts)
+    parts = voices.get("parts") if isinstance(voices, dict) else None
+    return [p for p in parts if isinstance(p, str)] if isinstance(parts, list | tuple) else []
 
 
 def _is_last(piece: Piece, pieces: tuple[Piece, ...]) -> bool:
@@ -376,6 +399,29 @@ def _source_problem(preset: Preset) -> str | None:
             f"search: {one} alone would be given all of {preset.inside}, because masks sum to "
             "one; name a second stem there, such as other, or set output: raw"
         )
+    return None
+
+
+def _voices_problem(preset: Preset) -> str | None:
+    """Why the voices cannot come from where the preset says."""
+    voices = preset.voices
+    if voices is None:
+        return None
+    for part in voices.parts:
+        if preset.stems[part].prior or preset.stems[part].separator:
+            return f"voices.parts: {part} has a prior or separator; call the voice otherwise"
+        if any(piece.name == part for piece in preset.pieces):
+            return f"voices.parts: {part} comes out of the recipe already; call it otherwise"
+    others = [name for name in preset.stems if name not in voices.parts]
+    if voices.of is None:
+        if not others and preset.tree is None:
+            return None
+        told = ", ".join(others) or "the recipe"
+        return f"voices.of: is missing; besides the voices there are {told}: which is taken apart?"
+    if voices.of not in others:
+        return f"voices.of: no stem '{voices.of}' among {', '.join(others) or 'none'}"
+    if voices.of == preset.remainder:
+        return f"voices.of: {voices.of} is what the others leave; name a stem that is found"
     return None
 
 

@@ -26,11 +26,13 @@ from .schema import (
 )
 from .search import SearchSettings
 from .views import json_schema
+from .voices import VoicesSettings
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "": Preset,
     "stems.NAME.": StemSpec,
     "residual.": ResidualSpec,
+    "voices.": VoicesSettings,
     "search.": SearchSettings,
     "loudness.": LoudnessSettings,
     "naming.": Naming,

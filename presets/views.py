@@ -15,6 +15,9 @@ def explain(preset: Preset) -> list[str]:
     head = [f"{preset.name}: {preset.title}".rstrip(": "), " ".join(preset.description.split())]
     lines = [*filter(None, head), ""]
     for name, spec in preset.stems.items():
+        if preset.voices and name == preset.voices.of:
+            lines.append(f"{name} ({_source(preset, name)}), not kept: its voices are")
+            continue
         lines += [f"{name} ({_source(preset, name)})", *_chain_lines(spec.chain)]
         lines += [f"  fader {spec.gain_db:+g} dB"] if spec.gain_db else []
     into = preset.residual.into
@@ -60,6 +63,8 @@ def json_schema() -> dict[str, Any]:
 def _source(preset: Preset, stem: str) -> str:
     """Where a stem comes from."""
     spec = preset.stems[stem]
+    if preset.voices and stem in preset.parts:
+        return f"voice of {preset.voices.of or 'the mix'}, pitches: {preset.voices.pitches}"
     if stem in preset.searched:
         inside = f", searched inside {preset.inside}" if preset.inside else ""
         return f"prior {spec.prior}" + (f", label {spec.label}" if spec.label else "") + inside

@@ -74,6 +74,13 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def write_text(canvas: Pixels, text: str, top: int, centre: int) -> None:
+    """Write in white around `centre`, as far as it fits onto the canvas."""
+    half = _text_width(len(text)) // 2
+    if half <= centre <= canvas.shape[1] - half and top + 5 * SCALE <= canvas.shape[0]:
+        _write(canvas, text, top, centre, dark=False)
+
+
 def _text_width(letters: int) -> int:
     return 4 * SCALE * letters
 

@@ -152,7 +152,8 @@ class Manifest(_Section):
     `null_dbfs` is the peak of the mix minus the sum of the dry files at the written depth,
     `source_null_dbfs` the same against the mix as it came; None is an exact null. Sets from
     before there was a `quality` report have none. `made_by` are the `separators` that a stem owes
-    something to: those on its way from the mix, and the one that guides its search.
+    something to: those on its way from the mix, and the one that guides its search. `voices` says
+    which network took singers apart, where their pitches come from, and how sure they are.
     """
 
     schema_version: int = MANIFEST_SCHEMA
@@ -164,6 +165,7 @@ class Manifest(_Section):
     priors: dict[str, dict[str, str]]
     separators: dict[str, dict[str, Any]] = {}
     made_by: dict[str, tuple[str, ...]] = {}
+    voices: dict[str, Any] | None = None
     search: dict[str, Any]
     seed: int
     degraded: tuple[str, ...]

@@ -63,6 +63,11 @@ class Coarse:
     hertz: Float
     confidence: Float
 
+    def every_frame(self, frames: int) -> Coarse:
+        """Hold each of STRIDE frames' tracks until the next."""
+        hertz = self.hertz.repeat(STRIDE, axis=1)[:, :frames]
+        return Coarse(hertz, self.confidence.repeat(STRIDE, axis=1)[:, :frames])
+
 
 def registers_of(names: Sequence[str]) -> Double:
     """Where each voice is at home, in semitones above the grid's lowest pitch."""
@@ -88,10 +93,7 @@ def track(
     # a candidate is one that explains the spectrum and has harmonics of its own there
     strengths *= harmonic_salience(spectrum, grid())
     coarse = assign(strengths, frames.level[::STRIDE], names, settings, tick)
-    return Coarse(
-        coarse.hertz.repeat(STRIDE, axis=1)[:, : len(frames)],
-        coarse.confidence.repeat(STRIDE, axis=1)[:, : len(frames)],
-    )
+    return coarse.every_frame(len(frames))
 
 
 def assign(

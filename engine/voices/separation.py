@@ -1,0 +1,324 @@
+"""A mix into its voices by the roads of every separation: first pass, second pass, checkpoints.
+
+First pass: pitches are found and, where that is asked for, a network is fitted to this recording.
+Second pass: the network's parameters become masks, and the masks go over the mix block by block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from presets import StemwrightError, printable
+
+from ..audio.closing import Closing
+from ..audio.layout import ChannelGroups
+from ..audio.reading import MixBlock, SourceInfo
+from ..audio.resampling import resampled
+from ..audio.scratch import StemScratch
+from ..audio.signal import PieceReader, Signal, blocks_of
+from ..model.bundle import put_file
+from ..model.hooks import Interrupted, SearchHooks
+from ..model.sessions import Device
+from .fitting import fit_network
+from .masks import VoiceMasks, separated_blocks
+from .network import VoiceNetwork
+from .pitches import PitchTracks
+from .salience import RATE
+from .sources import FoundPitches, PitchRequest, find_pitches
+
+Float = NDArray[np.float32]
+
+MOST_MINUTES = 40
+
+Report = TypeVar("Report")
+Report_co = TypeVar("Report_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class VoicesUsed:
+    """What the manifest says of voices, the tracks themselves, and what they were found in:
+    (samples,) at RATE."""
+
+    mono: Float
+    tracks: PitchTracks
+    about: dict[str, Any]
+
+
+class VoiceSeparation:
+    """Takes what sings apart into parts whose pitches are known."""
+
+    dtype: type[np.float32 | np.float64] = np.float32
+
+    def __init__(
+        self,
+        parts: Sequence[str],
+        network: Path,
+        device: Device,
+        request: Callable[[SourceInfo], PitchRequest],
+        *,
+        fit_minutes: float = 0,
+        seed: int = 0,
+    ) -> None:
+        self.stems, self._request = list(parts), request
+        self._network = VoiceNetwork.load(network, device)
+        self._shipped = self._network
+        self._device, self._fit_minutes, self._seed = device, fit_minutes, seed
+        self.used: VoicesUsed | None = None
+
+    @property
+    def got(self) -> set[str]:
+        """The device that the network runs on."""
+        return {self._network.got}
+
+    def search(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks
+    ) -> None:
+        """First pass. Raises Interrupted when `hooks.should_stop` says so."""
+        _insist_on_length(mix.info)
+        folder = workspace / "voices"
+        folder.mkdir(parents=True, exist_ok=True)
+        mono = heard(mix, groups)
+        hooks.entering("pitches")
+        found = self._pitches(mono, self._request(mix.info), folder, hooks)
+        shipped = self._shipped
+        network = {"name": shipped.path.stem, "sha256": shipped.sha256}
+        about: dict[str, Any] = {
+            "network": network | {"licence": shipped.card.licence},
+            "pitches": found.about,
+        }
+        if self._fit_minutes and found.tracks.voiced().sum() > 0:
+            hooks.entering(f"fitting {self._fit_minutes:g} min")
+            bundle = fit_network(
+                mono, found.tracks, folder / "fit", shipped.path,
+                minutes=self._fit_minutes, seed=self._seed, hooks=hooks,
+            )  # fmt: skip
+            self._network = VoiceNetwork.load(bundle, self._device)
+            about["fitted"] = {"minutes": self._fit_minutes, "sha256": self._network.sha256}
+        self.used = VoicesUsed(mono, found.tracks, about)
+        hooks.progress(1, 1)
+
+    def write(
+        self,
+        mix: Signal,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Any]], None],
+        meter: Callable[[Float, Float], None] | None = None,
+    ) -> None:
+        """Second pass: all parts to `sink`, block by block."""
+        for block in self.blocks(mix, groups):
+            sink(dict(zip(self.stems, block, strict=True)))
+
+    def blocks(self, mix: Signal, groups: ChannelGroups) -> Iterator[Float]:
+        """All parts as blocks (parts, channels, n), in order. After `search` alone."""
+        assert self.used is not None
+        info, tracks = mix.info, self.used.tracks
+        parameters = self._network.parameters(self.used.mono, tracks)
+        masks = VoiceMasks(parameters, tracks, info.sample_rate, info.frames)
+        sung = np.zeros((1, info.channels, 1), np.float32)
+        sung[:, [channel for group in groups.groups for channel in group]] = 1
+        with mix.open() as reader:
+            for block in separated_blocks(reader, info.channels, info.frames, masks):
+                yield block * sung  # nobody sings into the subwoofer
+
+    def _pitches(
+        self, mono: Float, request: PitchRequest, folder: Path, hooks: SearchHooks
+    ) -> FoundPitches:
+        """Find the pitches, or take those that an interrupted render has found."""
+        kept, told = folder / "pitches.npz", folder / "pitches.json"
+        if told.exists():
+            about = json.loads(told.read_text("utf-8"))
+            if about["asked"] == _asked(request):
+                with np.load(kept, allow_pickle=False) as stored:
+                    tracks = PitchTracks(
+                        request.parts,
+                        stored["hertz"],
+                        about["frame_seconds"],
+                        stored["confidence"],
+                        about["found"]["origin"],
+                    )
+                return FoundPitches(tracks, about["found"])
+
+        def tick() -> None:
+            if hooks.should_stop():
+                raise Interrupted
+
+        found = find_pitches(mono, request, tick)
+        tracks = found.tracks
+        with kept.open("wb") as file:
+            np.savez(file, hertz=tracks.hertz, confidence=tracks.confidence)
+        step = tracks.frame_seconds
+        about = {"asked": _asked(request), "frame_seconds": step, "found": found.about}
+        put_file(told, json.dumps(about).encode())
+        return found
+
+
+def _insist_on_length(info: SourceInfo) -> None:
+    """Pitches are found in a whole recording at once, which takes 20 MB of memory a minute."""
+    if info.frames / info.sample_rate > 60 * MOST_MINUTES:
+        raise StemwrightError(
+            "voices-too-long",
+            f"{printable(info.path.name)}: {info.frames / info.sample_rate / 60:.0f} minutes; "
+            f"voices are taken apart in at most {MOST_MINUTES}. Cut it into its pieces.",
+        )
+
+
+def _asked(request: PitchRequest) -> str:
+    """What the pitches depend on besides the mix."""
+    asked = [request.parts, request.method, request.hashes()]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+class Outer(Protocol[Report_co]):
+    """A separation one of whose stems is taken apart further."""
+
+    stems: list[str]
+    dtype: type[np.float32 | np.float64]
+
+    @property
+    def got(self) -> set[str]:
+        """The devices that sessions run on."""
+
+    def search(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks, /
+    ) -> Report_co:
+        """First pass."""
+
+    def write(
+        self,
+        mix: Signal,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Any]], None],
+        meter: Callable[[Float, Float], None] | None,
+        /,
+    ) -> None:
+        """Second pass."""
+
+
+class VoicesAlone(Generic[Report]):
+    """The voices of the mix itself."""
+
+    def __init__(self, voices: VoiceSeparation, nothing_searched: Report) -> None:
+        self.voices, self._nothing = voices, nothing_searched
+        self.stems, self.dtype = voices.stems, voices.dtype
+        self.write = voices.write
+
+    @property
+    def got(self) -> set[str]:
+        """The device that the network runs on."""
+        return self.voices.got
+
+    def search(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks
+    ) -> Report:
+        """First pass."""
+        self.voices.search(mix, groups, workspace, hooks)
+        return self._nothing
+
+
+class VoicesInside(Generic[Report]):
+    """The voices of one stem of another separation; the stem itself is not kept."""
+
+    def __init__(self, voices: VoiceSeparation, outer: Outer[Report], of: str) -> None:
+        self.voices, self.outer, self.of = voices, outer, of
+        self.stems = [name for name in outer.stems if name != of] + voices.stems
+        self.dtype = outer.dtype
+
+    @property
+    def got(self) -> set[str]:
+        """The devices of both."""
+        return self.outer.got | self.voices.got
+
+    def search(
+        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks
+    ) -> Report:
+        """First pass of the outer one, then of the voices in its stem."""
+        report = self.outer.search(mix, groups, workspace, hooks)
+        folder = workspace / "voices-of"
+        with StemScratch(folder, [self.of], mix.info.channels, self.dtype) as scratch:
+            scratch.truncate(0)
+
+            def take(stems: dict[str, Any]) -> None:
+                if hooks.should_stop():
+                    raise Interrupted
+                scratch.append({self.of: stems[self.of]})
+
+            self.outer.write(mix, groups, workspace, take, None)
+        self.voices.search(self._sung(mix, workspace), groups, folder, hooks)
+        return report
+
+    def write(
+        self,
+        mix: Signal,
+        groups: ChannelGroups,
+        workspace: Path,
+        sink: Callable[[dict[str, Any]], None],
+        meter: Callable[[Float, Float], None] | None = None,
+    ) -> None:
+        """Second pass: the outer one's other stems and the parts, in step."""
+        count, channels = len(self.voices.stems), mix.info.channels
+        blocks = self.voices.blocks(self._sung(mix, workspace), groups)
+        flat = (block.reshape(count * channels, -1) for block in blocks)
+        parts = PieceReader(flat, count * channels)
+
+        def take(stems: dict[str, Any]) -> None:
+            frames = stems[self.of].shape[1]
+            given = parts.read(frames).audio.reshape(count, channels, frames)
+            kept = {name: audio for name, audio in stems.items() if name != self.of}
+            sink(kept | dict(zip(self.voices.stems, given.astype(self.dtype), strict=True)))
+
+        self.outer.write(mix, groups, workspace, take, meter)
+
+    def _sung(self, mix: Signal, workspace: Path) -> _StemSignal:
+        path = workspace / "voices-of" / f"{self.of}.raw"
+        return _StemSignal(path, mix.info, self.dtype)
+
+
+@dataclass(frozen=True)
+class _StemSignal:
+    """A stem that lies in the workspace, read like a mix."""
+
+    path: Path
+    info: SourceInfo
+    dtype: type[np.float32 | np.float64]
+
+    def open(self) -> _StemReader:
+        """A reader at the beginning."""
+        return _StemReader(self)
+
+
+class _StemReader(Closing):
+    """Reads a stem from its beginning to its end."""
+
+    def __init__(self, stem: _StemSignal) -> None:
+        self._stem, self._file = stem, stem.path.open("rb")
+
+    def read(self, frames: int, /) -> MixBlock:
+        """The next frames."""
+        width = self._stem.info.channels
+        raw = self._file.read(frames * width * np.dtype(self._stem.dtype).itemsize)
+        samples = np.frombuffer(raw, self._stem.dtype).astype(np.float64)
+        return MixBlock(samples.reshape(-1, width).T, self._stem.info.bits)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def heard(mix: Signal, groups: ChannelGroups) -> Float:
+    """All of a signal as one channel at RATE, (samples,), without the subwoofer's."""
+    channels = [channel for group in groups.groups for channel in group]
+    mono = (block.audio[channels].mean(axis=0, keepdims=True) for block in blocks_of(mix))
+    info = mix.info
+    pieces = list(resampled(mono, 1, info.frames, info.sample_rate, RATE))
+    joined = np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
+    return np.asarray(joined[0], np.float32)

@@ -1,0 +1,273 @@
+"""Where the pitches of a mix come from, in the order of trust, and what is known of them.
+
+A score of the parts comes first, then tables that somebody has made, then a tracker. What a score
+says is checked against the recording: one of another song is refused and never guessed around.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from presets import StemwrightError, printable
+
+from .alignment import Alignment, align
+from .basic_pitch import PACKAGE, need_graph, strengths_by_graph
+from .pitch_files import read_pitch_files
+from .pitches import PitchTracks
+from .refining import refine
+from .salience import FRAME_S, RATE, Frames
+from .score import Score, read_score
+from .tracker import STRIDE, Coarse, TrackerSettings, assign, track
+
+Float = NDArray[np.float32]
+
+SCORE_ENDINGS = (".mid", ".midi")
+BESIDE_ENDINGS = (*SCORE_ENDINGS, ".f0.csv", ".f0.json")  # of what lies beside a mix, best first
+LEAST_MARGIN = 0.2  # a score agrees better than by chance; of wrong songs the best had 0.05
+SCORE_SLACK_CENTS = 80.0  # singers drift, and tune to each other
+SCORE_SLACK_FRAMES = 4  # 64 ms: notes begin before or after the beat
+TRACKER_SLACK_CENTS = 40.0
+GRAPH_FLOOR = 0.5  # of a loud frame: what Basic Pitch gives less than is no voice
+LITTLE_AGREEMENT = 0.25  # of tables: below, the report warns
+UNISON_CENTS = 35.0
+_CHANGES_S = 0.5  # unisons and crossings that last longer are told
+
+
+@dataclass(frozen=True)
+class PitchRequest:
+    """What was asked for.
+
+    parts -- the voices, from the highest down where their names do not say
+    score, files -- a MIDI file; tables of pitches, as `read_pitch_files` takes them
+    method -- `auto`: score, else files, else the tracker; `score` insists on one
+    """
+
+    parts: tuple[str, ...]
+    score: Path | None = None
+    files: tuple[str, ...] = ()
+    method: str = "auto"
+
+    @property
+    def from_score(self) -> Path | None:
+        """The score that is followed, if one is."""
+        return self.score if self.method in ("auto", "score") else None
+
+    @property
+    def from_files(self) -> tuple[str, ...]:
+        """The tables that are read: only where no score is."""
+        return self.files if self.method == "auto" and self.score is None else ()
+
+    def given(self) -> tuple[Path, ...]:
+        """Every file that the pitches depend on."""
+        told = [
+            text.partition("=")[2] if "=" in text and not Path(text).exists() else text
+            for text in self.from_files
+        ]
+        return (*([self.from_score] if self.from_score else []), *map(Path, told))
+
+    def hashes(self) -> dict[str, str]:
+        """sha256 of these files by their names."""
+        try:
+            return {path.name: _sha256(path) for path in self.given()}
+        except OSError as error:
+            raise StemwrightError(
+                "voices-f0", f"{printable(error.filename)}: {error.strerror}."
+            ) from error
+
+
+@dataclass(frozen=True)
+class FoundPitches:
+    """Tracks, and what the manifest says of them in JSON."""
+
+    tracks: PitchTracks
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def beside(mix: Path, parts: Sequence[str], method: str = "auto") -> PitchRequest:
+    """What lies beside a mix and is called like it (see BESIDE_ENDINGS)."""
+    there = [path for path in (mix.with_name(mix.stem + e) for e in BESIDE_ENDINGS)
+             if path.is_file()]  # fmt: skip
+    score = next((path for path in there if path.suffix in SCORE_ENDINGS), None)
+    tables = tuple(str(path) for path in there if path.suffix not in SCORE_ENDINGS)[:1]
+    return PitchRequest(tuple(parts), score, tables, method)
+
+
+def find_pitches(
+    mono: Float, request: PitchRequest, tick: Callable[[], None] = lambda: None
+) -> FoundPitches:
+    """Find the pitches of all parts in (samples,) at RATE.
+
+    Raises StemwrightError for a score of another song, for fewer parts than were asked for, and
+    for files that are no pitches. `tick` is called now and then and may raise.
+    """
+    if request.method == "score" and request.score is None:
+        raise StemwrightError(
+            "voices-score-missing",
+            "the preset asks for pitches by a score, and none is there. Give it with --midi, put "
+            f"it beside the mix with the ending {SCORE_ENDINGS[0]}, or set pitches: auto.",
+        )
+    frames = Frames.of(mono)
+    tick()
+    about: dict[str, Any] = {"files": request.hashes()}
+    if not frames.level.max() > 1e-5:
+        silent = np.zeros((len(request.parts), len(frames)), np.float32)
+        found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
+    elif request.from_score is not None:
+        found, more = _by_score(frames, request.from_score, request.parts, tick)
+        about |= more
+    elif request.from_files:
+        found, more = _by_files(frames, request)
+        about |= more
+    elif request.method == PACKAGE:
+        _, about["graph_sha256"] = need_graph()
+        found = _by_graph(mono, frames, request.parts, tick)
+    else:
+        found = _refined(frames, track(frames, request.parts, tick=tick), "tracker", request.parts)
+    return FoundPitches(found, {"origin": found.origin, **about, **_told(found)})
+
+
+def _by_score(
+    frames: Frames, path: Path, parts: Sequence[str], tick: Callable[[], None]
+) -> tuple[PitchTracks, dict[str, Any]]:
+    score = read_score(path, parts)
+    fit = align(frames, score)
+    tick()
+    if fit.margin < LEAST_MARGIN and not fit.transposition:
+        raise StemwrightError(
+            "voices-score-disagrees",
+            f"{printable(path.name)}: no agreement with the audio ({fit.agreement:.2f}; the same "
+            f"score transposed, by chance, {fit.chance:.2f}). Is it of another song, another key, "
+            "or another cut? Give the right one, or none: then the pitches are tracked.",
+        )
+    near = _sung_by(score, fit, len(frames))
+    best = refine(frames, near, SCORE_SLACK_CENTS, SCORE_SLACK_FRAMES)
+    tracks = PitchTracks(tuple(parts), best.hertz, FRAME_S, best.confidence, "midi")
+    notes = []
+    if fit.transposition:
+        notes.append(f"the singers are {fit.transposition:+d} semitones off the score")
+    about = {
+        "told_by": score.told_by,
+        "offset_s": round(fit.offset_s, 3),
+        "stretch": round(fit.stretch, 4),
+        "agreement": round(fit.agreement, 3),
+        "agreement_by_chance": round(fit.chance, 3),
+        "notes": notes,
+    }
+    return tracks, about
+
+
+def _sung_by(score: Score, fit: Alignment, frames: int) -> Float:
+    """The score's pitches at every frame of the recording, in Hz."""
+    numbers = score.numbers_at(fit.score_times(frames)) + fit.transposition
+    hertz = 440 * 2 ** ((np.nan_to_num(numbers) - 69) / 12)
+    return np.where(np.isnan(numbers), 0, hertz).astype(np.float32)
+
+
+def _by_files(frames: Frames, request: PitchRequest) -> tuple[PitchTracks, dict[str, Any]]:
+    given = read_pitch_files(request.files, request.parts)
+    hertz = given.at(np.arange(len(frames)) * FRAME_S)
+    sure = _nearest(given.confidence, len(frames))
+    tracks = PitchTracks(given.names, hertz, FRAME_S, sure, "file")
+    heard = refine(frames, hertz, 10.0)
+    sung = hertz > 0
+    agreement = float(heard.confidence[sung].mean()) if sung.any() else 0.0
+    notes = []
+    if sung.any() and agreement < LITTLE_AGREEMENT:
+        notes.append("the given pitches agree little with the audio: are they of this recording?")
+    return tracks, {"agreement": round(agreement, 3), "notes": notes}
+
+
+def _by_graph(
+    mono: Float, frames: Frames, parts: Sequence[str], tick: Callable[[], None]
+) -> PitchTracks:
+    times = np.arange(0, len(frames), STRIDE, dtype=np.float64) * FRAME_S
+    strengths = strengths_by_graph(mono, RATE, times)
+    tick()
+    settings = TrackerSettings(floor=GRAPH_FLOOR)
+    coarse = assign(strengths, frames.level[::STRIDE], parts, settings, tick)
+    return _refined(frames, coarse.every_frame(len(frames)), PACKAGE, parts)
+
+
+def _refined(frames: Frames, coarse: Coarse, origin: str, parts: Sequence[str]) -> PitchTracks:
+    best = refine(frames, coarse.hertz, TRACKER_SLACK_CENTS)
+    sung = coarse.hertz > 0
+    # as sure as the weaker of both: that a voice is there, and that its harmonics are
+    sure = np.where(sung, np.minimum(coarse.confidence, best.confidence), coarse.confidence)
+    return PitchTracks(tuple(parts), best.hertz, FRAME_S, sure, origin)
+
+
+def _told(tracks: PitchTracks) -> dict[str, Any]:
+    """How long each voice sings, how sure that is, and what is odd."""
+    sung, sure = tracks.voiced(), tracks.sureness()
+    voices = {
+        name: {"sung_s": round(float(s), 2), "confidence": round(float(c), 3)}
+        for name, s, c in zip(tracks.names, sung, sure, strict=True)
+    }
+    oddities = {"unison_s": _unisons(tracks), "crossing_s": _crossings(tracks)}
+    return {"voices": voices} | {name: pairs for name, pairs in oddities.items() if pairs}
+
+
+def notes_on(about: dict[str, Any]) -> list[str]:
+    """What a person should know of the pitches, in sentences."""
+    notes = list(about.get("notes", ()))
+    for name, voice in about.get("voices", {}).items():
+        if not voice["sung_s"]:
+            notes.append(f"{name} never sings: its stem is silent")
+    for kind, what in (("unison_s", "sing the same note"), ("crossing_s", "cross")):
+        for pair, seconds in about.get(kind, {}).items():
+            notes.append(f"{pair} {what} for {seconds:g} s")
+    return notes
+
+
+def _unisons(tracks: PitchTracks) -> dict[str, float]:
+    return _pairs(tracks, lambda high, low: abs(1200 * np.log2(high / low)) < UNISON_CENTS)
+
+
+def _crossings(tracks: PitchTracks) -> dict[str, float]:
+    """Where a voice is below the next one by more than a unison's width."""
+    order = np.argsort(-_middles(tracks), kind="stable")
+    found = {}
+    for a, b in pairwise(order):
+        both = (tracks.hertz[a] > 0) & (tracks.hertz[b] > 0)
+        cents = 1200 * np.log2(np.where(both, tracks.hertz[b] / np.maximum(tracks.hertz[a], 1), 1))
+        seconds = float((both & (cents > UNISON_CENTS)).sum() * tracks.frame_seconds)
+        if seconds > _CHANGES_S:
+            found[f"{tracks.names[a]} and {tracks.names[b]}"] = round(seconds, 2)
+    return found
+
+
+def _pairs(tracks: PitchTracks, test: Callable[[Float, Float], Any]) -> dict[str, float]:
+    found = {}
+    for a in range(len(tracks.names)):
+        for b in range(a + 1, len(tracks.names)):
+            both = (tracks.hertz[a] > 0) & (tracks.hertz[b] > 0)
+            same = test(tracks.hertz[a][both], tracks.hertz[b][both])
+            seconds = float(np.count_nonzero(same) * tracks.frame_seconds)
+            if seconds > _CHANGES_S:
+                found[f"{tracks.names[a]} and {tracks.names[b]}"] = round(seconds, 2)
+    return found
+
+
+def _middles(tracks: PitchTracks) -> NDArray[np.float64]:
+    """Median pitch of each voice; 0 where it never sings."""
+    return np.array([np.median(row[row > 0]) if row.any() else 0.0 for row in tracks.hertz])
+
+
+def _nearest(rows: Float, frames: int) -> Float:
+    """Rows cut or filled up with zeros to so many frames."""
+    found = np.zeros((len(rows), frames), np.float32)
+    width = min(frames, rows.shape[1])
+    found[:, :width] = rows[:, :width]
+    return found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,115 @@
+"""The voices of a preset at work in a render: which pitches, which network, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from presets import StemwrightError
+
+from .audio.reading import SourceInfo
+from .evaluation.voice_picture import write_picture
+from .model.bundle import read_card
+from .model.prior import find_prior
+from .model.sessions import Device
+from .options import RenderOptions
+from .voices.fitting import why_not_fit
+from .voices.network import KIND
+from .voices.pitch_files import pitches_json
+from .voices.separation import Outer, VoicesAlone, VoiceSeparation, VoicesInside
+from .voices.sources import PitchRequest, beside
+
+if TYPE_CHECKING:
+    from presets import Preset
+
+Report = TypeVar("Report")
+
+VOICES_FOLDER = "voices"
+TRACKS_NAME = "pitches.f0.json"
+PICTURE_NAME = "pitches.png"
+
+
+def voices_of(preset: Preset, options: RenderOptions, device: Device) -> VoiceSeparation | None:
+    """The open network of a preset's voices; None where it has none.
+
+    Raises StemwrightError for a bundle that is not there or no network, and where a network is to
+    be fitted and torch is missing.
+    """
+    voices = preset.voices
+    if voices is None:
+        return None
+    if voices.fit_minutes and (problem := why_not_fit()):
+        raise problem
+    return VoiceSeparation(
+        voices.parts,
+        network_path(preset, options),
+        device,
+        lambda info: pitch_request(preset, options, info),
+        fit_minutes=voices.fit_minutes,
+        seed=options.seed,
+    )
+
+
+def with_voices(
+    voices: VoiceSeparation, preset: Preset, outer: Outer[Report] | None, nothing: Report
+) -> VoicesAlone[Report] | VoicesInside[Report]:
+    """Voices of the mix, or of one of the stems that `outer` finds."""
+    of = preset.voices.of if preset.voices else None
+    if outer is None or of is None:
+        return VoicesAlone(voices, nothing)
+    return VoicesInside(voices, outer, of)
+
+
+def network_path(preset: Preset, options: RenderOptions) -> Path:
+    """The bundle that a preset's voices name."""
+    assert preset.voices is not None
+    name = preset.voices.network
+    try:
+        return find_prior(name, options.prior_folders)
+    except StemwrightError as error:
+        raise StemwrightError(
+            "voices-network",
+            f"voices.network: no bundle is called {name!r}. Put it into a folder of "
+            "$STEMWRIGHT_PRIORS, or say where it is with --priors.",
+        ) from error
+
+
+def network_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
+    """sha256 of the network's bundle, as `prior_hashes` names it; empty without voices."""
+    if preset.voices is None:
+        return {}
+    return {"voices": read_card(network_path(preset, options), KIND)[2]}
+
+
+def pitch_request(preset: Preset, options: RenderOptions, info: SourceInfo) -> PitchRequest:
+    """What tells the pitches of a mix: what was given, else what lies beside the mix."""
+    assert preset.voices is not None
+    voices = preset.voices
+    if options.score is not None or options.pitch_files:
+        return PitchRequest(voices.parts, options.score, options.pitch_files, voices.pitches)
+    if info.container == "array":  # it lies nowhere
+        return PitchRequest(voices.parts, method=voices.pitches)
+    return beside(info.path, voices.parts, voices.pitches)
+
+
+def pitch_hashes(preset: Preset, mix: Path) -> dict[str, str]:
+    """sha256 of the files beside a mix that tell its pitches, as keys of work name them."""
+    if preset.voices is None:
+        return {}
+    hashes = beside(mix, preset.voices.parts, preset.voices.pitches).hashes()
+    return named_by_number(hashes)
+
+
+def named_by_number(hashes: Mapping[str, str]) -> dict[str, str]:
+    """Hashes of files whose names do not matter."""
+    return {f"pitches:{n}": sha256 for n, sha256 in enumerate(sorted(hashes.values()))}
+
+
+def write_tracks(voices: VoiceSeparation, folder: Path) -> None:
+    """Write the tracks, as `--f0` takes them, and their picture into a set."""
+    assert voices.used is not None
+    place = folder / VOICES_FOLDER
+    place.mkdir()
+    (place / TRACKS_NAME).write_text(pitches_json(voices.used.tracks), "utf-8")
+    write_picture(place / PICTURE_NAME, voices.used.mono, voices.used.tracks)
