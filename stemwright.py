@@ -24,6 +24,7 @@ from engine.cli.prior_commands import prior
 from engine.cli.report_command import report
 from engine.cli.separator_commands import separator
 from engine.cli.session_command import session
+from engine.cli.voices_command import voices
 from engine.stems.publish import forget_published
 from export.commands import TRAINING, separator_estimate, separator_train
 from hotfolder.commands import (
@@ -44,7 +45,17 @@ from presets import PrintableLines, is_loss, printable, speaking
 SUMMARY_WIDTH = 62  # what is left of 80 columns beside the longest verb
 # Their work is on the disk, and their exit code says how it went: a report that nobody could read
 # takes nothing from it. What all others do is to print.
-WORKING = ("separate", "process", "report", "session", "watch", "batch", "prior", "separator")
+WORKING = (
+    "separate",
+    "voices",
+    "process",
+    "report",
+    "session",
+    "watch",
+    "batch",
+    "prior",
+    "separator",
+)
 
 
 @contextlib.contextmanager
@@ -117,7 +128,7 @@ def main(verbose: bool) -> None:
 
 
 SECTIONS = {
-    "Mixes and sets": (separate, batch, process, null, verify, report, session),
+    "Mixes and sets": (separate, voices, batch, process, null, verify, report, session),
     "The hot folder": (
         *(watch, dashboard, status, explain),
         *(retry, cancel, forget, pause, resume),

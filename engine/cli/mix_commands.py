@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from ..audio.null import NullReport
     from ..rendering import Renderer
 
+REPORT = click.option(
+    "--report",
+    type=click.Choice(["none", "light", "standard", "full"]),
+    help="A page to listen to each set.  [as the preset says]",
+)
+
 
 @click.command()
 @click.argument("mixes", nargs=-1, required=True, type=FILE)
@@ -49,11 +55,7 @@ if TYPE_CHECKING:
 @UNCHECKED
 @COMMERCIAL_ONLY
 @DEADLINE
-@click.option(
-    "--report",
-    type=click.Choice(["none", "light", "standard", "full"]),
-    help="A page to listen to each set.  [as the preset says]",
-)
+@REPORT
 @click.option("--json", "as_json", is_flag=True, help="Print manifests as JSON lines.")
 def separate(
     mixes: tuple[Path, ...],
@@ -97,12 +99,10 @@ def separate(
         output_settings = chosen.output.model_copy(update={"report": report})
         chosen = chosen.model_copy(update={"output": output_settings})
     renderer = Renderer(chosen, options)
-    sys.exit(_separate_each(mixes, output, renderer, as_json))
+    sys.exit(separate_each(mixes, output, renderer, as_json))
 
 
-def _separate_each(
-    mixes: tuple[Path, ...], output: Path, renderer: Renderer, as_json: bool
-) -> int:
+def separate_each(mixes: tuple[Path, ...], output: Path, renderer: Renderer, as_json: bool) -> int:
     """Separate and show one after the other; the exit code. One that fails stops no other."""
     from .endings import one_of_many
     from .terminal import Screen

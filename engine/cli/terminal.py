@@ -76,7 +76,7 @@ class Screen:
             )
         self.out.print(table)
         self._say(f"null    {null_text(manifest)}")
-        for line in quality_lines(manifest):
+        for line in (*quality_lines(manifest), *voices_lines(manifest)):
             self._say(line)
         seconds = sum(manifest.seconds.values())
         length = manifest.input.frames / manifest.input.sample_rate
@@ -93,6 +93,7 @@ class Screen:
         self._say(f"stems   {folder / 'dry'}")
         self._say(f"report  {folder / 'manifest.json'}")
         for name, kind in (
+            ("pitches", "voices/pitches.png"),
             ("listen", "report.html"),
             ("session", "*.dawproject"),
             ("session", "*.RPP"),
@@ -147,6 +148,23 @@ def quality_lines(manifest: Manifest) -> Iterator[str]:
     yield f"leakage {_db(quality.leakage_db)} dB ({stems}), residual {_db(quality.residual_db)} dB"
     worst = quality.worst
     yield f"worst   {worst.listen}: leakage {_db(worst.leakage_db)} dB, most in {worst.stem}"
+
+
+def voices_lines(manifest: Manifest) -> Iterator[str]:
+    """Where the pitches of voices come from, and how sure they are."""
+    if manifest.voices is None:
+        return
+    from ..voices.sources import notes_on
+
+    pitches = manifest.voices["pitches"]
+    files = ", ".join(pitches.get("files", ())) or "no file"
+    agreed = f", agreement {pitches['agreement']:.2f}" if "agreement" in pitches else ""
+    if "agreement_by_chance" in pitches:
+        agreed += f" (by chance {pitches['agreement_by_chance']:.2f})"
+    sure = ", ".join(f"{name} {v['confidence']:.2f}" for name, v in pitches["voices"].items())
+    yield f"pitches {pitches['origin']} ({files}){agreed}; sure: {sure}"
+    for note in notes_on(pitches):
+        yield f"note    {note}"
 
 
 def _db(value: float | None) -> str:

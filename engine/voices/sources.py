@@ -31,7 +31,7 @@ Float = NDArray[np.float32]
 
 SCORE_ENDINGS = (".mid", ".midi")
 BESIDE_ENDINGS = (*SCORE_ENDINGS, ".f0.csv", ".f0.json")  # of what lies beside a mix, best first
-LEAST_MARGIN = 0.2  # a score agrees better than by chance; of wrong songs the best had 0.05
+LEAST_MARGIN = 0.25  # a score agrees better than by chance; of 12 wrong songs the best had 0.15
 SCORE_SLACK_CENTS = 80.0  # singers drift, and tune to each other
 SCORE_SLACK_FRAMES = 4  # 64 ms: notes begin before or after the beat
 TRACKER_SLACK_CENTS = 40.0
