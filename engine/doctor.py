@@ -8,7 +8,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from presets import StemwrightError
 
@@ -31,8 +31,25 @@ _PACKAGES = (
 )
 
 
-def examine(device: str, output: Path) -> dict[str, Any]:
-    """Look at everything; keys are what `stemwright doctor` prints.
+class Examination(TypedDict):
+    """What `stemwright doctor` prints, under the names that it prints."""
+
+    stemwright: str
+    python: str
+    system: str
+    packages: dict[str, str | None]
+    device: dict[str, Any]
+    threads: dict[str, int]
+    priors: dict[str, str]
+    prior_folders: list[str]
+    separators: dict[str, str]
+    plugin_folders: list[str]
+    output: dict[str, str | int | None]
+    problems: list[str]
+
+
+def examine(device: str, output: Path) -> Examination:
+    """Look at everything.
 
     `problems` lists what will not work, each with the next step.
     """

@@ -8,11 +8,11 @@ visible by one rename.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from presets import Preset, ResolvedSearch
 
 Float = NDArray[np.float32]
+AnyFloat = NDArray[np.floating]
 
 ABSENT_DB = -40.0  # an instrument this far below the mix does not play
 
@@ -83,7 +84,7 @@ class Separation(Protocol):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Callable[[Mapping[str, AnyFloat]], None],
         meter: Callable[[Float, Float], None] | None,
         /,
     ) -> None:
@@ -285,7 +286,7 @@ class MixRender:
         with self.scratch(workspace, separation.stems, info.channels) as scratch:
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
-            def take(stems: dict[str, Any]) -> None:
+            def take(stems: Mapping[str, AnyFloat]) -> None:
                 self._stop_if_asked()
                 scratch.append(stems)
                 levels.add(stems)
@@ -469,7 +470,7 @@ class _Levels:
     def __init__(self) -> None:
         self._energy: dict[str, float] = {}
 
-    def add(self, stems: dict[str, Float]) -> None:
+    def add(self, stems: Mapping[str, AnyFloat]) -> None:
         """Count the next samples."""
         for stem, audio in stems.items():
             energy = float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))

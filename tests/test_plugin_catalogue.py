@@ -150,7 +150,7 @@ class TestWhatIsNotThePluginsFault:
         if content is None:
             step = Plugin(plugin="ZamGateX2")
             with opened(known, known.find("ZamGateX2"), 30) as child:
-                found = child.ask({"do": "state", **host_request(known.find(step.plugin), step)})
+                found = child.state(host_request(known.find(step.plugin), step))
             content = base64.b64decode(found["state"])
         state.write_bytes(content)
         preset = self.chains(tmp_path, "{plugin: ZamComp, state: other.vstpreset}")
@@ -168,7 +168,7 @@ class TestWhatIsNotThePluginsFault:
         known = catalogue(tmp_path, ZAM)
         step = Plugin(plugin="ZamComp", parameters={"threshold_db": -33.0})
         with opened(known, known.find("ZamComp"), 30) as child:
-            found = child.ask({"do": "state", **host_request(known.find("ZamComp"), step)})
+            found = child.state(host_request(known.find("ZamComp"), step))
         (tmp_path / "own.vstpreset").write_bytes(base64.b64decode(found["state"]))
         preset = self.chains(tmp_path, "{plugin: ZamComp, state: own.vstpreset}")
         with PluginRack(known) as rack:

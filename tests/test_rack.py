@@ -150,8 +150,7 @@ def test_dead_parent_leaves_no_child_and_no_memory(tmp_path):
         "from engine.plugins.client import PluginClient\n"
         "from engine.plugins.catalogue import host_request\n"
         "child = PluginClient(5.0)\n"
-        "request = {**host_request(Path(sys.argv[1]), None), 'sample_rate': 44100}\n"
-        "child.load(request, 2, 65536)\n"
+        "child.load(host_request(Path(sys.argv[1]), None), 44100, 2, 65536)\n"
         "print(child.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -234,8 +233,7 @@ def test_child_answers_nonsense(stub_rack, monkeypatch):
     rack = stub_rack()
     child = PluginClient(3.0)
     try:
-        request = {**host_request(rack.catalogue.find("Stub"), None), "sample_rate": RATE}
-        child.load(request, 2, BLOCK_FRAMES)
+        child.load(host_request(rack.catalogue.find("Stub"), None), RATE, 2, BLOCK_FRAMES)
         child._replies.put(b'{"id": 99, "frames": 3}\n')
         with pytest.raises(PluginFailedError, match="something else than a reply"):
             child.process(NOISE[:, :BLOCK_FRAMES])

@@ -19,7 +19,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import soundfile
 
@@ -27,6 +27,24 @@ MEMORY_BYTES = 4 << 30
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 INTEGER_BITS |= {"ALAC_16": 16, "ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32}
 FLOAT_BITS = {"FLOAT": 32, "DOUBLE": 64}
+
+
+class Link(TypedDict):
+    """A stream to decode: bytes in hexadecimal, and the ranges of the file behind them."""
+
+    prefix: str
+    ranges: list[tuple[int, int]]
+
+
+class Header(TypedDict):
+    """The answer; `decoding.DecoderHeader` is its other end."""
+
+    frames: int
+    channels: int
+    sample_rate: int
+    integer_bits: int | None
+    float_bits: int | None
+    subtype: str
 
 
 def _limit_resources() -> None:
@@ -82,7 +100,7 @@ class _Spliced(io.RawIOBase):
         return self._file.read(min(size, stop - place))
 
 
-def _opened(path: Path, links: list[dict[str, Any]]) -> list[soundfile.SoundFile]:
+def _opened(path: Path, links: list[Link]) -> list[soundfile.SoundFile]:
     if not links:  # a descriptor, since a name's ending would be taken for a format
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
         return [soundfile.SoundFile(os.open(path, flags))]
@@ -92,7 +110,7 @@ def _opened(path: Path, links: list[dict[str, Any]]) -> list[soundfile.SoundFile
     ]
 
 
-def _header(sounds: list[soundfile.SoundFile]) -> dict[str, Any]:
+def _header(sounds: list[soundfile.SoundFile]) -> Header:
     kinds = {(sound.subtype, sound.channels, sound.samplerate) for sound in sounds}
     if len(kinds) > 1:
         raise ValueError(f"its parts differ: {sorted(kinds)}")

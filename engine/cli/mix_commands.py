@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -178,7 +178,7 @@ def null(
         sys.exit(1)
 
 
-def _null_facts(report: NullReport) -> dict[str, Any]:
+def _null_facts(report: NullReport) -> dict[str, float | bool | None]:
     """For JSON, which has no -inf: null means "nothing left"."""
     return {
         "null_dbfs": report.null_dbfs if not report.exact else None,

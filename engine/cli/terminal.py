@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,6 +16,9 @@ from presets import printable
 from ..options import Progress as Stage
 from ..stems.manifest import Manifest
 from ..stems.wet import left_out
+
+if TYPE_CHECKING:
+    from ..doctor import Examination
 
 
 class Screen:
@@ -101,7 +104,7 @@ class Screen:
             for path in sorted(folder.glob(kind)):
                 self._say(f"{name:<7} {path}")
 
-    def show_facts(self, facts: dict[str, Any]) -> None:
+    def show_facts(self, facts: Examination) -> None:
         """Print nested facts, one a line; problems last and in red."""
         for name, value in facts.items():
             if name != "problems":

@@ -26,7 +26,7 @@ def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[Dev
 def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> Device:
     file = catalogue.find(step.plugin)
     with opened(catalogue, file, timeout_s) as child:
-        told = child.ask({"do": "state", **host_request(file, step)})
+        told = child.state(host_request(file, step))
     state = base64.b64decode(told["state"])
     class_id = state[CLASS_ID].decode("ascii", "replace")
     if state[:4] != PRESET_MAGIC or not all(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,19 @@ class Interval:
     mean: float
     low: float
     high: float
+
+
+class JudgedRow(TypedDict):
+    """What the card of one prior stores of a judgement; see `Judgement`."""
+
+    likelihood: dict[str, dict[str, float]]
+    margin: dict[str, dict[str, float]]
+    told_apart: dict[str, float]
+    percentiles: tuple[float, ...]
+    inversion: float
+    recordings: int
+    excerpts: int
+    good: bool | None
 
 
 @dataclass(frozen=True)
@@ -84,7 +97,7 @@ class Judgement:
         margins = self.margin[stem].values()
         return all(margin.low > 0 for margin in margins) if margins else None
 
-    def row(self, stem: str) -> dict[str, Any]:
+    def row(self, stem: str) -> JudgedRow:
         """What the card of one prior stores."""
         return {
             "likelihood": {k: asdict(v) for k, v in self.likelihood[stem].items()},
@@ -97,7 +110,7 @@ class Judgement:
             "good": self.good(stem),
         }
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JudgedRow]:
         """For JSON: the row of every prior."""
         return {stem: self.row(stem) for stem in self.stems}
 

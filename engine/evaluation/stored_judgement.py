@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ..model.bundle import read_bundle, write_bundle_file
+from .cross_likelihood import JudgedRow
 
 JUDGED = "judged"  # key of the card's `validation`
 
 
-def store_row(path: Path, row: dict[str, Any], label: str | None = None) -> None:
+def store_row(path: Path, row: JudgedRow, label: str | None = None) -> None:
     """Put a row of the cross-likelihood table into the card; graphs and hashes stay as they are.
 
     Its percentiles take the place of those measured in training: recordings that no training

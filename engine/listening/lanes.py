@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ..stems.colours import GREY, stem_colours
 from ..stems.manifest import Manifest, Written
+
+
+class LaneFacts(TypedDict, total=False):
+    """What the table says of a lane; of the mix its hash and loudness alone."""
+
+    path: str
+    sha256: str
+    loudness: dict[str, float | None]
+    level_db: float | None
+    leakage_db: float | None
+    rank: str | None
+    source: str
+    licence: str
+    band_hz: float | None
 
 
 @dataclass(frozen=True)
@@ -20,14 +34,17 @@ class Lane:
     colour: str
     file: Path | None
     gain: float
-    facts: dict[str, Any]
+    facts: LaneFacts
 
 
 def lanes_of(folder: Path, manifest: Manifest, mix: Path | None) -> list[Lane]:
     """The mix first, then each dry stem followed by its wet one."""
     shades = stem_colours([file.stem for file in manifest.files])
     undo = 10 ** (manifest.undo_db / 20)
-    source = {"sha256": manifest.input.sha256, "loudness": manifest.input.loudness.model_dump()}
+    source: LaneFacts = {
+        "sha256": manifest.input.sha256,
+        "loudness": manifest.input.loudness.model_dump(),
+    }
     lanes = [Lane("mix", "mix", "mix", GREY, mix, 1.0, source)]
     places = {stem: number for number, stem in enumerate(shades)}
     ordered = sorted(manifest.files, key=lambda file: (places[file.stem], file.kind != "dry"))
@@ -47,7 +64,7 @@ def lanes_of(folder: Path, manifest: Manifest, mix: Path | None) -> list[Lane]:
     return lanes
 
 
-def _facts(manifest: Manifest, file: Written) -> dict[str, Any]:
+def _facts(manifest: Manifest, file: Written) -> LaneFacts:
     """What the table says of a stem."""
     source, licence = _origin(manifest, file.stem)
     quality = manifest.quality.stems.get(file.stem) if manifest.quality else None

@@ -15,14 +15,14 @@ import secrets
 import shutil
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
 from ..evaluation.heat_map import png
 from ..stems.manifest import Manifest, load_manifest, refuse_another_mix
 from ..version import ENGINE_VERSION
-from .lanes import Lane, lanes_of
+from .lanes import Lane, LaneFacts, lanes_of
 from .passages import Found, worst_passages
 from .previews import (
     BLOCK_S,
@@ -35,6 +35,51 @@ from .previews import (
 )
 
 PAGE_NAME, FOLDER_NAME = "report.html", "report"
+
+
+class LaneData(LaneFacts):
+    """One lane as page.js reads it: peaks and the picture as text."""
+
+    key: str
+    stem: str
+    kind: str
+    colour: str
+    peaks: str
+    columns: int
+    picture: str
+
+
+class PassageData(TypedDict):
+    """A passage to listen to, in seconds."""
+
+    start: float
+    end: float
+    stem: str
+    why: str
+
+
+class PageData(TypedDict):
+    """All that page.js, view.js and player.js know of a set; `block` counts samples."""
+
+    title: str
+    program: str
+    mix: dict[str, Any]
+    preset: str
+    tier: str
+    seconds: float
+    null_dbfs: float | None
+    rate: int
+    channels: int
+    frames: int
+    block: int
+    gain: float
+    spent: dict[str, float]
+    folder: str
+    probe: str
+    lanes: list[LaneData]
+    passages: list[PassageData]
+
+
 PreviewQuality = Literal["light", "standard", "full"]
 
 
@@ -92,7 +137,7 @@ def script_json(data: Any) -> str:  # noqa: ANN401 - whatever JSON holds
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(manifest: Manifest, lanes: list[Lane], previews: Previews) -> dict[str, Any]:
+def _data(manifest: Manifest, lanes: list[Lane], previews: Previews) -> PageData:
     source = manifest.input
     found = worst_passages(manifest, lanes, previews)
     full = max(1.0, *(heard.peak for heard in previews.heard.values()))
@@ -117,7 +162,7 @@ def _data(manifest: Manifest, lanes: list[Lane], previews: Previews) -> dict[str
     }
 
 
-def _lane(lane: Lane, previews: Previews, full: float) -> dict[str, Any]:
+def _lane(lane: Lane, previews: Previews, full: float) -> LaneData:
     heard = previews.heard[lane.key]
     return {
         "key": lane.key,
@@ -142,7 +187,7 @@ def _picture(lane: Lane, previews: Previews) -> str:
     return f"data:image/png;base64,{coded}"
 
 
-def _passage(passage: Found) -> dict[str, Any]:
+def _passage(passage: Found) -> PassageData:
     return {
         "start": passage.start_s,
         "end": passage.end_s,

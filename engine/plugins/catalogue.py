@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from presets import Plugin, StemwrightError, expanded, home_folder, suggestion
 
 from .client import MISDEEDS, PluginClient, PluginFailedError
+from .messages import Inspection, InstanceRequest, ParameterFacts
 from .store import PluginStore, default_store
 
 FOLDERS_VARIABLE = "STEMWRIGHT_PLUGINS"
@@ -61,25 +62,26 @@ class PluginCatalogue:
         """Whether `inspect` remembers a file, and need not load it."""
         return _is_inspection(self.store.parameters(file))
 
-    def inspect(self, file: Path, timeout_s: float | None = None) -> dict[str, Any]:
+    def inspect(self, file: Path, timeout_s: float | None = None) -> Inspection:
         """Name, version and parameters of all plug-ins in a file; remembered until it changes.
 
         It may be silent for `timeout_s`, or for `inspection_timeout_s` when it is looked at on
         purpose.
         """
         known = self.store.parameters(file)
-        if known is None or not _is_inspection(known):
+        if not _is_inspection(known):
             self.refuse_quarantined(file)
             start = time.monotonic()
             with opened(self, file, timeout_s or self.inspection_timeout_s) as child:
                 try:
-                    known = child.ask({"do": "inspect", **host_request(file, None)})
+                    found = child.inspect(host_request(file, None))
                 except PluginFailedError as failure:
                     if timeout_s is None or failure.kind != "hung":
                         raise
                     raise PluginFailedError("hung", f"{failure}. {_patience(file)}") from None
-            known["load_s"] = time.monotonic() - start
-            self.store.keep_parameters(file, known)
+            fresh: Inspection = {**found, "load_s": time.monotonic() - start}
+            self.store.keep_parameters(file, fresh)
+            return fresh
         return known
 
     def check(self, step: Plugin, where: str, timeout_s: float | None = None) -> None:
@@ -128,7 +130,7 @@ def _patience(file: Path) -> str:
     )
 
 
-def _is_inspection(known: dict[str, Any] | None) -> bool:
+def _is_inspection(known: Any) -> TypeGuard[Inspection]:  # noqa: ANN401 - whatever lies there
     """Whether what lies in the memory is an inspection: the file may be anybody's."""
     try:
         assert known is not None
@@ -162,7 +164,7 @@ def plugin_folders() -> tuple[Path, ...]:
     return tuple(folder for folder in [*own, *usual] if folder.is_dir())
 
 
-def host_request(file: Path, step: Plugin | None) -> dict[str, Any]:
+def host_request(file: Path, step: Plugin | None) -> InstanceRequest:
     """What the child has to know to make an instance."""
     return {
         "path": str(file),
@@ -198,7 +200,9 @@ def opened(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> Iterator
         child.close()
 
 
-def _check_value(known: dict[str, Any], name: str, value: bool | float | str, where: str) -> None:
+def _check_value(
+    known: dict[str, ParameterFacts], name: str, value: bool | float | str, where: str
+) -> None:
     if name not in known:
         hint = suggestion(name, known) or f" among {', '.join(known)}"
         raise _preset_error(f"{where}: no such parameter{hint}")

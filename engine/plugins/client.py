@@ -12,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ..audio.blocks import AudioBlock
+from .messages import Inspected, InstanceRequest, Loaded, LoadRequest, PluginState, ProcessRequest
 
 HOST = Path(__file__).with_name("host_process.py")
 LONGEST_REPLY = 16 << 20
@@ -82,14 +84,31 @@ class PluginClient:
         self.close()
         return False
 
-    def load(self, request: dict[str, Any], channels: int, frames: int) -> dict[str, Any]:
-        """Load the plug-in for audio of this shape; `process` follows."""
+    def load(
+        self, instance: InstanceRequest, sample_rate: int, channels: int, frames: int
+    ) -> Loaded:
+        """Load the plug-in for audio of this rate and shape; `process` follows."""
         area = self._area.open(channels, frames)
-        shape = {"area": str(area), "channels": channels, "frames": frames}
+        request: LoadRequest = {
+            **instance,
+            "do": "load",
+            "sample_rate": sample_rate,
+            "area": str(area),
+            "channels": channels,
+            "frames": frames,
+        }
         try:
-            return self.ask({"do": "load", **request, **shape})
+            return cast(Loaded, self._ask(request))
         finally:
             self._area.hide()
+
+    def inspect(self, instance: InstanceRequest) -> Inspected:
+        """Look at every plug-in of a file."""
+        return cast(Inspected, self._ask({**instance, "do": "inspect"}))
+
+    def state(self, instance: InstanceRequest) -> PluginState:
+        """Set a plug-in as a step says, and have its state."""
+        return cast(PluginState, self._ask({**instance, "do": "state"}))
 
     def submit(self, block: AudioBlock) -> None:
         """Send a block `(channels, n)`; `collect` gets what comes of it.
@@ -98,7 +117,8 @@ class PluginClient:
         """
         frames, half = block.shape[1], self._sent % 2
         self._area.audio[half, :, :frames] = block
-        self._send({"do": "process", "frames": frames, "half": half})
+        request: ProcessRequest = {"do": "process", "frames": frames, "half": half}
+        self._send(request)
 
     def collect(self, frames: int) -> tuple[AudioBlock, int]:
         """What the plug-in gave for the oldest block sent, and the latency it reports now."""
@@ -114,10 +134,12 @@ class PluginClient:
         self.submit(block)
         return self.collect(block.shape[1])
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: Mapping[str, object]) -> dict[str, object]:
         """One request and its reply; whatever else happens is a `PluginFailedError`."""
         self._send(request)
-        return self._receive()
+        reply = self._receive()
+        del reply["id"]
+        return reply
 
     def close(self) -> None:
         """End the process, willing or not."""
@@ -130,7 +152,7 @@ class PluginClient:
                 pipe.close()
         self._area.close()
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _send(self, request: Mapping[str, object]) -> None:
         self._sent += 1
         line = json.dumps({**request, "id": self._sent, "limit_s": self.timeout_s})
         assert self._process.stdin
@@ -138,7 +160,7 @@ class PluginClient:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, object]:
         try:
             raw = self._replies.get(timeout=self.timeout_s)
         except queue.Empty:
@@ -149,7 +171,7 @@ class PluginClient:
             raise self._death()
         self._answered += 1
         try:
-            reply = json.loads(raw)
+            reply: Any = json.loads(raw)
         except ValueError:
             reply = None
         if not isinstance(reply, dict) or reply.get("id") != self._answered:

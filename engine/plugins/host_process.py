@@ -14,11 +14,26 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import pedalboard
+
+if TYPE_CHECKING:
+    from .messages import (
+        Inspected,
+        InstanceRequest,
+        Loaded,
+        LoadRequest,
+        ParameterFacts,
+        PluginFacts,
+        PluginIdentity,
+        PluginState,
+        Processed,
+        ProcessRequest,
+        Value,
+    )
 
 Float32Audio = np.ndarray[Any, np.dtype[np.float32]]
 PROBE_FRAMES = 64
@@ -33,7 +48,7 @@ class Host:
         self.sample_rate = 0
         self.area: Float32Audio = np.zeros((2, 0, 0), np.float32)
 
-    def load(self, request: dict[str, Any]) -> dict[str, Any]:
+    def load(self, request: LoadRequest) -> Loaded:
         """Make the instances and say what they are; the area is `(2, channels, frames)`."""
         self.sample_rate = request["sample_rate"]
         channels = request["channels"]
@@ -55,7 +70,7 @@ class Host:
             "values": values,
         }
 
-    def process(self, request: dict[str, Any]) -> dict[str, Any]:
+    def process(self, request: ProcessRequest) -> Processed:
         """Send the first frames of one half through the plug-in and put back what it gives."""
         half = self.area[request["half"]]
         block = half[:, : request["frames"]].copy()
@@ -72,14 +87,14 @@ class Host:
             "latency": max(p.reported_latency_samples for _, p in self.instances),
         }
 
-    def inspect(self, request: dict[str, Any]) -> dict[str, Any]:
+    def inspect(self, request: InstanceRequest) -> Inspected:
         """Every plug-in of the file with its parameters, ranges and units."""
         formats: Any = pedalboard
         is_unit = request["path"].endswith(".component")
         kind = formats.AudioUnitPlugin if is_unit else formats.VST3Plugin
         with _loader_errors(request["binary"]):
             names = kind.get_plugin_names_for_file(request["path"])
-        plugins = []
+        plugins: list[PluginFacts] = []
         for name in names:
             plugin = _instance({**request, "plugin_name": name, "parameters": {}, "state": None})
             widths = [n for n in (1, 2) if _accepts(plugin, n, 44_100)]
@@ -93,13 +108,13 @@ class Host:
             )
         return {"plugins": plugins}
 
-    def state(self, request: dict[str, Any]) -> dict[str, Any]:
+    def state(self, request: InstanceRequest) -> PluginState:
         """The plug-in as a step sets it: its name, and its state as a .vstpreset in base64."""
         plugin = _instance(request)
         return {**_identity(plugin), "state": base64.b64encode(plugin.preset_data).decode()}
 
 
-def _instance(request: dict[str, Any]) -> Any:  # noqa: ANN401
+def _instance(request: InstanceRequest) -> Any:  # noqa: ANN401
     with _loader_errors(request["binary"]):
         plugin: Any = pedalboard.load_plugin(  # type: ignore[attr-defined]  # it is, unlisted
             request["path"], plugin_name=request["plugin_name"]
@@ -133,7 +148,7 @@ def _settable(plugin: Any) -> list[str]:  # noqa: ANN401
     return [name for name, parameter in plugin.parameters.items() if parameter.is_automatable]
 
 
-def _refuse_unaccepted(plugin: Any, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+def _refuse_unaccepted(plugin: Any, asked: Mapping[str, Value]) -> dict[str, Value]:  # noqa: ANN401
     """The values that hold now; a number more than a step from what was asked is refused."""
     values = {name: _plain(getattr(plugin, name)) for name in asked}
     for name, value in asked.items():
@@ -177,7 +192,7 @@ def _run(plugin: Any, block: Float32Audio, sample_rate: int, reset: bool) -> Flo
     return out
 
 
-def _identity(plugin: Any) -> dict[str, Any]:  # noqa: ANN401
+def _identity(plugin: Any) -> PluginIdentity:  # noqa: ANN401
     return {
         "name": plugin.name,
         "maker": plugin.manufacturer_name,
@@ -186,8 +201,8 @@ def _identity(plugin: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
-def _parameters(plugin: Any) -> dict[str, Any]:  # noqa: ANN401
-    found = {}
+def _parameters(plugin: Any) -> dict[str, ParameterFacts]:  # noqa: ANN401
+    found: dict[str, ParameterFacts] = {}
     for name in _settable(plugin):
         parameter = plugin.parameters[name]
         low, high, step = parameter.range
@@ -202,7 +217,7 @@ def _parameters(plugin: Any) -> dict[str, Any]:  # noqa: ANN401
     return found
 
 
-def _plain(value: Any) -> float | str | bool:  # noqa: ANN401
+def _plain(value: Any) -> Value:  # noqa: ANN401
     """pedalboard's wrapped values as what JSON knows."""
     if isinstance(value, str):
         return str(value)
@@ -237,19 +252,20 @@ def _time_limit(seconds: float) -> Iterator[None]:
     signal.alarm(0)
 
 
-def _answer(host: Host, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(host: Host, request: Any) -> Mapping[str, object]:  # noqa: ANN401 - JSON of the client's
     try:
-        action = {
+        action: Any = {
             "load": host.load,
             "process": host.process,
             "inspect": host.inspect,
             "state": host.state,
         }
-        return action[request["do"]](request)
+        answer: Mapping[str, object] = action[request["do"]](request)
     except KeyError as error:
         return {"error": str(error.args[0]), "kind": "parameters"}
     except Exception as error:  # the plug-in's refusals have many types; the parent sorts them
         return {"error": f"refused: {error or type(error).__name__}", "kind": "refused"}
+    return answer
 
 
 def _own_channels() -> tuple[TextIO, TextIO]:

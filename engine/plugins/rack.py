@@ -15,6 +15,7 @@ from ..audio.blocks import BLOCK_FRAMES, AudioBlock, Stream, reblocked
 from ..audio.closing import Closing
 from .catalogue import PluginCatalogue, host_request, plugin_error
 from .client import MISDEEDS, PluginClient, PluginFailedError
+from .messages import Loaded, PluginNote
 
 AT_ONCE = 2  # blocks: one with the plug-in, one that we prepare
 LOADING_TAKES_AT_MOST = 4  # times what it took when the plug-in was inspected
@@ -43,7 +44,7 @@ class PluginRack(Closing):
 
     catalogue: PluginCatalogue = field(default_factory=PluginCatalogue)
     timeout_s: float = 30.0
-    notes: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[PluginNote] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._slots: list[_Slot] = []
@@ -55,9 +56,9 @@ class PluginRack(Closing):
         file = self.catalogue.find(step.plugin)
         self.catalogue.check(step, where, self.timeout_s)
         slot = self._slot(file)
-        reply = self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
-        self.notes.append({"where": where, "parameters": reply.pop("values"), **reply})
-        latency = reply["latency"]
+        loaded = self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
+        self.notes.append(_note(where, loaded))
+        latency = loaded["latency"]
         return reblocked(self._processed(stream, slot, latency, sample_rate, where))
 
     def check(self, step: Plugin, channels: int, sample_rate: int, where: str) -> None:
@@ -95,14 +96,14 @@ class PluginRack(Closing):
         self._slots.append(_Slot(file, PluginClient(self.timeout_s)))
         return self._slots[-1]
 
-    def _load(self, slot: _Slot, step: Plugin, channels: int, sample_rate: int) -> dict[str, Any]:
+    def _load(self, slot: _Slot, step: Plugin, channels: int, sample_rate: int) -> Loaded:
         usual_s = self.catalogue.inspect(slot.file, self.timeout_s)["load_s"]
         slot.child.timeout_s = max(self.timeout_s, LOADING_TAKES_AT_MOST * usual_s)
-        request = {**host_request(slot.file, step), "sample_rate": sample_rate}
-        reply = slot.child.load(request, channels, BLOCK_FRAMES)
+        loaded = slot.child.load(
+            host_request(slot.file, step), sample_rate, channels, BLOCK_FRAMES
+        )
         slot.child.timeout_s = self.timeout_s
-        del reply["id"]
-        return reply
+        return loaded
 
     def _processed(
         self, stream: Stream, slot: _Slot, latency: int, sample_rate: int, where: str
@@ -133,6 +134,19 @@ class PluginRack(Closing):
                 self.catalogue.store.keep_failure(slot.file, str(failure))
             place = f"{where}, {at:.1f} s into the stem" if at else where
             raise PluginStepError(where, plugin_error(slot.file, failure, place)) from None
+
+
+def _note(where: str, loaded: Loaded) -> PluginNote:
+    return {
+        "where": where,
+        "parameters": loaded["values"],
+        "name": loaded["name"],
+        "maker": loaded["maker"],
+        "version": loaded["version"],
+        "identifier": loaded["identifier"],
+        "groups": loaded["groups"],
+        "latency": loaded["latency"],
+    }
 
 
 def check_output(out: AudioBlock, sent: int, given: int, latencies: tuple[int, int]) -> None:

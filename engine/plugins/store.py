@@ -7,10 +7,12 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from presets import needed_folder, user_folder
+
+from .messages import Inspection
 
 FOLDER_VARIABLE = "STEMWRIGHT_CACHE"
 FAILURES_UNTIL_QUARANTINE = 3
@@ -31,17 +33,17 @@ class PluginStore:
         """Where it lies; an error where this user has no place for it."""
         return self._folder or needed_folder("cache", f"Name a folder in {FOLDER_VARIABLE}")
 
-    def parameters(self, plugin: Path) -> dict[str, Any] | None:
-        """What `inspect` found, when it has been asked since the plug-in changed."""
+    def parameters(self, plugin: Path) -> object:
+        """What `inspect` found, when it has been asked since the plug-in changed; foreign."""
         return self._read(plugin, "parameters")
 
-    def keep_parameters(self, plugin: Path, found: dict[str, Any]) -> None:
+    def keep_parameters(self, plugin: Path, found: Inspection) -> None:
         self._write(plugin, "parameters", {"plugin": str(plugin), **found})
 
     def failures(self, plugin: Path) -> list[str]:
         """Why the plug-in failed, the latest last; empty after a success."""
-        failed = (self._read(plugin, "failures") or {}).get("reasons", [])
-        return [str(reason) for reason in failed]
+        failed = (self._read(plugin, "failures") or {}).get("reasons")
+        return [str(reason) for reason in failed] if isinstance(failed, list) else []
 
     def is_quarantined(self, plugin: Path) -> bool:
         return len(self.failures(plugin)) >= FAILURES_UNTIL_QUARANTINE
@@ -56,7 +58,7 @@ class PluginStore:
     def _file(self, plugin: Path, kind: str) -> Path:
         return self.folder / f"{fingerprint(plugin)}.{kind}.json"
 
-    def _read(self, plugin: Path, kind: str) -> dict[str, Any] | None:
+    def _read(self, plugin: Path, kind: str) -> dict[str, object] | None:
         if self._folder is None:
             return None
         try:
@@ -65,7 +67,7 @@ class PluginStore:
             return None
         return content if isinstance(content, dict) else None
 
-    def _write(self, plugin: Path, kind: str, content: dict[str, Any]) -> None:
+    def _write(self, plugin: Path, kind: str, content: Mapping[str, object]) -> None:
         """Beside and renamed, since several programs share the folder; a full disk is no loss."""
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)

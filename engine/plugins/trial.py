@@ -12,6 +12,7 @@ import numpy as np
 from ..audio.blocks import BLOCK_FRAMES, AudioBlock
 from .catalogue import PluginCatalogue, host_request, opened
 from .client import PluginClient, PluginFailedError
+from .messages import InstanceRequest
 
 SAMPLE_RATE = 44_100
 CHANNELS = 2
@@ -39,7 +40,7 @@ def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list
     """
     with opened(catalogue, file, timeout_s) as child:
         start = time.monotonic()
-        found = child.ask({"do": "inspect", **host_request(file, None)})
+        found = child.inspect(host_request(file, None))
         load_s = time.monotonic() - start
         trials = [_tried(child, file, plugin["name"]) for plugin in found["plugins"]]
     catalogue.store.keep_parameters(file, {**found, "load_s": load_s})
@@ -54,12 +55,12 @@ def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list
 def _tried(child: PluginClient, file: Path, name: str) -> Trial:
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((CHANNELS, BLOCKS * BLOCK_FRAMES)).astype(np.float32) * 0.1
-    request = {**host_request(file, None), "plugin_name": name, "sample_rate": SAMPLE_RATE}
+    instance: InstanceRequest = {**host_request(file, None), "plugin_name": name}
     start = time.monotonic()
-    facts = child.load(request, CHANNELS, BLOCK_FRAMES)
+    facts = child.load(instance, SAMPLE_RATE, CHANNELS, BLOCK_FRAMES)
     load_s = time.monotonic() - start
     first, process_s = _run(child, noise, facts["latency"])
-    child.load(request, CHANNELS, BLOCK_FRAMES)
+    child.load(instance, SAMPLE_RATE, CHANNELS, BLOCK_FRAMES)
     second, _ = _run(child, noise, facts["latency"])
     problems = []
     if not np.array_equal(first, second):

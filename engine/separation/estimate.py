@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +75,8 @@ def encoder_path(sha256: str, folders: Sequence[Path]) -> Path | None:
 
 def _encoder_bytes(priors: Sequence[Prior], folders: Sequence[Path]) -> bytes:
     """The encoder that all heads share, checked."""
-    wanted: dict[str, Any] = {prior.stem: prior.card.encoder_sha256 for prior in priors}
-    without = [stem for stem, sha256 in wanted.items() if sha256 is None]
+    wanted = {prior.stem: prior.card.encoder_sha256 or "" for prior in priors}
+    without = [stem for stem, sha256 in wanted.items() if not sha256]
     if without:
         raise StemwrightError(
             "prior-without-head",

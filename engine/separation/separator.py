@@ -299,7 +299,7 @@ class Separator:
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Float]], None],
+        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: apply the masks and give the stems to `sink`, block by block.

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class InnerSearch(Protocol[Report_co]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
         meter: Callable[[Float, Float], None] | None = None,
         /,
     ) -> None:
@@ -179,7 +179,7 @@ class RecipeSeparation(Generic[Report]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: give all stems to `sink`, block by block; `meter` sees the search's."""

@@ -31,6 +31,7 @@ from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
 from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_bypassed
 from ..plugins.effects import above_the_band
+from ..plugins.messages import ChainReport, Chains, PluginNote
 from ..plugins.rack import PluginRack, PluginStepError
 from .float_grid import ROUNDING
 from .naming import NameTemplate
@@ -51,7 +52,7 @@ class WetReport:
     files: tuple[StemFile, ...]
     gain_db: float
     sum_loudness: Loudness
-    chains: dict[str, Any]
+    chains: Chains
 
 
 @dataclass
@@ -68,7 +69,7 @@ class _Stem:
     peak_dbfs: float = -math.inf
     true_peak_dbtp: float = -math.inf
     audible: int = 0
-    steps: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[PluginNote] = field(default_factory=list)
     bypassed: dict[str, str] = field(default_factory=dict)
 
     def blocks(self, gain_db: float = 0.0) -> Iterator[AudioBlock]:
@@ -184,7 +185,7 @@ class _Wet:
             applied = 0.0 if stem.name == SUM else gain_db
             files.append(self._write(stem, path, own, applied, frames, noise))
         chains = {
-            stem.name: _chain_summary(stem) for stem in printed if stem.chain or stem.fader_db
+            stem.name: _chain_report(stem) for stem in printed if stem.chain or stem.fader_db
         }
         return WetReport(
             tuple(files),
@@ -222,7 +223,7 @@ class _Wet:
                     raise failed.error from None
                 stem.bypassed[failed.where] = str(failed.error)
             else:
-                stem.steps = list(self.rack.notes)
+                stem.notes = list(self.rack.notes)
                 self.rack.succeeded()
                 return
             finally:
@@ -379,14 +380,14 @@ def _path_of(name: str) -> str:
     return "residual.chain" if name == RESIDUAL else f"stems.{name}.chain"
 
 
-def _chain_summary(stem: _Stem) -> dict[str, Any]:
+def _chain_report(stem: _Stem) -> ChainReport:
     """A stem's processing for the manifest."""
     return {
         "steps": [step.model_dump(mode="json") for step in stem.chain],
         "fader_db": stem.fader_db,
         "trim_db": stem.trim_db,
         "true_peak_8x_dbtp": stem.true_peak_dbtp if math.isfinite(stem.true_peak_dbtp) else None,
-        "plugins": stem.steps,
+        "plugins": stem.notes,
         "bypassed": stem.bypassed,
     }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +16,27 @@ from torch import Tensor, nn
 from presets import StemwrightError
 
 _MODEL, _ADAM = "model/", "adam/"
+
+Config = dict[str, Any]  # the fields of a network's sizes, a dataclass that differs by network
+About = TypedDict(
+    "About",
+    {
+        "step": int,
+        "settings": Config,  # and those of its training
+        "given": dict[str, str],
+        "device": str,
+        "by the clock": bool,
+        "config": Config,
+        "heads": list[str],
+        "parts": Mapping[str, Sequence[str]],
+        "encoder_sha256": str,
+        "encoder of": Mapping[str, str],
+        "held out": list[str],
+        "minutes of songs": float,
+    },
+    total=False,
+)
+About.__doc__ = "What a checkpoint says of its run; not every task all of it, and older ones less."
 _MATRIX = 2048  # numbers from which on an array is one
 
 
@@ -26,13 +47,12 @@ class Checkpoint:
     model: dict[str, Tensor]
     moments: dict[int, dict[str, Tensor]]
     arrays: dict[str, NDArray[np.float32]]
-    about: dict[str, Any]
+    about: About
 
     @property
-    def training(self) -> dict[str, Any]:
+    def training(self) -> Config:
         """For the card: every setting, the steps that were taken, and of how many."""
-        settings: dict[str, Any] = self.about["settings"]
-        return settings | {"steps": self.about["step"], "of": self.budget}
+        return self.about["settings"] | {"steps": self.about["step"], "of": self.budget}
 
     @property
     def budget(self) -> int:
@@ -49,16 +69,17 @@ class Checkpoint:
         state["state"] = self.moments
         optimiser.load_state_dict(state)
 
-    def refuse_other(self, folder: Path, about: Mapping[str, Any]) -> None:
+    def refuse_other(self, folder: Path, about: About) -> None:
         """Raise StemwrightError unless the run that wants to go on is the one that was saved.
 
         The budget of steps may differ. What an older checkpoint does not say counts as the same.
         """
         here = json.loads(json.dumps(about))  # as it would be read again: tuples are lists there
+        saved = dict[str, Any](self.about)
         differ = [
             f"{name}: {there[name]} there, {value} here"
             for section in ("config", "settings", "given")
-            for there in [self.about.get(section, {})]
+            for there in [saved.get(section, {})]
             for name, value in here[section].items()
             if name != "steps" and there.get(name, value) != value
         ]
@@ -74,7 +95,7 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    about: Mapping[str, Any],
+    about: About,
     **arrays: NDArray[np.float32],
 ) -> None:
     """Write aside and rename: a killed run keeps the last one."""
@@ -95,7 +116,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        about = json.loads(str(stored["about"]))
+        about: About = json.loads(str(stored["about"]))
         arrays = {name: np.array(stored[name]) for name in stored.files if name != "about"}
     moments: dict[int, dict[str, Tensor]] = {}
     for name in [name for name in arrays if name.startswith(_ADAM)]:

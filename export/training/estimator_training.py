@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
 from ..models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 from .run import mixed_precision
 
 Float = NDArray[np.float32]
@@ -85,7 +84,7 @@ class EstimatorTask:
             if name in self.heads:
                 self.heads[name].load_state_dict(head.state_dict())
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """The size, and what the heads stand for."""
         heads = self.train_mixes.heads
         return {"config": self.config.to_dict(), "heads": list(heads), "parts": heads}

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from ..data.augmentation import on
 from ..data.labelled import labels_of_rows
 from ..models.features import Features
 from ..models.flow import Flow, FlowConfig, noise
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 from .run import TrainingRun
 
 Float = NDArray[np.float32]
@@ -145,7 +145,7 @@ class FlowTask:
             self._features = measure_features(self.train_excerpts, self.settings)
         return self._features
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """The size."""
         return {"config": self.config.to_dict()}
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data.songs import Prefetched, Songs
 from ..models.wavegan import Critic, GanConfig, Generator
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 from .run import TrainingRun
 
 Float = NDArray[np.float32]
@@ -111,7 +111,7 @@ class GanTask:
         made = self.critic(self.generator(self._latents(batch, chance)), chance).mean()
         return float(heard - made)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """Size and material."""
         return {
             "config": self.config.to_dict(),

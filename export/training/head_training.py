@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +26,7 @@ from presets import StemwrightError
 from ..data.mixes import RandomMixes
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
 from ..models.graph_reader import read_encoder
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
 
 Float = NDArray[np.float32]
@@ -86,7 +85,7 @@ class HeadTask:
         self.model = Head(self.config)
         encoder.model.to(self.device)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """The size, and the encoder that the head reads."""
         return {"config": self.config.to_dict(), "encoder_sha256": self.encoder.sha256}
 

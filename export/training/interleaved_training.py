@@ -25,7 +25,7 @@ from engine import FrontEndCard, log_band_plan
 from ..data.songs import Prefetched, Remix, Songs
 from ..models.band_transform import BandTransform
 from ..models.estimator import Encoder, EstimatorConfig, Head
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 from .estimator_training import mask_loss
 from .run import mixed_precision
 
@@ -186,7 +186,7 @@ class InterleavedTask:
             rows.append([float(loss) for loss in self._losses(heard, self.stems)])
         return dict(zip(self.stems, np.mean(rows, axis=0).tolist(), strict=True))
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """Size, and what was held out."""
         return {
             "config": self.config.to_dict(),

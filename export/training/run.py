@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from presets import StemwrightError
 
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint, save_checkpoint
 from .options import DeviceName
 
 Held = TypeVar("Held")
@@ -68,7 +68,7 @@ class Task(Protocol[HeldOut]):
     def validate(self) -> HeldOut:
         """What held-out songs say."""
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """What the checkpoint says of the model besides."""
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -185,7 +185,7 @@ class TrainingRun(Generic[Held]):
             self.path, self.task.model, self.optimiser, self._metadata(), **self.task.arrays()
         )
 
-    def _metadata(self) -> dict[str, Any]:
+    def _metadata(self) -> About:
         settings = self.task.settings
         return {
             "step": self.step,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from engine import VOICE_HOP, VOICE_RATE
 
 from ..data.mixtures import Excerpts, MixtureExcerpts
 from ..models.source_filter import SourceFilterConfig, SourceFilterNetwork, filter_power
-from .checkpoint import Checkpoint
+from .checkpoint import About, Checkpoint
 
 Float = NDArray[np.float32]
 
@@ -62,7 +61,7 @@ class VoiceTask:
             self.model.load_state_dict(dict(start))
         self.synthesis = Synthesis(train, config)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """The size."""
         return {"config": self.config.to_dict()}
 

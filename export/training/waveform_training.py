@@ -23,7 +23,7 @@ from presets import StemwrightError
 from ..data.songs import Prefetched, Remix, Songs
 from ..models.demucs import Demucs, DemucsConfig, centre
 from ..models.wave_unet import WaveUNet, WaveUNetConfig
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, load_checkpoint
 
 Float = NDArray[np.float32]
 Kind = Literal["demucs", "waveunet"]
@@ -162,7 +162,7 @@ class WaveformTask:
         medians = {stem: float(np.median(own)) for stem, own in heard.items() if own.size}
         return HeldOut(float(np.mean(losses)), medians)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> About:
         """Size, and what was held out."""
         return {
             "config": self.config.to_dict(),
@@ -200,7 +200,7 @@ class TrainedSeparator:
 def load_separator(folder: Path) -> TrainedSeparator:
     """Read the last checkpoint of a separator's run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    kind: Kind = checkpoint.about["given"]["network"]
+    kind = cast(Kind, checkpoint.about["given"]["network"])
     facts = checkpoint.about["config"]
     config = replace(config_of(kind), **facts | {"stems": tuple(facts["stems"])})
     trained = network(kind, config)
