@@ -8,7 +8,7 @@ visible by one rename.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from .audio.decoded import DecodedMix, decode_mix
 from .audio.layout import ChannelGroups, channel_groups
 from .audio.metadata import naming_fields
 from .audio.reading import SourceInfo, probe
-from .audio.scratch import StemScratch
+from .audio.scratch import Sink, Stems, StemScratch
 from .audio.signal import Signal
 from .audio.tags import FileTags, read_tags
 from .evaluation.quality_report import QualityMeter, quality_of
@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from presets import Preset, ResolvedSearch
 
 Float = NDArray[np.float32]
-AnyFloat = NDArray[np.floating]
 
 ABSENT_DB = -40.0  # an instrument this far below the mix does not play
 
@@ -84,7 +83,7 @@ class Separation(Protocol):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[Mapping[str, AnyFloat]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None,
         /,
     ) -> None:
@@ -286,7 +285,7 @@ class MixRender:
         with self.scratch(workspace, separation.stems, info.channels) as scratch:
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
-            def take(stems: Mapping[str, AnyFloat]) -> None:
+            def take(stems: Stems) -> None:
                 self._stop_if_asked()
                 scratch.append(stems)
                 levels.add(stems)
@@ -470,7 +469,7 @@ class _Levels:
     def __init__(self) -> None:
         self._energy: dict[str, float] = {}
 
-    def add(self, stems: Mapping[str, AnyFloat]) -> None:
+    def add(self, stems: Stems) -> None:
         """Count the next samples."""
         for stem, audio in stems.items():
             energy = float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))

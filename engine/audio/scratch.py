@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from presets import StemwrightError
 
 from .closing import Closing
 from .writing import telling_disk_errors
+
+Stems = Mapping[str, npt.NDArray[np.floating]]  # one block of every stem, (channels, n) each
+Sink = Callable[[Stems], None]
 
 
 class StemScratch(Closing):
@@ -44,7 +47,7 @@ class StemScratch(Closing):
             (self.path_of(stem).stat().st_size // self._width for stem in self.stems), default=0
         )
 
-    def append(self, stems: Mapping[str, npt.NDArray[np.floating]]) -> None:
+    def append(self, stems: Stems) -> None:
         """The next frames of all stems, float32 `(channels, n)` each."""
         if set(stems) != set(self.stems) or len({audio.shape for audio in stems.values()}) > 1:
             raise ValueError(f"expected equally long blocks of {self.stems}")

@@ -25,6 +25,7 @@ from presets import StemwrightError
 
 from ..audio.ahead import made_ahead
 from ..audio.layout import ChannelGroups
+from ..audio.scratch import Sink
 from ..audio.signal import PieceReader, Signal
 from ..model.frames import Synthesis, stream_frames, with_next
 from ..model.hooks import Interrupted, SearchHooks
@@ -299,7 +300,7 @@ class Separator:
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: apply the masks and give the stems to `sink`, block by block.

@@ -24,7 +24,7 @@ from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
 from ..audio.reading import MixBlock, SourceInfo
 from ..audio.resampling import resampled_frames
-from ..audio.scratch import StemScratch
+from ..audio.scratch import Sink, StemScratch
 from ..audio.signal import PieceReader, Signal
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.sessions import Device
@@ -63,7 +63,7 @@ class InnerSearch(Protocol[Report_co]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None = None,
         /,
     ) -> None:
@@ -179,7 +179,7 @@ class RecipeSeparation(Generic[Report]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[Mapping[str, NDArray[np.floating]]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: give all stems to `sink`, block by block; `meter` sees the search's."""

@@ -22,7 +22,7 @@ from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
 from ..audio.reading import MixBlock, SourceInfo
 from ..audio.resampling import resampled
-from ..audio.scratch import StemScratch
+from ..audio.scratch import Sink, Stems, StemScratch
 from ..audio.signal import PieceReader, Signal, blocks_of
 from ..model.bundle import put_file
 from ..model.hooks import Interrupted, SearchHooks
@@ -110,7 +110,7 @@ class VoiceSeparation:
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: all parts to `sink`, block by block."""
@@ -197,7 +197,7 @@ class Outer(Protocol[Report_co]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None,
         /,
     ) -> None:
@@ -247,7 +247,7 @@ class VoicesInside(Generic[Report]):
         with StemScratch(folder, [self.of], mix.info.channels, self.dtype) as scratch:
             scratch.truncate(0)
 
-            def take(stems: dict[str, Any]) -> None:
+            def take(stems: Stems) -> None:
                 if hooks.should_stop():
                     raise Interrupted
                 scratch.append({self.of: stems[self.of]})
@@ -261,7 +261,7 @@ class VoicesInside(Generic[Report]):
         mix: Signal,
         groups: ChannelGroups,
         workspace: Path,
-        sink: Callable[[dict[str, Any]], None],
+        sink: Sink,
         meter: Callable[[Float, Float], None] | None = None,
     ) -> None:
         """Second pass: the outer one's other stems and the parts, in step."""
@@ -270,7 +270,7 @@ class VoicesInside(Generic[Report]):
         flat = (block.reshape(count * channels, -1) for block in blocks)
         parts = PieceReader(flat, count * channels)
 
-        def take(stems: dict[str, Any]) -> None:
+        def take(stems: Stems) -> None:
             frames = stems[self.of].shape[1]
             given = parts.read(frames).audio.reshape(count, channels, frames)
             kept = {name: audio for name, audio in stems.items() if name != self.of}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -68,8 +68,8 @@ class Task(Protocol[HeldOut]):
     def validate(self) -> HeldOut:
         """What held-out songs say."""
 
-    def described(self) -> About:
-        """What the checkpoint says of the model besides."""
+    def described(self) -> Mapping[str, object]:
+        """What the checkpoint says of the model besides; the names are those of `About`."""
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """What the checkpoint keeps besides weights."""
@@ -187,14 +187,14 @@ class TrainingRun(Generic[Held]):
 
     def _metadata(self) -> About:
         settings = self.task.settings
-        return {
+        own: About = {
             "step": self.step,
             "settings": asdict(settings),  # type: ignore[call-overload]
             "given": dict(self.task.given),
             "device": self.device.type,
             "by the clock": self.deadline is not None,
-            **self.task.described(),
         }
+        return cast(About, {**own, **self.task.described()})
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.path)
