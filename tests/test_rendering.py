@@ -126,12 +126,13 @@ def test_an_interrupted_render_goes_on_with_the_same_bytes(tmp_path, rng, preset
 
 def test_joins_of_segments_are_not_heard(tmp_path, rng, preset, options, monkeypatch):
     """The difference to one long segment is no larger at the joins than elsewhere."""
-    from engine.separation import separator
+    from engine.separation import separator, windows
 
     mix = write_mix(tmp_path / "mix.wav", rng, 4 * SEGMENT)
     render(mix, tmp_path / "joined", preset, options)
-    monkeypatch.setattr(separator, "CORE", 2048)
-    monkeypatch.setattr(separator, "WINDOW", 2048 + 2 * separator.FADE)
+    for module in (separator, windows):
+        monkeypatch.setattr(module, "CORE", 2048)
+        monkeypatch.setattr(module, "WINDOW", 2048 + 2 * windows.FADE)
     render(mix, tmp_path / "single", preset, options)
     joined, _ = soundfile.read(tmp_path / "joined" / "dry" / "mix_low.wav")
     single, _ = soundfile.read(tmp_path / "single" / "dry" / "mix_low.wav")
