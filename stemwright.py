@@ -27,8 +27,8 @@ from engine.cli.session_command import session
 from engine.cli.voices_command import voices
 from engine.stems.publish import forget_published
 from export.commands import TRAINING, separator_estimate, separator_train
+from hotfolder.catalogue_commands import batch, verify
 from hotfolder.commands import (
-    batch,
     cancel,
     dashboard,
     explain,
@@ -37,7 +37,6 @@ from hotfolder.commands import (
     resume,
     retry,
     status,
-    verify,
     watch,
 )
 from presets import PrintableLines, is_loss, printable, speaking

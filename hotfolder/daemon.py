@@ -7,6 +7,7 @@ calls it until a signal says stop.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -14,14 +15,15 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from presets import StemwrightError, printable
+from presets import StemwrightError
 
 from .atomic import write_whole
 from .clock import Instant
 from .disk_space import over_high_water
+from .endpoint import Endpoint, Server
 from .health import HealthDocument, Vitals, free_bytes, health_of
 from .holder_lock import HolderLock
 from .http_server import HealthServer
@@ -34,7 +36,8 @@ from .logs import log_event
 from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
 from .service import notify
-from .settings import HotFolderSettings, HttpSettings, load_settings
+from .settings import HotFolderSettings, HttpSettings, loggable
+from .settings_file import SettingsFile
 from .transitions import LEASE_S, JobTransitions
 from .wakeup import Wakeup
 from .watcher import Watcher
@@ -45,17 +48,6 @@ SWEEP_S = 600.0  # between two looks for half-written sets that nobody writes an
 HEALTH_S = 1.0
 BUSY_ROUND_S = 0.25
 DAY_S = 86_400.0
-
-
-class Server(Protocol):
-    """What answers on the optional endpoint."""
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-
-    def close(self) -> None:
-        """Stop listening."""
 
 
 Serve = Callable[["Daemon", HttpSettings], Server]
@@ -76,14 +68,13 @@ class Daemon:
         lease_s: float = LEASE_S,
         serve: Serve | None = None,
     ) -> None:
-        self._serve = serve or (lambda daemon, http: HealthServer(http, daemon.health))
+        serve = serve or (lambda daemon, http: HealthServer(http, daemon.health))
+        self._endpoint = Endpoint(partial(serve, self))
         self.root = Root(root.absolute())
         self.state = state
         self.settings = settings
         self.lost: str | None = None
-        self._settings_file = settings_file
-        self._settings_stamp = _stamp(settings_file)
-        self._settings_trouble: str | None = None
+        self._settings_file = SettingsFile(settings_file)
         self._trouble: tuple[str, str] | None = None
         self.unmet: str | None = None
         self._backend = backend
@@ -109,12 +100,10 @@ class Daemon:
         self.intake = Intake(self.root.inbox, self.journal, self.settings)
         self._adopter = Adopter(self._lease_s, self.settings)
         self._watcher = Watcher(self.root.inbox, self._on_file_event)
-        self._server: Server | None = None
         self._vitals = self._take_vitals(now)
         self._apply_watching()
         log_event("started", root=str(self.root.path), state_folder=str(self.state),
-             owner=self._holder.owner, settings=self.settings.model_dump(
-                 mode="json", exclude={"http": {"token"}}))  # fmt: skip
+                  owner=self._holder.owner, settings=loggable(self.settings))  # fmt: skip
 
     def _new_pool(self) -> WorkerPool:
         jobs = JobTransitions(
@@ -186,14 +175,13 @@ class Daemon:
     @property
     def http_url(self) -> str | None:
         """Where the endpoint listens, if there is one."""
-        return None if self._server is None else self._server.url
+        return self._endpoint.url
 
     def close(self) -> None:
         """Let go of everything; children still at work are ended."""
         self.pool.abandon(Instant.now())
         self._watcher.stop()
-        if self._server is not None:
-            self._server.close()
+        self._endpoint.close()
         self.journal.close()
         self._holder.close()
         self._wakeup.close()
@@ -236,8 +224,7 @@ class Daemon:
             aside = move_journal_aside(self.journal.path, now)
             log_event("journal-moved-aside", level=logging.ERROR, moved_to=str(aside))
         self._watcher.stop()
-        if self._server is not None:
-            self._server.close()
+        self._endpoint.close()
         self._open(now)
 
     def _look_for_root(self) -> None:
@@ -320,47 +307,26 @@ class Daemon:
                 f"paused, {waiting} wait: {self._paused}. `stemwright resume` ends a pause that "
                 "somebody asked for."
             )
-        ignored = self.intake.ignored
-        if waiting or not ignored or self.journal.statistics.ended_since(self._started.wall_s):
+        if waiting or self.journal.statistics.ended_since(self._started.wall_s):
             return None
-        named = "; ".join(f"{printable(path)}: {why}" for path, why in sorted(ignored.items())[:5])
-        return f"nothing to do: {len(ignored)} in the inbox are left alone ({named})."
+        return self.intake.why_nothing_to_do()
 
     # -- settings ----------------------------------------------------------------------------
 
     def _reload_settings(self) -> None:
-        stamp = _stamp(self._settings_file)
-        asked = self._wakeup.take_reload()
-        if self._settings_file is None or (stamp == self._settings_stamp and not asked):
+        settings = self._settings_file.read_again(asked=self._wakeup.take_reload())
+        if settings is None:
             return
-        self._settings_stamp = stamp
-        try:
-            settings = load_settings(self._settings_file)
-        except StemwrightError as error:
-            self._settings_trouble = f"the old settings stay: {error}"
-            log_event("settings-refused", level=logging.ERROR, reason=str(error))
-            return
-        self._settings_trouble = None
         self.settings = self.pool.jobs.settings = self._adopter.settings = settings
         self.intake.use(settings)
         self._apply_watching()
-        log_event("settings-loaded", settings=settings.model_dump(
-            mode="json", exclude={"http": {"token"}}))  # fmt: skip
+        log_event("settings-loaded", settings=loggable(settings))
 
     def _apply_watching(self) -> None:
         self._watcher.stop()
         if self.settings.watch == "events":
             self._watcher.start()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self.settings.http is not None:
-            try:
-                self._server = self._serve(self, self.settings.http)
-            except OSError as error:
-                self._settings_trouble = f"http: {error.strerror}"
-            else:
-                log_event("listening", url=self._server.url)
+        self._endpoint.open(self.settings.http)
 
     # -- telling -----------------------------------------------------------------------------
 
@@ -371,7 +337,7 @@ class Daemon:
         self._vitals = self._take_vitals(now)
         document = health_of(self._vitals, now)
         with contextlib.suppress(OSError):
-            write_whole(self.state / "health.json", _json(document))
+            write_whole(self.state / "health.json", json.dumps(document, indent=2) + "\n")
 
     def _take_vitals(self, now: Instant) -> Vitals:
         counts = self.journal.statistics.counts()
@@ -389,7 +355,7 @@ class Daemon:
             watching=self.settings.watch,
             lost=self.lost,
             paused=self._paused,
-            settings_trouble=self._settings_trouble,
+            settings_trouble=self._settings_file.trouble or self._endpoint.trouble,
             journal_trouble=self._trouble_of("journal-trouble"),
             bug=self._trouble_of("bug"),
             ignored=len(self.intake.ignored),
@@ -413,20 +379,3 @@ class Daemon:
     def _on_file_event(self) -> None:
         self._scan_soon.set()
         self._wakeup.ring()
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Return what changes when a settings file is edited or replaced."""
-    if path is None:
-        return None
-    try:
-        facts = path.stat()
-    except OSError:
-        return (0, 0, 0)
-    return facts.st_ino, facts.st_size, facts.st_mtime_ns
-
-
-def _json(document: HealthDocument) -> str:
-    import json
-
-    return json.dumps(document, indent=2) + "\n"

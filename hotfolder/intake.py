@@ -22,7 +22,8 @@ from .settle import SettleTracker
 SOONEST_S = 0.2  # between two scans, however many events ring
 FULL_LOOK_S = 60.0
 LONGEST_BUSY_S = 60.0  # between two attempts to claim a file that somebody else holds
-MOST_NAMED = 20
+MOST_NAMED = 20  # in the log
+FEW_NAMED = 5  # in a sentence
 SCAN_SHARE = 10  # a scan may take a tenth of the time
 
 
@@ -87,6 +88,14 @@ class Intake:
         self._note_ignored(found)
         self.scanned, self.took_s = now, time.monotonic() - began_s
         return found.folders
+
+    def why_nothing_to_do(self) -> str | None:
+        """A sentence when all that lies in the inbox is left alone; nothing when it is empty."""
+        if not self.ignored:
+            return None
+        first = sorted(self.ignored.items())[:FEW_NAMED]
+        named = "; ".join(f"{printable(path)}: {why}" for path, why in first)
+        return f"nothing to do: {len(self.ignored)} in the inbox are left alone ({named})."
 
     def _note_seen(self, files: Iterable[Sighting], now: Instant) -> None:
         """Compare every file with what is written down of it, and not with what we remember:

@@ -139,6 +139,11 @@ def load_settings(path: Path) -> HotFolderSettings:
         raise StemwrightError("settings-invalid", *lines) from None
 
 
+def loggable(settings: HotFolderSettings) -> dict[str, object]:
+    """The settings without their secret, for a line of the log."""
+    return settings.model_dump(mode="json", exclude={"http": {"token"}})
+
+
 def preset_of(source: Path, settings: HotFolderSettings, known: Mapping[str, str]) -> str:
     """The preset for a file: that of its folder directly below the inbox, else the default.
 

@@ -33,7 +33,7 @@ LAYERS = {
         {"cli"},
         {"."},
     ],
-    "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"commands"}, {"."}],
+    "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"commands"}, {"catalogue_commands"}, {"."}],
     "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"commands"}, {"."}],
 }
 # First words of docstrings that tell what a function does, where it should be told what to do.

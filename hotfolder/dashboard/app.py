@@ -26,7 +26,7 @@ from ..health import metrics_of
 from .folder_view import FolderView
 from .guard import COOKIE, Guard
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 LONGEST_BODY = 4096
 HEADERS = {
@@ -41,11 +41,22 @@ NOT_FOUND = ("unknown-job", "no-such-file", "no-such-group", "not-done", "manife
 def dashboard(view: FolderView, guard: Guard) -> Starlette:
     """The application for one hot folder."""
 
-    async def guarded(request: Request, answer: Endpoint) -> Response:
+    async def guarded(request: Request, answer: Handler) -> Response:
         response = guard.refuse(request) or await answer(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response
+
+    app = Starlette(
+        routes=[*_open_routes(view, guard), *_reading_routes(view), *_changing_routes(view)],
+        exception_handlers={StemwrightError: _refused},
+    )
+    app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
+    return app
+
+
+def _open_routes(view: FolderView, guard: Guard) -> list[Route]:
+    """The page, its login, and what monitors ask."""
 
     async def page(_: Request) -> Response:
         return HTMLResponse(_asset())
@@ -62,11 +73,16 @@ def dashboard(view: FolderView, guard: Guard) -> Starlette:
     async def metrics(_: Request) -> Response:
         return PlainTextResponse(metrics_of(view.health()), media_type="text/plain; version=0.0.4")
 
-    routes = [
+    return [
         Route("/", page),
         Route("/login", login, methods=["POST"]),
         Route("/health", health),
         Route("/metrics", metrics),
+    ]
+
+
+def _reading_routes(view: FolderView) -> list[Route]:
+    return [
         Route("/api/overview", _reading(lambda request: view.overview())),
         Route("/api/jobs", _reading(lambda r: view.jobs(_group(r), _page(r)))),
         Route("/api/jobs/{job}", _reading(lambda r: view.job(r.path_params["job"]))),
@@ -76,6 +92,11 @@ def dashboard(view: FolderView, guard: Guard) -> Starlette:
             lambda r: view.page_file(r.path_params["job"], None))),
         Route("/sets/{job}/report/{name}", _file(
             lambda r: view.page_file(r.path_params["job"], r.path_params["name"]))),
+    ]  # fmt: skip
+
+
+def _changing_routes(view: FolderView) -> list[Route]:
+    return [
         Route("/api/jobs/{job}/retry", _changing(
             lambda r, preset: view.retry(r.path_params["job"], preset)), methods=["POST"]),
         Route("/api/jobs/{job}/cancel", _changing(
@@ -83,23 +104,20 @@ def dashboard(view: FolderView, guard: Guard) -> Starlette:
         Route("/api/pause", _changing(lambda r, _: view.pause()), methods=["POST"]),
         Route("/api/resume", _changing(lambda r, _: view.resume()), methods=["POST"]),
     ]  # fmt: skip
-    app = Starlette(routes=routes, exception_handlers={StemwrightError: _refused})
-    app.add_middleware(BaseHTTPMiddleware, dispatch=guarded)
-    return app
 
 
 def _asset() -> str:
     return files(__package__).joinpath("assets", "dashboard.html").read_text(encoding="utf-8")
 
 
-def _reading(ask: Callable[[Request], Mapping[str, object]]) -> Endpoint:
+def _reading(ask: Callable[[Request], Mapping[str, object]]) -> Handler:
     async def answer(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(ask, request))
 
     return answer
 
 
-def _file(find: Callable[[Request], Path]) -> Endpoint:
+def _file(find: Callable[[Request], Path]) -> Handler:
     """A file, in pieces where a player asks for a range."""
 
     async def answer(request: Request) -> Response:
@@ -108,7 +126,7 @@ def _file(find: Callable[[Request], Path]) -> Endpoint:
     return answer
 
 
-def _changing(act: Callable[[Request, str | None], str]) -> Endpoint:
+def _changing(act: Callable[[Request, str | None], str]) -> Handler:
     """A request that changes something; its body may name a preset."""
 
     async def answer(request: Request) -> Response:
