@@ -21,6 +21,7 @@ from export.data.sampling import Interference
 from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
 from export.training.estimator_training import CHECKPOINT as ESTIMATOR
 from export.training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
+from export.training.expectation import Expectation
 from export.training.flow_training import TrainSettings
 from export.training.head_training import CHECKPOINT as HEAD
 from export.training.head_training import FrozenEncoder, HeadTask, installed_encoder, load_head
@@ -494,3 +495,62 @@ def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
     assert parts.keys() == {"mid", "low", "high"}
     assert {clip.source for clip in parts["high"].clips} == {"samples of high"}
     assert {clip.source for clip in parts["low"].clips}.isdisjoint({"samples of low"})
+
+
+# what a head begins as, and what it promises
+
+
+def test_a_head_begins_as_the_installed_one_that_finds_the_instrument_best(mixes, encoder):
+    settings = EstimatorSettings(steps=10, batch=4, frames=16)
+    config = EstimatorConfig(bands=BANDS, hidden=encoder.hidden, head=8)
+    torch.manual_seed(0)
+    deaf, keen = Head(config), Head(config)
+    with torch.no_grad():
+        deaf.last.bias.fill_(-20.0)  # says nothing
+    begun = {"deaf": deaf, "keen": keen}
+    task = HeadTask("low", encoder, settings, mixes, mixes, begun=begun)
+    losses = {}
+    for name, head in begun.items():
+        task.model = head
+        losses[name] = task.validate(batches=2)
+    assert task.begins_as == min(losses, key=losses.__getitem__)
+    assert HeadTask("low", encoder, settings, mixes, mixes).begins_as == ""
+
+
+def test_gains_are_against_half_of_the_mix(mixes, encoder):
+    settings = EstimatorSettings(steps=10, batch=8, frames=16)
+    task = HeadTask("low", encoder, settings, mixes, mixes)
+    with torch.no_grad():  # a mask of one half everywhere
+        task.model.last.weight.zero_()
+        task.model.last.bias.zero_()
+    gains = task.gains_db(mixes, batches=2)
+    assert len(gains)
+    assert np.allclose(gains, 0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "heard", "recorded", "advice"),
+    [
+        (20, 2.1, (), "--against STEM=FOLDER"),
+        (3, 5.0, (), "record more than these 3.0 minutes"),
+        (3, 2.1, ("drums",), "record more than these 3.0 minutes"),
+        (20, 5.0, ("drums",), "in other rooms"),
+        (20, 2.1, ("drums",), "tune a pack"),
+    ],
+)
+def test_the_promise_has_an_interval_and_names_what_would_raise_it_most(
+    minutes, heard, recorded, advice
+):
+    gains = np.array([1.0, 2.0, 3.0] * 10, np.float32)
+    promise = Expectation.of("sax", minutes, gains, np.full(9, heard, np.float32), recorded)
+    assert promise.gain_db == pytest.approx(2.0)
+    assert promise.low_db < 2.0 < promise.high_db
+    told = "\n".join(promise.lines())
+    assert "+2.0 dB over knowing nothing" in told
+    assert advice in told
+
+
+def test_nothing_is_promised_where_nothing_was_held_out():
+    nothing = np.zeros(0, np.float32)
+    (told,) = Expectation.of("sax", 1, nothing, nothing, ()).lines()
+    assert "too little sax" in told

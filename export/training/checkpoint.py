@@ -31,6 +31,7 @@ About = TypedDict(
         "parts": Mapping[str, Sequence[str]],
         "encoder_sha256": str,
         "encoder of": Mapping[str, str],
+        "begins as": str,
         "best step": int,
         "best share": float,
         "held out": list[str],

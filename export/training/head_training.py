@@ -1,12 +1,14 @@
 """A head for one more stem: the installed encoder stays as it is, the new head alone learns.
 
 The encoder is the ONNX file that the installed bundles share, so nobody else's bytes change and
-the new head works in a set with the old ones. Mixes, loss and schedule are those that encoder
+the new head works in a set with the old ones. It begins as the installed head that finds the new
+instrument best already (docs/lab.md). Mixes, loss and schedule are those that encoder
 and heads were first trained with (`estimator_train`).
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections import Counter
@@ -20,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine import Prior, encoder_path
+from engine import Prior, encoder_path, list_priors, read_bundle
 from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
-from ..models.graph_reader import read_encoder
+from ..models.graph_reader import read_encoder, read_head
 from .checkpoint import About, Checkpoint, load_checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
 
@@ -61,10 +63,21 @@ def installed_encoder(priors: Mapping[str, Prior]) -> FrozenEncoder | None:
     return None
 
 
+def installed_heads(encoder: FrozenEncoder) -> dict[str, Head]:
+    """Every installed head that reads this encoder, by its prior's name."""
+    heads = {}
+    for name, path in list_priors().items():
+        card, files, _ = read_bundle(path)
+        if card.encoder_sha256 == encoder.sha256:
+            heads[name] = read_head(files["head.onnx"])
+    return heads
+
+
 class HeadTask:
     """One head on a frozen encoder's features.
 
-    `given` says by name what the mixes are made of.
+    `given` says by name what the mixes are made of. Of the heads `begun` the one with the least
+    loss on held-out mixes is where the training begins (`begins_as`); without any it begins anew.
     """
 
     def __init__(
@@ -76,18 +89,37 @@ class HeadTask:
         valid: RandomMixes,
         given: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,
+        begun: Mapping[str, Head] = MappingProxyType({}),
     ) -> None:
         self.stem, self.encoder, self.settings, self.given = stem, encoder, settings, given
         self.train_mixes, self.valid_mixes = train, valid
         self.device = device or torch.device("cpu")
-        self.config = EstimatorConfig(bands=encoder.bands, hidden=encoder.hidden)
-        torch.manual_seed(settings.seed)
-        self.model = Head(self.config)
         encoder.model.to(self.device)
+        torch.manual_seed(settings.seed)
+        self.model, self.begins_as = self._nearest(begun)
+        self.config = EstimatorConfig(
+            bands=encoder.bands, hidden=encoder.hidden, head=self.model.first.out_channels
+        )
+
+    def _nearest(self, begun: Mapping[str, Head]) -> tuple[Head, str]:
+        """The head that knows the instrument best, and its name; a new one has none."""
+        losses = {}
+        for name, head in begun.items():
+            self.model = head.to(self.device)
+            losses[name] = self.validate(batches=2)
+        if not losses:
+            return Head(EstimatorConfig(bands=self.encoder.bands, hidden=self.encoder.hidden)), ""
+        name = min(losses, key=losses.__getitem__)
+        return copy.deepcopy(begun[name]).requires_grad_(True), name
 
     def described(self) -> About:
         """The size, and the encoder that the head reads."""
-        return {"config": self.config.to_dict(), "encoder_sha256": self.encoder.sha256}
+        # where it began is no reason to refuse a run: the head itself may be installed by now
+        return {
+            "config": self.config.to_dict(),
+            "encoder_sha256": self.encoder.sha256,
+            "begins as": self.begins_as,
+        }
 
     def arrays(self) -> dict[str, Float]:
         """Nothing besides weights."""
@@ -116,7 +148,7 @@ class HeadTask:
             self.model(self.encoder.features(mix)),
             mix.transpose(1, 2),
             targets[self.stem].transpose(1, 2),
-            self.config.compression,
+            self.encoder.model.config.compression,
             self.settings.compressed_weight,
         )
 
@@ -141,6 +173,23 @@ class HeadTask:
         if not found:
             return -math.inf, -math.inf
         return float(np.median(found)), float(np.median(before))
+
+    @torch.no_grad()
+    def gains_db(self, mixes: RandomMixes, batches: int = 6) -> Float:
+        """What each excerpt gains in dB over half of the mix, which knows nothing: (excerpts,).
+
+        Of magnitudes, where the stem and others play.
+        """
+        found: list[float] = []
+        rng = np.random.default_rng([self.settings.seed, 10])
+        for _ in range(batches):
+            mix, targets = mixes.sample(rng, self.settings.batch, self.settings.frames)
+            mask = self.model(self.encoder.features(mix)).transpose(1, 2)
+            target = targets[self.stem]
+            at = _plays(target, mix) & _plays(mix - target, mix)
+            ours, nothing = (_sdr_db(target[at], (m * mix)[at]) for m in (mask, 0.5))
+            found += [own - half for own, half in zip(ours, nothing, strict=True)]
+        return np.array(found, np.float32)
 
     def _held_out(self, batches: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         rng = np.random.default_rng([self.settings.seed, 9])

@@ -20,7 +20,8 @@ from ..data.mixes import RandomMixes, bins_per_band
 from ..data.prior_samples import installed_priors, sampled_corpora, sampled_corpus
 from ..data.sampling import CPU, Interference
 from .estimator_training import EstimatorSettings
-from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder
+from .expectation import Expectation
+from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder, installed_heads
 from .run import TrainingRun
 from .runs import add_other_sources, sources_of
 
@@ -108,7 +109,16 @@ class Interferers:
         )
         given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
         given |= {"takes": corpus.digest}
-        task = HeadTask(self.stem, encoder, settings, train, valid, given, self.device)
+        task = HeadTask(
+            self.stem,
+            encoder,
+            settings,
+            train,
+            valid,
+            given,
+            self.device,
+            installed_heads(encoder),
+        )
         run = TrainingRun(self.folder, CHECKPOINT, task, self.device)
         # only now: a head of other mixes was refused, and its card stays as it is
         add_other_sources(self.folder, sources_of(self._beside.values()))
@@ -142,6 +152,8 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
         f"head: on the installed encoder {encoder.sha256[:12]}, which stays as it is; in mixes "
         f"with {', '.join(name for name in task.train_mixes.parts if name != others.stem)}"
     )
+    if task.begins_as:
+        yield f"head: begins as that of {task.begins_as}, which finds {others.stem} best so far"
     if run.step:
         yield f"head: resuming at step {run.step} of {steps}"
     for p in run.run(run.every):
@@ -154,3 +166,11 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
         f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
         f"mix itself has {before:.1f} dB"
     )
+    yield from expected(task, others, sum(source.minutes for source in corpus.sources)).lines()
+
+
+def expected(task: HeadTask, others: Interferers, minutes: float) -> Expectation:
+    """What a trained head promises for mixes, from sums of held-out takes and held-out others."""
+    heard = task.gains_db(task.train_mixes)
+    held_out = task.gains_db(task.valid_mixes)
+    return Expectation.of(others.stem, minutes, held_out, heard, others.recorded)
