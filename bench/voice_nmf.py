@@ -17,7 +17,7 @@ from engine import Excitation, PitchTracks, VoiceBins
 Float = NDArray[np.float32]
 
 RATE = 16000
-ITERATIONS = 40
+ITERATIONS = 15  # more are worse on the validation split
 STEPS_PER_OCTAVE = 120
 HALF_WIDTH_HZ = 24.0  # of a harmonic's place in a template: the main lobe and a little vibrato
 ATOMS, SHAPES = 30, 12  # smooth bands, and filters made of them

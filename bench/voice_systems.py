@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -93,6 +93,13 @@ NOTHING_LEARNED: dict[str, System] = {
 def of_bundle(bundle: Path) -> System:
     """A system of a bundle."""
     return partial(network, bundle)
+
+
+def tracked(mix: Float, names: Sequence[str]) -> PitchTracks:
+    """What the program's own tracker finds."""
+    from engine.voices.sources import PitchRequest, find_pitches
+
+    return find_pitches(mix, PitchRequest(tuple(names))).tracks
 
 
 def wrong(tracks: PitchTracks, hertz: float = 0.0, ratio: float = 1.0) -> PitchTracks:

@@ -10,9 +10,13 @@ AUDIO holds `stems/vocals/choral_*` and `test/real/choral_ninodios_q3`. Everythi
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,10 +24,11 @@ import numpy as np
 import torch
 
 import choirs
+import voice_page
 import voice_supervised
 import voice_systems
 import voice_unet
-from engine import Source
+from engine import PitchTracks, Source
 from export.data.mixtures import Mixture
 from export.training.voice_training import VoiceSettings
 from export.voices import export_voices, fit_voices
@@ -33,6 +38,10 @@ STEPS = 1200
 TAUGHT = ("all-taught", "short-taught")
 UNETS = ("all-unet", "short-unet")
 DESCRIPTION = "Choirs of two to four voices; learned from mixtures and pitches alone."
+LEARNED = ("all", "short", *TAUGHT)
+PITCHES = ("exact", "tracker", "5 Hz", "23 Hz", "octave")
+MISTAKEN = ("all", "comb alone", "NMF, harmonic templates", "NMF, source-filter", *UNETS)
+FIT = VoiceSettings(steps=300, learning_rate=1e-3)
 VALIDATION_PAIRS = (("soprano", "tenor"), ("alto", "bass"))
 CREDIT = "Choral Singing Dataset (H. Cuesta, E. Gomez, A. Martorell, F. Loaiciga; CC BY 4.0)"
 
@@ -139,6 +148,112 @@ def ship(shared: Path, runs: Path, output: Path) -> None:
         "validation": found | {"on": "the last 20 s of the training's singers, exact pitches"},
     }
     export_voices(runs / "all", output, about)
+
+
+@main.command()
+@click.option("--shared", type=click.Path(path_type=Path), required=True)
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("build/voices"))
+@click.option("--only", multiple=True, help="Rows to judge; all of them else.")
+def score(shared: Path, runs: Path, only: tuple[str, ...]) -> None:
+    """Judge the rows whose networks are trained; what was judged is not judged again."""
+    torch.set_num_threads(1)
+    store = runs / "scores.jsonl"
+    done = {(one["row"], one["pitch"], one["choir"]) for one in read_scores(store)}
+    tests = [*choirs_of_test(shared)]
+    for name, system in systems(runs, tests):
+        if only and name not in only:
+            continue
+        for pitch in PITCHES if name in MISTAKEN else ("exact",):
+            for test in tests:
+                known = (name, pitch, test.name) in done
+                if known or (pitch != "exact" and test.name != "quartet"):
+                    continue
+                tracks = pitches(test, pitch)
+                started = time.process_time()
+                found = system(test.mixture.mix, tracks)
+                took = time.process_time() - started
+                judged = judge(test, found)
+                line = {
+                    "row": name,
+                    "pitch": pitch,
+                    "choir": test.name,
+                    "voices": len(test.voices),
+                    "si_sdr": judged.si_sdr.tolist(),
+                    "spectral": judged.spectral.tolist(),
+                    "cpu_s": took,
+                    "seconds": test.voices.shape[1] / choirs.RATE,
+                }
+                with store.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(f"{name}, {pitch}, {test.name}: {np.nanmean(judged.si_sdr):.2f} dB")
+
+
+@main.command()
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("build/voices"))
+@click.option("--docs", type=click.Path(path_type=Path), default=Path("docs/voices.md"))
+def page(runs: Path, docs: Path) -> None:
+    """Print the scores between the marks of the page."""
+    text = docs.read_text("utf-8")
+    before, _, rest = text.partition(voice_page.BEGIN)
+    _, _, after = rest.partition(voice_page.END)
+    written = voice_page.tables(read_scores(runs / "scores.jsonl"))
+    docs.write_text(f"{before}{voice_page.BEGIN}\n\n{written}\n{voice_page.END}{after}", "utf-8")
+
+
+def choirs_of_test(shared: Path) -> Iterator[choirs.Choir]:
+    """The real quartet and its pairs, then unfamiliar chorales and two pairs of each."""
+    quartet = choirs.test_quartet(shared)
+    yield quartet
+    yield from quartet.subsets(2)
+    for name in choirs.UNFAMILIAR:
+        sung = choirs.chorale(name, seed=99, seconds=16.0)
+        yield sung
+        yield from (sung.some(which) for which in ((0, 3), (1, 2)))
+
+
+def systems(
+    runs: Path, tests: Sequence[choirs.Choir]
+) -> Iterator[tuple[str, voice_systems.System]]:
+    """Everything that can be judged now, the learned ones where they are trained."""
+    yield from voice_systems.NOTHING_LEARNED.items()
+    truth = {one.mixture.mix.tobytes(): one for one in tests}
+    yield "ideal masks", lambda mix, _: voice_systems.ideal(truth[mix.tobytes()])
+    for row in LEARNED:
+        if (bundle := runs / f"{row}.voices").exists():
+            yield row, voice_systems.of_bundle(bundle)
+    if (runs / "all.voices").exists():
+        yield "all, fitted", partial(fitted, runs / "all.voices")
+    for row in UNETS:
+        if (path := runs / f"{row}.npz").exists():
+            network = voice_unet.load(path, voice_unet.REDUCED)
+            yield row, partial(voice_systems.unet, network)
+
+
+def fitted(bundle: Path, mix: choirs.Float, tracks: PitchTracks) -> choirs.Float:
+    """Go on learning from the mix itself, as `--fit` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "own.voices"
+        mixture = Mixture("recording", mix, tracks)
+        for _ in fit_voices([mixture], Path(folder), own, start_from=bundle, settings=FIT):
+            pass
+        return voice_systems.network(own, mix, tracks)
+
+
+def pitches(test: choirs.Choir, kind: str) -> PitchTracks:
+    """What a system is told of a choir's pitches."""
+    exact = test.tracks
+    if kind == "tracker":
+        return voice_systems.tracked(test.mixture.mix, exact.names)
+    if kind == "octave":
+        return voice_systems.wrong(exact, ratio=2.0)
+    return exact if kind == "exact" else voice_systems.wrong(exact, float(kind.split()[0]))
+
+
+def read_scores(store: Path) -> list[voice_page.Score]:
+    """What has been judged so far."""
+    if not store.exists():
+        return []
+    return [json.loads(line) for line in store.read_text("utf-8").splitlines()]
 
 
 if __name__ == "__main__":
