@@ -273,13 +273,13 @@ def prior_gan(
 
 
 @click.command("train", cls=Renamed, old_names={"--out": "--output"})
-@click.argument("network", type=click.Choice(["demucs", "waveunet"]))
+@click.argument("network", type=click.Choice(["demucs", "waveunet", "interleaved"]))
 @SONGS
 @output("Folder of the run; resumes there.  [runs/NETWORK]")
 @PUBLISHED
 @training_options(4000, "it learns")
 def separator_train(
-    network: Literal["demucs", "waveunet"],
+    network: Literal["demucs", "waveunet", "interleaved"],
     songs: tuple[Path, ...],
     output: Path | None,
     published: bool,
@@ -292,11 +292,17 @@ def separator_train(
     SONGS are folders that hold a folder for each song: SONGS/<song>/vocals.wav, bass.wav,
     drums.wav; everything else there is part of other.
     """
-    from .separators import train_separator
+    from .separators import train_interleaved, train_separator
 
     run = output or Path("runs") / network
     options = replace(options, out=run)
-    for line in train_separator(network, songs, options, published):
+    if network == "interleaved":
+        if published:
+            raise click.UsageError("--published: the paper of interleaved networks names no size")
+        lines = train_interleaved(songs, options)
+    else:
+        lines = train_separator(network, songs, options, published)
+    for line in lines:
         say(line)
 
 

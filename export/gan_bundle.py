@@ -46,7 +46,11 @@ def train_gan(
     yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {device_summary(device)}"
     settings = replace(GanSettings(steps=options.steps, seed=options.seed), **options.changes())
     task = GanTask(stem, config, settings, train, valid, device)
-    for p in run_of(options.out, task, device, options.deadline).run(120):
+    run = run_of(options.out, task, device, options.deadline)
+    if run.step:
+        yield f"resuming at step {run.step}"
+    yield run.forecast()
+    for p in run.run(120):
         told = f"distance {p.train_loss:.4f}, held out {p.valid:.4f}"
         yield f"step {p.step}/{p.steps}  {told}  {p.left}"
     yield f"written: {export_gan(options.out, stem, options.out / (stem + SUFFIX))}"

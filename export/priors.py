@@ -223,6 +223,7 @@ def run_heads(
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
     parts = f"{train.songs} songs whose parts agree"
     yield f"{device_summary(device)}; {size:.2f} M parameters; {parts}"
+    yield run.forecast()
     for p in run.run(run.every):
         told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
         yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"

@@ -35,6 +35,7 @@ from .training.interleaved_training import (
     InterleavedTask,
     MaskFamily,
     Mode,
+    family_training,
     front_end,
     load_family,
     settings_of,
@@ -57,6 +58,7 @@ Float = NDArray[np.float32]
 REPORT_EVERY = 25  # steps, which are slow on a processor
 SEGMENT_S = 10.0  # of one call at work
 TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
+FOUR = ("vocals", "bass", "drums", "other")
 TITLES = {"demucs": "Demucs v2", "waveunet": "Wave-U-Net"}
 
 
@@ -90,9 +92,35 @@ def train_separator(
     yield f"{device_summary(device)}; {TITLES[kind]}, {size:.2f} M parameters"
     if run.step:
         yield f"resuming at step {run.step}"
+    yield run.forecast()
     for p in run.run(REPORT_EVERY if device.type == "cpu" else run.every):
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.5f}  held out {p.valid}  {p.left}"
     yield f"written: {export_separator(options.out, options.out / f'{kind}.yaml')}"
+
+
+def train_interleaved(songs: Sequence[Path], options: TrainingOptions) -> Iterator[str]:
+    """The same for a mask network with one encoder and decoders that are trained in turns, of the
+    family that bench/interleaved.py compares; a step trains one decoder."""
+    device = training_device(options.device, options.threads)
+    read = read_songs(songs, FOUR, front_end().sample_rate)
+    train, valid = read.split()
+    names = ", ".join(song.name for song in valid.songs)
+    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
+    updates = math.ceil(options.steps / len(FOUR))
+    settings = settings_of(
+        "interleaved", FOUR, updates=updates, seed=options.seed, **options.changes()
+    )
+    task = InterleavedTask("interleaved", FOUR, FAMILY, settings, train, valid, device)
+    run = TrainingRun(options.out, FAMILY_CHECKPOINT, task, device, options.deadline)
+    size = sum(p.numel() for p in task.model.parameters()) / 1e6
+    yield f"{device_summary(device)}; interleaved, {size:.2f} M parameters"
+    if run.step:
+        yield f"resuming at step {run.step}"
+    yield run.forecast()
+    for p in run.run(run.every):
+        told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
+        yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  held out {told}  {p.left}"
+    yield f"written: {export_family(options.out, options.out / 'interleaved.yaml')}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +134,7 @@ class FamilyOptions:
     seed: int = 0
     device: DeviceName = "auto"
     threads: int = 0
-    stems: tuple[str, ...] = ("vocals", "bass", "drums", "other")
+    stems: tuple[str, ...] = FOUR
     new: str = "vocals"
 
 
@@ -138,6 +166,7 @@ def train_family(songs: Sequence[Path], options: FamilyOptions) -> Iterator[str]
         )
         task = InterleavedTask(mode, stems, FAMILY, settings, train, valid, device, encoder)
         run = TrainingRun(options.out / name, FAMILY_CHECKPOINT, task, device)
+        yield f"{name}: {run.forecast()}"
         for p in run.run(200):
             told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
             yield f"{name}: step {p.step}/{p.steps}  {p.train_loss:.4f}  held out {told}  {p.left}"
@@ -205,7 +234,8 @@ def export_family(run: Path, card: Path, licence: str = "your own recordings") -
         "inputs": [{"name": "magnitudes", "role": "mag", "axes": "b c f t"}],
         "outputs": [{"name": "mask", "role": "mask", "axes": "b s c f t"}],
     }
-    return _written(card, blob, "interleaved multitask network", licence, facts)
+    source = f"interleaved multitask network, {_training_summary(family_training(run))}"
+    return _written(card, blob, source, licence, facts)
 
 
 def export_estimate(stems: Sequence[str], card: Path, folders: Sequence[Path] = ()) -> Path:

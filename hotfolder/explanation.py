@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from presets import StemwrightError, load_preset
+from presets import StemwrightError, duration_text, load_preset
 
 from .clock import iso_time
 from .disk_space import over_high_water
@@ -99,11 +99,11 @@ def _rate_of(preset_name: str, settings: HotFolderSettings) -> float:
 def _cost_of(job: Job) -> str:
     """How long the separators of a job take in all, where their checks tell."""
     cost_s = JobFacts.parse(job.facts).separators_s
-    return f", about {cost_s / 60:.1f} min for its separators" if cost_s else ""
+    return f", about {duration_text(cost_s)} for its separators" if cost_s else ""
 
 
 def _of_what(job: Job) -> str:
     """The separator that runs, and the time left, where the worker has told them."""
     facts = JobFacts.parse(job.facts)
     work = f" ({facts.work})" if facts.work else ""
-    return work + ("" if facts.left_s is None else f", {facts.left_s / 60:.0f} min left")
+    return work + ("" if facts.left_s is None else f", {duration_text(facts.left_s)} left")

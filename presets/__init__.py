@@ -9,7 +9,7 @@ from .file_names import FORBIDDEN, is_reserved, same_name_key
 from .lazy_door import lazy_door
 from .places import expanded, home_folder, needed_folder, user_folder
 from .printable import name_text, printable
-from .saying import PrintableLines, complain, is_loss, say, say_json, speaking
+from .saying import PrintableLines, complain, duration_text, is_loss, say, say_json, speaking
 
 if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
@@ -70,6 +70,7 @@ __all__ = [
     "complain",
     "describe_errors",
     "dotted",
+    "duration_text",
     "expanded",
     "explain",
     "find_preset",

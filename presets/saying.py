@@ -35,6 +35,13 @@ def say_json(value: Any, indent: int | None = None) -> None:  # noqa: ANN401
     _put(sys.stdout, json.dumps(value, indent=indent).replace("\x7f", r"\u007f"))
 
 
+def duration_text(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def _put(stream: TextIO | None, text: str) -> None:
     if stream is not None:
         stream.write(text + "\n")

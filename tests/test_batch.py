@@ -23,7 +23,6 @@ from hotfolder.catalogue.expected import expected_sets
 from hotfolder.catalogue.forecast import (
     Cost,
     audio_seconds,
-    duration_text,
     forecast_s,
     measured_costs,
 )
@@ -42,7 +41,7 @@ from hotfolder_fixtures import (
     settings_of,
     wait_for,
 )
-from presets import StemwrightError
+from presets import StemwrightError, duration_text
 
 ROOT = Path(__file__).parent.parent
 CSV = """\

@@ -1,6 +1,10 @@
 """Trainings of Demucs, Wave-U-Net, the GAN and the interleaved family: what each one touches."""
 
 import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +24,7 @@ from export.training.interleaved_training import (
     load_family,
     settings_of,
 )
-from export.training.run import TrainingRun
+from export.training.run import FORECAST_STEPS, TrainingRun
 from export.training.waveform_training import WaveformSettings, WaveformTask, load_separator
 from presets import StemwrightError
 from rival_fixtures import STEMS, toy_songs
@@ -72,6 +76,12 @@ RUNS = {
     "demucs": lambda folder, songs, steps: waveform_run(folder, "demucs", songs, steps),
     "waveunet": lambda folder, songs, steps: waveform_run(folder, "waveunet", songs, steps),
     "gan": gan_run,
+    "interleaved": lambda folder, songs, steps: family_run(
+        folder, "interleaved", songs, updates=steps // len(STEMS)
+    ),
+    "simultaneous": lambda folder, songs, steps: family_run(
+        folder, "simultaneous", songs, updates=steps
+    ),
 }
 
 
@@ -85,8 +95,9 @@ def test_loss_goes_down_on_a_toy_set(tmp_path, kind, songs):
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_a_resumed_run_gives_the_same_bytes(tmp_path, kind, songs):
-    make = RUNS[kind]
+def test_a_resumed_run_gives_the_same_bytes(tmp_path, kind, request):
+    make, of_family = RUNS[kind], kind in interleaved_training.MODES
+    songs = request.getfixturevalue("wide_songs" if of_family else "songs")
     whole = finish(make(tmp_path / "whole", songs, 12))
     half = make(tmp_path / "half", songs, 12)
     for progress in half.run(4):
@@ -96,6 +107,56 @@ def test_a_resumed_run_gives_the_same_bytes(tmp_path, kind, songs):
     assert resumed.step == 8
     finish(resumed)
     assert whole.path.read_bytes() == resumed.path.read_bytes()
+
+
+def test_the_time_is_told_before_and_changes_no_byte(tmp_path, songs):
+    silent = finish(waveform_run(tmp_path / "silent", "waveunet", songs, 12))
+    run = waveform_run(tmp_path / "told", "waveunet", songs, 12)
+    assert re.fullmatch(r"12 steps of \S+ s: will take about \d+ s", run.forecast())
+    assert run.step == FORECAST_STEPS
+    told = [progress.step for progress in run.run(8)]
+    assert told == [8, 12]
+    assert run.path.read_bytes() == silent.path.read_bytes()
+    assert waveform_run(tmp_path / "told", "waveunet", songs, 12).forecast() == (
+        "nothing is left to train"
+    )
+    assert waveform_run(tmp_path / "few", "waveunet", songs, 2).forecast() == "2 steps are left"
+
+
+KILLED = """
+import sys
+sys.path[:0] = [{tests!r}, {root!r}]
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from rival_fixtures import toy_songs
+from test_rival_training import family_run
+songs = toy_songs(8, rate=22_050).split()
+for progress in family_run(Path(sys.argv[1]), "interleaved", songs, updates=4).run(4):
+    print(progress.step, flush=True)
+"""
+
+
+def test_a_killed_family_goes_on_with_the_same_bytes(tmp_path):
+    """Processes: one that ends, one that is killed behind its first checkpoint and begun again."""
+    here = Path(__file__).parent
+    program = KILLED.format(tests=str(here), root=str(here.parent))
+
+    def start(folder):
+        argv = [sys.executable, "-c", program, tmp_path / folder]
+        return subprocess.Popen(list(map(str, argv)), stdout=subprocess.PIPE, text=True)
+
+    whole = start("whole")
+    assert whole.communicate(timeout=300)[0].split() == ["4", "8", "12", "16"]
+    killed = start("killed")
+    assert killed.stdout.readline() == "4\n"
+    killed.kill()
+    killed.communicate()
+    again = start("killed")
+    assert again.communicate(timeout=300)[0].split()[-1] == "16"
+    name = interleaved_training.CHECKPOINT
+    bytes_of = [(tmp_path / folder / name).read_bytes() for folder in ("whole", "killed")]
+    assert bytes_of[0] == bytes_of[1]
 
 
 def test_the_same_seed_trains_the_same_interleaved_family(tmp_path, wide_songs):

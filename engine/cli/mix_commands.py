@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from presets import complain, say, say_json
+from presets import complain, duration_text, say, say_json
 
 from .arguments import (
     COMMERCIAL_ONLY,
@@ -129,7 +129,8 @@ def _tell_cost(mix: Path, renderer: Renderer) -> None:
         info = probe(mix)
         seconds = renderer.separators_s(info.frames / info.sample_rate)
         if seconds:
-            complain(f"{mix.name}: about {seconds / 60:.1f} min for {', '.join(renderer.cards)}")
+            took, cards = duration_text(seconds), ", ".join(renderer.cards)
+            complain(f"{mix.name}: about {took} for {cards}")
 
 
 @click.command()

@@ -270,6 +270,7 @@ def flow_lines(run: TrainingRun[Validation], labels: Sequence[str] = ()) -> Iter
     """Train, told in lines for the terminal; `labels` are the names of the flow's labels."""
     if run.step:
         yield f"resuming at step {run.step} of {run.task.settings.steps}"
+    yield run.forecast()
     for p in run.run(run.every):
         yield (
             f"step {p.step}/{p.steps}  nats per dimension: train {p.train_loss:.3f}, "

@@ -156,6 +156,7 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
         yield f"head: begins as that of {task.begins_as}, which finds {others.stem} best so far"
     if run.step:
         yield f"head: resuming at step {run.step} of {steps}"
+    yield f"head: {run.forecast()}"
     for p in run.run(run.every):
         yield (
             f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "

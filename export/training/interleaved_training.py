@@ -214,6 +214,13 @@ def settings_of(mode: Mode, stems: Sequence[str], **given: Any) -> InterleavedSe
     return InterleavedSettings(**given, turns=1 if mode == "simultaneous" else len(stems))
 
 
+def family_training(folder: Path) -> dict[str, Any]:
+    """What the card says of a run's training."""
+    about = load_checkpoint(folder / CHECKPOINT).about
+    settings: dict[str, Any] = about["settings"]
+    return settings | {"steps": about["step"], "minutes of songs": about["minutes of songs"]}
+
+
 def load_family(folder: Path) -> MaskFamily:
     """The networks of a run's last checkpoint."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)

@@ -18,11 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from presets import StemwrightError
+from presets import StemwrightError, duration_text
 
 from .checkpoint import About, Checkpoint, load_checkpoint, save_checkpoint
 from .options import DeviceName
 
+FORECAST_STEPS = 4  # by which the time of a training is told
 Held = TypeVar("Held")
 HeldOut = TypeVar("HeldOut", covariant=True)
 
@@ -93,7 +94,7 @@ class Progress(Generic[Held]):
     @property
     def left(self) -> str:
         """How fast it goes, and how long it will take; for the terminal."""
-        return f"{self.rate:.1f} steps/s, {self.left_s / 60:.1f} min left"
+        return f"{self.rate:.1f} steps/s, {duration_text(self.left_s)} left"
 
 
 class TrainingRun(Generic[Held]):
@@ -124,24 +125,49 @@ class TrainingRun(Generic[Held]):
         if self.path.exists():
             self._resume()
         self.started_at, self._begun = self.step, 0.0
+        self._numbers: list[Tensor] = []
 
     @property
     def every(self) -> int:
         """Steps between checkpoints: a card takes hundreds while a processor takes a few."""
         return 100 if self.device.type == "cpu" else 500
 
+    def forecast(self) -> str:
+        """Take the first few steps, and tell by them how long the training will take.
+
+        They are steps of the run like all others; `run` goes on behind them. Nothing is measured
+        where so few are left.
+        """
+        if self.deadline is not None:
+            return f"ends in {duration_text(max(self.deadline - time.monotonic(), 0))}, as asked"
+        left = self.task.settings.steps - self.step
+        if left <= 0:
+            return "nothing is left to train"
+        if left <= FORECAST_STEPS:
+            return f"{left} steps are left"
+        self._begun = time.monotonic()
+        self._take_step()  # the first one warms up
+        began_s = time.monotonic()
+        for _ in range(FORECAST_STEPS - 1):
+            self._take_step()
+        float(self._numbers[-1])  # waits for the device
+        step_s = (time.monotonic() - began_s) / (FORECAST_STEPS - 1)
+        return f"{left} steps of {step_s:.2g} s: will take about {duration_text(left * step_s)}"
+
     def run(self, every: int = 100) -> Iterator[Progress[Held]]:
         """Train to the end; after every `every` steps save, validate and report."""
-        self._begun = time.monotonic()
-        numbers: list[Tensor] = []
+        self._begun = self._begun or time.monotonic()
         while self._done < 1:
-            numbers.append(self.train_step())
-            self.step += 1
+            self._take_step()
             if self.step % every == 0 or self._done >= 1:
-                loss = float(torch.stack(numbers).mean())  # the device is waited for here alone
-                numbers.clear()
+                loss = float(torch.stack(self._numbers).mean())  # the device is waited for here
+                self._numbers.clear()
                 self.save()
                 yield self._progress(loss)
+
+    def _take_step(self) -> None:
+        self._numbers.append(self.train_step())
+        self.step += 1
 
     def train_step(self) -> Tensor:
         """Take one step; return the number that is reported."""

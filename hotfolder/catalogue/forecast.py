@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import separators_rate
-from presets import StemwrightError, load_preset
+from presets import StemwrightError, duration_text, load_preset
 
 from ..settings import HotFolderSettings
 from .listing import Row
@@ -131,13 +131,6 @@ def separator_costs(
                 f"{name}: {', '.join(preset.cards)} take about {60 * rate:.0f} s for each minute "
                 f"of audio, {duration_text(rate * sum(own))} for {len(own)} title(s)"
             )
-
-
-def duration_text(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _measured(mix: Path, preset: str, settings: HotFolderSettings) -> Cost:

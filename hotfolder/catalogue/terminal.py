@@ -78,5 +78,5 @@ def sentence(snapshot: Snapshot) -> str:
     if snapshot.rtf is not None:
         parts.append(f"RTF {snapshot.rtf:.2f}")
     if snapshot.left_s is not None:
-        parts.append(f"{snapshot.left_s / 60:.0f} min left")
+        parts.append(f"{duration_text(snapshot.left_s)} left")
     return ", ".join(parts)
