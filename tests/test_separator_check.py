@@ -1,7 +1,10 @@
 """`stemwright separator`: cards are written from what is known, and wrong ones are found out."""
 
 import json
+import os
+import pty
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +20,8 @@ from engine.separators.drafting import DraftOptions, card_text, draft_card, uvr_
 from engine.separators.excerpt import computed_music
 from engine.separators.levels import better_level, try_levels
 from engine.separators.loading import load_card
-from engine.separators.lock import LevelFindings, LevelFit, read_lock
-from engine.separators.trial import against_metadata, check_card, fitting_gains
+from engine.separators.lock import LevelFindings, LevelFit, StemFindings, read_lock
+from engine.separators.trial import against_metadata, check_card, fitting_gains, judge
 from presets import load_preset
 from stemwright import main
 
@@ -215,6 +218,15 @@ def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
     assert fitting_gains(twins, mix) == pytest.approx([2, 2]), "which one cannot be told"
 
 
+def test_one_late_stem_among_others_is_told_and_not_refused(tmp_path):
+    loaded = load_card(toys.htdemucs_wave(tmp_path, 65536))
+    sound = StemFindings(gain=1.0, lag=0, energy_db=-6.0, shift_db=60.0, centroid_hz=400.0)
+    late = sound.model_copy(update={"lag": 177})
+    [one] = judge(loaded, {"low": sound, "high": late})
+    assert "177 samples late" in one.text and not one.refused
+    assert all(finding.refused for finding in judge(loaded, {"low": late, "high": late}))
+
+
 def test_stems_in_another_order_are_told(tmp_path, music):
     card = toys.htdemucs_wave(tmp_path, 65536, stems=["other", "bass"])
     trial = checked(card, music)
@@ -336,6 +348,52 @@ def test_init_asks_for_what_no_graph_tells(row, tmp_path):
     if right.card.stft:
         assert written.stft.bins == right.card.stft.bins
         assert written.stft.center == right.card.stft.center
+
+
+def on_a_terminal(argv, answers):
+    """What a program prints on a terminal where a person answers each question."""
+    process, terminal = pty.fork()
+    if not process:
+        os.execv(argv[0], list(map(str, argv)))
+    said, answers = "", list(answers)
+    while True:
+        try:
+            more = os.read(terminal, 4096).decode()
+        except OSError:  # the other side is gone
+            break
+        if not more:
+            break
+        said += more
+        if said.endswith(": "):
+            os.write(terminal, answers.pop(0).encode() + b"\n")
+    assert os.waitpid(process, 0)[1] == 0, said
+    assert not answers, said
+    return said
+
+
+def test_on_a_terminal_init_asks_for_what_no_graph_tells(tmp_path):
+    """A layout that is not known, a wrong answer on the way: the card is right in the end."""
+    graph = toys.Graph()
+    fed = graph.take("x", ["b", 1025, 2, 2, 201])
+    graph.give(fed, "y", ["b", 1025, 2, 2, 201])
+    graph.save(tmp_path / "odd.onnx")
+    answers = ["44100", "my own", "spec b f c t", "spec b f r c t", "spec b f r c t", "vocals",
+               "2048", "441"]  # fmt: skip
+    argv = [sys.executable, "-m", "stemwright", "separator", "init", tmp_path / "odd.onnx"]
+    said = on_a_terminal(argv, answers)
+    assert "role spec needs r" in said or "has 4" in said
+    assert "complete" in said
+    card = load_card(tmp_path / "odd.yaml").card
+    assert (card.licence, card.stems, card.segment) == ("my own", ("vocals",), 441 * 200)
+    assert card.inputs[0].axes == "b f r c t"
+    words = ["init", tmp_path / "odd.onnx", "--name", "again", "--licence", "my own"]
+    words += ["--stems", "vocals", "--n-fft", 2048, "--hop", 441]
+    told = run(*words).output
+    assert "missing tensor x: [?, 1025, 2, 2, 201]: its role and axes" in told
+    words += ["--tensor", "x spec b f r c t", "--tensor", "y spec b f r c t", "--force"]
+    assert run(*words).exit_code == 0
+    again = load_card(tmp_path / "again.yaml").card
+    assert (again.inputs, again.outputs) == (card.inputs, card.outputs)
 
 
 def test_init_refuses_what_is_no_onnx(tmp_path):

@@ -31,6 +31,17 @@ def test_a_separator_is_trained_and_gone_on_with(songs, tmp_path):
     assert "another run (seed: 0 there, 7 here)" in other.output
 
 
+def test_the_interleaved_network_is_trained_and_says_how_long(songs, tmp_path):
+    words = ("separator", "train", "interleaved", songs, "-o", tmp_path, "--batch", 1)
+    done = run(*words, "--steps", 8, "--device", "cpu", "--threads", 1)
+    assert done.exit_code == 0, done.output
+    assert "8 steps of" in done.output and "will take about" in done.output
+    assert (tmp_path / "interleaved.onnx").is_file()
+    assert "interleaved multitask network, 8 steps" in (tmp_path / "interleaved.yaml").read_text()
+    refused = run(*words, "--published")
+    assert refused.exit_code == 2 and "names no size" in refused.output
+
+
 def test_a_gan_is_trained_and_taken_for_no_prior_of_a_stem(songs, tmp_path):
     words = ("prior", "gan", songs, "--stem", "bass", "-o", tmp_path, "--steps", 1)
     done = run(*words, "--batch", 2, "--device", "cpu", "--threads", 1)

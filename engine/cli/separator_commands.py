@@ -10,6 +10,7 @@ import click
 from presets import StemwrightError, say, say_json
 
 from .arguments import FILE, JSON, SEPARATORS, THREADS
+from .card_questions import asked_draft, stem_names
 
 
 @click.group()
@@ -29,6 +30,15 @@ def separator() -> None:
 )
 @click.option("--n-fft", type=click.IntRange(16), help="Length of the model's transform.")
 @click.option("--hop", type=click.IntRange(1), help="Samples from frame to frame.")
+@click.option("--segment", type=click.IntRange(256), help="Samples of one call.")
+@click.option("--sample-rate", type=click.IntRange(8000), help="Of the model.  [44100]")
+@click.option(
+    "--tensor",
+    "tensors",
+    multiple=True,
+    metavar="'NAME ROLE AXES'",
+    help="What a tensor holds, such as 'mix wave b c n'; for layouts that are not known.",
+)
 @click.option("--uvr-table", type=FILE, help="UVR's model_data.json, in which the model is found.")
 @click.option("--force", is_flag=True, help="Replace a card that is there.")
 def separator_init(
@@ -38,6 +48,9 @@ def separator_init(
     stems: str | None,
     n_fft: int | None,
     hop: int | None,
+    segment: int | None,
+    sample_rate: int | None,
+    tensors: tuple[str, ...],
     uvr_table: Path | None,
     force: bool,
 ) -> None:
@@ -45,18 +58,30 @@ def separator_init(
 
     It is made of what the file tells and of what you know.
 
-    Several files are run side by side, one stem each. What nobody can tell is named, with exit
-    code 1: give it as an option or write it into the card.
+    Several files are run side by side, one stem each. What nobody can tell is asked for on a
+    terminal; elsewhere it is named, with exit code 1: give it as an option or write it into the
+    card.
     """
     from ..separators.drafting import DraftOptions, card_text, draft_card
     from ..separators.loading import load_card
 
-    names = tuple(part.strip() for part in stems.split(",")) if stems else ()
-    given = DraftOptions(name, licence, names, n_fft, hop, uvr_table)
+    given = DraftOptions(
+        name,
+        licence,
+        stem_names(stems or ""),
+        n_fft,
+        hop,
+        uvr_table,
+        segment,
+        sample_rate,
+        tensors,
+    )
     draft = draft_card(models, given)
     path = models[0].with_name(f"{draft.keys['name']}.yaml")
     if path.exists() and not force:
         raise StemwrightError("card-exists", f"{path} is there already. Give --force or --name.")
+    if sys.stdin.isatty():
+        draft = asked_draft(models, given, draft)
     path.write_text(card_text(draft), encoding="utf-8")
     if draft.missing:
         for key, what in draft.missing.items():

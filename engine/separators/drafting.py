@@ -21,9 +21,11 @@ from presets import StemwrightError
 from ..model.sessions import Device, make_session
 from .card import GRAPH_SUFFIXES
 from .graph import external_files, sha256_of
+from .layouts import Entry, Tensor, guessed, told_tensors
 
 UVR_KEY_BYTES = 10_240_000  # of a file's end
 _UNKNOWN = "FILL IN"
+TENSOR = "tensor "  # begins the name of what is missing where no layout is known
 _TOLD = ("sample_rate", "channels", "stems", "segment", "stft", "normalise")
 
 
@@ -49,6 +51,9 @@ class DraftOptions:
     n_fft: int | None = None
     hop: int | None = None
     uvr_table: Path | None = None
+    segment: int | None = None
+    sample_rate: int | None = None
+    tensors: tuple[str, ...] = ()  # "name role axes"
 
 
 def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
@@ -74,7 +79,7 @@ def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
     if _is_unblend(metadata):
         _from_unblend(draft, metadata, sides)
     else:
-        _from_shapes(draft, sides, len(models))
+        _from_shapes(draft, sides, len(models), options.tensors)
         if options.uvr_table:
             _from_uvr(draft, models[0], options.uvr_table, sides[0])
     _apply_options(draft, options)
@@ -135,28 +140,16 @@ def uvr_key(path: Path) -> str:
         return hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    shape: tuple[Any, ...]
-
-    def size(self, axis: int) -> int | None:
-        value = self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else None
-        return value if isinstance(value, int) else None
-
-
 def _is_unblend(metadata: Mapping[str, str]) -> bool:
     return "stft_n_fft" in metadata or "segment_samples" in metadata
 
 
-def _sides(session: Any) -> Sequence[tuple[_Tensor, ...]]:  # noqa: ANN401
+def _sides(session: Any) -> Sequence[tuple[Tensor, ...]]:  # noqa: ANN401
     """Inputs and outputs of a graph."""
-    return [tuple(_tensor(t) for t in side) for side in (session.get_inputs(),
-                                                         session.get_outputs())]  # fmt: skip
-
-
-def _tensor(found: Any) -> _Tensor:  # noqa: ANN401
-    return _Tensor(found.name, tuple(found.shape))
+    return [
+        tuple(Tensor(t.name, tuple(t.shape)) for t in side)
+        for side in (session.get_inputs(), session.get_outputs())
+    ]
 
 
 def _session(model: Path) -> Any:  # noqa: ANN401
@@ -233,88 +226,55 @@ def _unblend_entry(name: str, stem: str) -> dict[str, str]:
     return {"name": name, "role": "wave", "axes": f"b {stem}c n"}
 
 
-def _from_shapes(draft: Draft, sides: Sequence[Any], files: int) -> None:
-    """Layouts that are told by rank and sizes; others are asked for."""
+def _from_shapes(
+    draft: Draft, sides: Sequence[Sequence[Tensor]], files: int, tensors: Sequence[str]
+) -> None:
+    """Layouts that are told by rank and sizes, or by the user; others are asked for."""
     inputs, outputs = sides
-    entries = [_guess(t, inputs=True) for t in inputs]
-    back = [_guess(t, inputs=False) for t in outputs]
-    if any(entry is None for entry in (*entries, *back)):
-        told = "; ".join(f"{t.name} {list(t.shape)}" for t in (*inputs, *outputs))
-        draft.ask("inputs", f"role and axes of every tensor ({told})")
-        draft.keys |= {"segment": None}
+    told = told_tensors(tensors, (*inputs, *outputs))
+    entries = [told.get(t.name) or guessed(t, inputs=True) for t in inputs]
+    back = [told.get(t.name) or guessed(t, inputs=False) for t in outputs]
+    for tensor, entry in zip((*inputs, *outputs), (*entries, *back), strict=True):
+        if entry is None:
+            draft.ask(
+                f"{TENSOR}{tensor.name}",
+                f"{tensor.shape_text}: its role and axes, such as "
+                f'--tensor "{tensor.name} wave b c n"',
+            )
+    fed = [entry for entry in entries if entry]
+    given = [entry for entry in back if entry]
+    if len(fed) + len(given) < len(entries) + len(back):
         return
-    draft.keys["inputs"], draft.keys["outputs"] = entries, back
-    stems = next((t.size(1) for t, e in zip(outputs, back, strict=True)
-                  if e and e["axes"].startswith("b s")), None)  # fmt: skip
-    count = stems or files
-    draft.ask("stems", f"{count} names, in the order of the model's outputs: --stems a,b")
-    spectral = [e for e in entries if e and e["role"] != "wave"]
-    wave = next(
-        (t for t, e in zip(inputs, entries, strict=True) if e and e["role"] == "wave"), None
+    draft.keys["inputs"], draft.keys["outputs"] = fed, given
+    stems = next(
+        (size for t, e in zip(outputs, given, strict=True) if (size := t.size_of("s", e))), None
     )
-    if wave is not None and wave.size(-1):
-        draft.keys["segment"] = wave.size(-1)
-    if spectral:
-        _transform(draft, inputs, entries)
+    draft.ask("stems", f"{stems or files} names, in the order of the model's outputs: --stems a,b")
+    channels = {t.size_of("c", e) for t, e in zip(inputs, fed, strict=True)} - {None}
+    if channels == {1}:
+        draft.keys["channels"] = 1
+    lengths = [t.size_of("n", e) for t, e in zip(inputs, fed, strict=True)]
+    if length := next((length for length in lengths if length), None):
+        draft.keys["segment"] = length
+    if any(e["role"] != "wave" for e in (*fed, *given)):
+        _transform(draft, inputs, fed)
     elif "segment" not in draft.keys:
-        draft.ask("segment", "samples of one call; the graph takes any number")
+        draft.ask("segment", "samples of one call; the graph takes any number: --segment")
 
 
-def _transform(draft: Draft, inputs: Sequence[_Tensor], entries: Sequence[Any]) -> None:
+def _transform(draft: Draft, inputs: Sequence[Tensor], fed: Sequence[Entry]) -> None:
     """What is known of the transform: bins and frames, never its length."""
-    tensor, entry = next((t, e) for t, e in zip(inputs, entries, strict=True)
-                         if e["role"] != "wave")  # fmt: skip
-    letters = [x for x in _axes_of(entry["axes"])]
-    bins = tensor.size(letters.index("f")) if "f" in letters else None
-    frames = tensor.size(letters.index("t")) if "t" in letters else None
-    if entry["axes"] == "b (f c) t r":
-        bins, frames = (tensor.size(1) or 0) // 2 or None, tensor.size(2)
-    if entry["axes"] == "b t (f c r)":
-        bins, frames = (tensor.size(2) or 0) // 4 or None, tensor.size(1)
+    spectral = [(t, e) for t, e in zip(inputs, fed, strict=True) if e["role"] != "wave"]
+    tensor, entry = spectral[0] if spectral else (inputs[0], fed[0])
+    bins, frames = tensor.size_of("f", entry), tensor.size_of("t", entry)
     draft.keys["stft"] = {"n_fft": None, "hop": None, "dim_f": bins, "frames": frames}
-    draft.ask("stft.n_fft", f"cannot be read off the graph, which sees {bins} bins: --n-fft")
-    draft.ask("stft.hop", f"cannot be read off the graph, which sees {frames} frames: --hop")
+    sees = "any number of" if bins is None else bins
+    draft.ask("stft.n_fft", f"cannot be read off the graph, which sees {sees} bins: --n-fft")
+    sees = "any number of" if frames is None else frames
+    draft.ask("stft.hop", f"cannot be read off the graph, which sees {sees} frames: --hop")
 
 
-def _axes_of(text: str) -> list[str]:
-    return ["()" if part.startswith("(") else part for part in
-            text.replace("(c r)", "(cr)").split()]  # fmt: skip
-
-
-def _guess(tensor: _Tensor, *, inputs: bool) -> dict[str, Any] | None:
-    """Role and axes of a tensor of the layouts that are known."""
-    shape, rank = tensor.shape, len(tensor.shape)
-    low, last = tensor.name.lower(), tensor.size(-1)
-
-    def entry(role: str, axes: str, **more: int) -> dict[str, Any]:
-        return {"name": tensor.name, "role": role, "axes": axes, **more}
-
-    if rank == 3 and tensor.size(1) in (1, 2):
-        return entry("wave", "b c n")
-    if rank == 3 and inputs and last and last % 4 == 0:
-        return entry("spec", "b t (f c r)")
-    if rank == 4 and low.endswith(("real", "imag")):
-        return entry("real" if low.endswith("real") else "imag", "b c f t")
-    if rank == 5 and low.endswith(("real", "imag")):
-        return entry("real" if low.endswith("real") else "imag", "b s c f t")
-    if rank == 4 and last == 2 and inputs:
-        return entry("spec", "b (f c) t r")
-    if rank == 5 and last == 2 and not inputs:
-        return entry("mask", "b s (f c) t r")
-    if rank == 4 and tensor.size(1) == 4:
-        return entry("spec", "b (c r) f t")
-    if rank == 5 and tensor.size(2) == 4 and not inputs:
-        return entry("spec", "b s (c r) f t")
-    if rank == 4 and tensor.size(2) == 2 and not inputs and (last is None or last > 4096):
-        return entry("wave", "b s c n")
-    if rank == 4 and tensor.size(0) == 2 and isinstance(shape[2], int):
-        return entry("mag", "c k t f", patch=shape[2])
-    if rank == 4 and tensor.size(1) == 2:
-        return entry("mag", "b c f t")
-    return None
-
-
-def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[_Tensor]) -> None:
+def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[Tensor]) -> None:
     """Settings of an MDX-Net model from UVR's own table, by the model's key."""
     key = uvr_key(model)
     try:
@@ -362,6 +322,11 @@ def _apply_options(draft: Draft, options: DraftOptions) -> None:
     if options.stems:
         keys["stems"] = list(options.stems)
         draft.missing.pop("stems", None)
+    if options.sample_rate:
+        keys["sample_rate"] = options.sample_rate
+    if options.segment:
+        keys["segment"] = options.segment
+        draft.missing.pop("segment", None)
     stft = keys.get("stft")
     if not stft or "frames" not in stft:
         return
@@ -387,5 +352,7 @@ def _apply_options(draft: Draft, options: DraftOptions) -> None:
         else:
             keys["segment"] = options.hop * 255
     elif "segment" not in keys:
-        draft.ask("segment", "samples of one call: hop x (frames - 1) for centred frames")
+        draft.ask(
+            "segment", "samples of one call, hop x (frames - 1) for centred frames: --segment"
+        )
     keys["stft"] = {key: value for key, value in stft.items() if value is not None}
