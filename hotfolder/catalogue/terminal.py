@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from types import TracebackType
 
-from presets import complain, say_json
+from presets import complain, duration_text, say_json
 
 from .batch import Snapshot
 
