@@ -102,7 +102,7 @@ def test_the_cost_of_separators_is_told_before_they_begin(tmp_path, monkeypatch,
     admin.close()
     studio.close()
     assert queued["why"].endswith("paused: lunch; its separators take about 90 s a minute")
-    assert "about 0.1 min for its separators" in running["why"]
+    assert "about 3 s for its separators" in running["why"]
     [told] = [record.fields for record in caplog.records if record.message == "decoded"]
     assert told["separators_s"] == 3.0
 
