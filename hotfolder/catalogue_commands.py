@@ -28,7 +28,7 @@ from engine.cli import (
     UNCHECKED,
     output,
 )
-from presets import StemwrightError, complain, load_preset, placed_at, say
+from presets import StemwrightError, complain, duration_text, load_preset, placed_at, say
 
 from .commands import STATE
 
@@ -137,7 +137,7 @@ def _tell_cost(run: Batch) -> None:
 
 def _forecast(run: Batch) -> Iterator[str]:
     """What a run would do, and how long by what a piece of it takes on this machine."""
-    from .catalogue.forecast import audio_seconds, duration_text, forecast_s, measured_costs
+    from .catalogue.forecast import audio_seconds, forecast_s, measured_costs
 
     plan, rows = run.plan(), run.undone()
     yield (
