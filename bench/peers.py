@@ -27,7 +27,7 @@ INSTALLS = {
 TORCH = "torch==2.13.0"
 PROGRAMS = {"htdemucs": "demucs", "openunmix": "openunmix"}
 NAMES = {"htdemucs": "htdemucs (demucs 4.1.0)", "openunmix": "umxhq's networks (openunmix 1.3.0)"}
-TIERS = ("draft", "standard", "best")
+TIERS = ("draft", "standard", "best", "search")
 ROUNDS = 2
 
 Seconds = tuple[float, float]

@@ -239,6 +239,7 @@ def systems(
         "draft": engine.row(ours, "draft"),
         "standard": engine.row(ours, "standard"),
         "best": engine.row(ours, "best"),
+        "search": engine.row(ours, "search"),
     }
     for name, other in (others or {}).items():
         if other.has_heads:

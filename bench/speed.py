@@ -19,6 +19,7 @@ from pathlib import Path
 import peers
 import search_limits
 from engine import ENGINE_VERSION, usable_cores
+from presets.search import TIERS
 from speed_plots import plot
 from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
 
@@ -60,8 +61,8 @@ class Page:
         )
 
     def tiers(self) -> None:
-        """Draft, standard, best and the paper's search, in one run."""
-        costs = {tier: self.trials.render(CLIP_S, tier) for tier in ("draft", "standard", "best")}
+        """Every tier and the paper's search, in one run."""
+        costs = {tier: self.trials.render(CLIP_S, tier) for tier in TIERS}
         costs[FAITHFUL] = self.trials.render(CLIP_S, None, preset=FAITHFUL)
         search = costs[FAITHFUL].stages_s["searching"]
         self.say(
@@ -76,20 +77,20 @@ class Page:
             )
             ratio = search / cost.stages_s["searching"]
             self.say(f"| {name} | {_both(cost)} | {stages} | {ratio:.1f} x |")
-        self._papers_network(costs["standard"])
+        self._papers_network(costs["search"])
 
-    def _papers_network(self, standard: Cost) -> None:
+    def _papers_network(self, searched: Cost) -> None:
         step_s, covered_s = search_limits.papers_step_s()
         # 150 steps and a third more for the exact sums, 4 stems
         per_second = 150 * 4 / 3 * len(STEMS) * step_s / covered_s
-        ours = standard.cpu_rtf
+        ours = searched.cpu_rtf
         self.say(
             "\nThe row `faithful` is the paper's search with our small priors. With networks of "
             "the paper's size (11.7 M parameters, random weights, 512 bins, hop 256), one step of "
             f"one stem takes {step_s * 1e3:.0f} ms for {covered_s:.2f} s on one thread: "
             f"{per_second:.0f} processor seconds per second for the whole search of what the "
             "paper separates, one channel at 22.05 kHz (150 steps; extrapolated from one). "
-            f"That is {per_second / ours:.0f} times what the standard tier takes for stereo at "
+            f"That is {per_second / ours:.0f} times what the tier search takes for stereo at "
             f"44.1 kHz; the paper's search of those, channels apart, would take "
             f"{4 * per_second / ours:.0f} times as much.\n"
         )
@@ -97,21 +98,21 @@ class Page:
     def series(self) -> None:
         """Threads, stems, batches and length."""
         cores = range(1, usable_cores() + 1)
-        self._series("threads", ((n, self._standard(threads=n)) for n in cores))
+        self._series("threads", ((n, self._searched(threads=n)) for n in cores))
         counts = range(1, len(EVERY_STEM) + 1)
         presets = {n: self.trials.preset(EVERY_STEM[:n]) for n in counts}
-        self._series("stems", ((n, self._standard(preset=presets[n])) for n in counts))
+        self._series("stems", ((n, self._searched(preset=presets[n])) for n in counts))
         self._series("segments in a batch", self._batches())
         for tier in self.lengths:
             self._lengths(tier)
 
-    def _standard(self, **how: int | Path) -> Cost:
-        return self.trials.render(CLIP_S, "standard", **how)  # type: ignore[arg-type]
+    def _searched(self, **how: int | Path) -> Cost:
+        return self.trials.render(CLIP_S, "search", **how)  # type: ignore[arg-type]
 
     def _batches(self) -> Iterator[tuple[float, Cost]]:
         for size in (1, 2, 4, 8):
             with self.trials.batch_of(size):
-                yield size, self._standard()
+                yield size, self._searched()
 
     def _series(self, name: str, costs: Iterator[tuple[float, Cost]]) -> None:
         self.say(f"## {name.capitalize()}\n", HEAD.format(name))
@@ -135,7 +136,11 @@ class Page:
             "| tier | length in seconds | MiB |",
             "|---|---|---|",
         )
-        for tier, length in (("draft", MEMORY_S), ("draft", longest_s), ("standard", MEMORY_S)):
+        for tier, length in (
+            ("standard", MEMORY_S),
+            ("standard", longest_s),
+            ("search", MEMORY_S),
+        ):
             self.say(f"| {tier} | {length:g} | {self.trials.peak_mib(length, tier):.0f} |")
         self.say("")
 
@@ -174,14 +179,14 @@ def _processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0, help="the longest draft")
+    parser.add_argument("--minutes", type=float, default=60.0, help="the longest standard")
     parser.add_argument("--searched-minutes", type=float, default=5.0, help="longest standard")
-    parser.add_argument("--memory-minutes", type=float, default=180.0, help="draft, for memory")
+    parser.add_argument("--memory-minutes", type=float, default=180.0, help="standard, for memory")
     parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        longest_s = {"draft": 60 * given.minutes, "standard": 60 * given.searched_minutes}
+        longest_s = {"standard": 60 * given.minutes, "search": 60 * given.searched_minutes}
         page = Page(Trials(Path(folder)), longest_s)
         page.machine()
         page.tiers()

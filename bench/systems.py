@@ -156,7 +156,7 @@ def rows_of(given: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
         name, _, path = item.partition("=")
         rows[name] = card_row(Path(path), given.threads)
         told.append(Trained(name, load_card(Path(path)).card.source))
-    for tier in ("draft", "standard", "best"):
+    for tier in ("draft", "standard", "best", "search"):
         rows[f"Stemwright, {tier}"] = engine.row(ours, tier)
     rows["oracle ratio mask"] = Row(oracle(view), 0, "")
     return rows, told

@@ -522,6 +522,7 @@ def _plan(settings: ResolvedSearch, seed: int) -> SeparationPlan:
             power=settings.mask_power,
             flow_weight=settings.flow_weight,
             song_weight=settings.song_weight,
+            second_look=settings.second_look,
             spatial=settings.spatial,
         ),
         start=settings.start,

@@ -38,7 +38,7 @@ class WorkerSettings(_Section):
     device: str = Field("auto", description="execution provider, as for `stemwright separate`")
     strict_device: bool = Field(False, description="fail rather than fall back to the CPU")
     seed: int = Field(0, ge=0, description="seed of search and dither")
-    tier: Literal["draft", "standard", "best"] | None = Field(
+    tier: Literal["draft", "standard", "best", "search"] | None = Field(
         None, description="overrides the preset's search tier"
     )
     threads: int = Field(0, ge=0, description="threads of one worker; 0 is all physical cores")

@@ -10,14 +10,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from .errors import StemwrightError
 from .recipe import CARD_PATTERN
 
-Tier = Literal["draft", "standard", "best"]
+Tier = Literal["draft", "standard", "best", "search"]
 
-# Everything a tier fixes. Results depend on these numbers and never on the clock.
+# Everything a tier fixes. Results depend on these numbers and never on the clock. The first three
+# take what the estimate says, each dearer than the one before and better (docs/quality.md); on
+# instruments that it knows, flows add nothing to it. The last one searches them all the same.
+_NO_FLOWS: dict[str, float] = {"steps": 0, "guided_steps": 0, "flow_weight": 0.0}
 TIERS: dict[str, dict[str, float]] = {
-    "draft": {"steps": 0, "guided_steps": 0, "flow_weight": 0.0},
-    "standard": {"steps": 100, "guided_steps": 30, "flow_weight": 0.7},
-    "best": {"steps": 300, "guided_steps": 60, "flow_weight": 0.7},
+    "draft": {**_NO_FLOWS, "song_weight": 0.0, "second_look": 0.0},
+    "standard": {**_NO_FLOWS, "song_weight": 0.5, "second_look": 0.0},
+    "best": {**_NO_FLOWS, "song_weight": 0.5, "second_look": 0.3},
+    "search": {
+        "steps": 100,
+        "guided_steps": 30,
+        "flow_weight": 0.7,
+        "song_weight": 0.5,
+        "second_look": 0.0,
+    },
 }
+OF_FLOWS = tuple(_NO_FLOWS)  # other values than a tier's make another search of it
+# Whoever states one of these has a search in mind.
+_OF_A_SEARCH = (
+    *OF_FLOWS,
+    *("start", "learning_rate", "prior_weight", "guide_weight", "exact_gradient", "output"),
+)
 DEFAULTS: dict[str, Any] = {
     "start": "zero",
     "learning_rate": 0.01,
@@ -26,7 +42,6 @@ DEFAULTS: dict[str, Any] = {
     "exact_gradient": False,
     "output": "masks",
     "mask_power": 1.0,
-    "song_weight": 0.5,
     "spatial": True,
     "inside": None,
     "guide": None,
@@ -45,6 +60,7 @@ class ResolvedSearch:
     output: Literal["masks", "raw"]
     mask_power: float
     song_weight: float
+    second_look: float
     spatial: bool
     inside: str | None
     guide: str | None
@@ -64,7 +80,10 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    tier: Tier = "standard"
+    tier: Tier | None = Field(
+        default=None,
+        description="standard if left out, search where a value of a search is stated",
+    )
     method: Literal["gradient", "finite-difference"] = Field(
         default="gradient",
         description="finite-difference needs no gradient graph, is slow, and is marked degraded",
@@ -99,6 +118,12 @@ class SearchSettings(BaseModel):
         le=1,
         description="share of the song's own spectra in the masks; 0 leaves them as they are",
     )
+    second_look: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of what the estimate says of each stem alone, once they are found",
+    )
     spatial: bool | None = Field(
         default=None, description="heed where each stem stands between left and right"
     )
@@ -115,16 +140,25 @@ class SearchSettings(BaseModel):
         description="card of a separator whose stems are the first estimate",
     )
 
+    @property
+    def named(self) -> Tier:
+        """The tier that gives what is left out: `search` where a value of a search is stated,
+        for a flow that is moved must have a say."""
+        stated = (getattr(self, name) for name in _OF_A_SEARCH)
+        if any(value not in (None, 0) for value in stated) or self.method != "gradient":
+            return "search"
+        return self.tier or "standard"
+
     def resolved(self, tier: str | None = None) -> ResolvedSearch:
         """State every value: what is stated here, else the tier's, else the default.
 
         `tier` replaces this one's own, and is refused where a value stated here would make
         another search of it. In the result `tier` is None where this one's own values do so.
         """
-        named = tier or self.tier
+        named = tier or self.named
         stated = self.model_dump(exclude={"tier"}, exclude_none=True)
         fixed = TIERS[named]
-        other = [name for name in fixed if stated.get(name, fixed[name]) != fixed[name]]
+        other = [name for name in OF_FLOWS if stated.get(name, fixed[name]) != fixed[name]]
         if tier and other:
             told = ", ".join(f"{name} {stated[name]} (of {tier}: {fixed[name]})" for name in other)
             raise StemwrightError(

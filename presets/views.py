@@ -7,7 +7,7 @@ from typing import Any
 from .effects import Effect, Parallel
 from .printable import printable
 from .schema import Preset
-from .search import TIERS
+from .search import OF_FLOWS
 
 
 def explain(preset: Preset) -> list[str]:
@@ -104,7 +104,7 @@ def _values(step: Effect) -> str:
 def _search(preset: Preset) -> str:
     """The tier, or what the preset has in its place."""
     values = preset.search.resolved()
-    told = ", ".join(f"{name} {getattr(values, name):g}" for name in TIERS[preset.search.tier])
+    told = ", ".join(f"{name} {getattr(values, name):g}" for name in OF_FLOWS)
     return values.tier or f"{told} (no tier)"
 
 

@@ -97,7 +97,7 @@ def test_killed_search_goes_on_at_its_segment_with_the_same_bytes(studio):
     for place in ("whole", "killed"):
         (studio / place / "presets").mkdir(parents=True)
         preset = (studio / "presets" / "quick.yaml").read_text()
-        preset = preset.replace("tier: draft", "tier: standard")
+        preset = preset.replace("tier: draft", "tier: search")
         (studio / place / "presets" / "quick.yaml").write_text(preset)
         write_mix(studio / place / "root" / "inbox" / "long.wav", 40)
     assert begin(studio / "whole", once=True).wait(400) == 0, logs(studio / "whole")

@@ -54,7 +54,7 @@ def peak_kib(mix, output, tier):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tier", "lengths"), [("draft", (120, 600)), ("standard", (60, 180))])
+@pytest.mark.parametrize(("tier", "lengths"), [("standard", (120, 600)), ("search", (60, 180))])
 def test_memory_does_not_grow_with_length(tmp_path, tier, lengths):
     peaks = []
     for seconds in lengths:

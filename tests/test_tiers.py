@@ -21,7 +21,7 @@ def test_a_tier_that_is_asked_for_is_taken_whole(tier):
 
 def test_a_preset_with_values_of_its_own_refuses_tiers_and_bears_no_ones_name():
     search = load_preset("faithful").search
-    with pytest.raises(StemwrightError, match=r"states steps 150 \(of best: 300\)") as caught:
+    with pytest.raises(StemwrightError, match=r"states steps 150 \(of best: 0\)") as caught:
         search.resolved("best")
     assert caught.value.code == "preset-tier"
     values = search.resolved()
@@ -29,10 +29,34 @@ def test_a_preset_with_values_of_its_own_refuses_tiers_and_bears_no_ones_name():
 
 
 def test_values_that_are_the_tiers_own_contradict_nothing():
-    search = SearchSettings(steps=300)
-    assert search.resolved("best").tier == "best"
-    assert search.resolved().tier is None  # standard has 100
-    assert SearchSettings(tier="best", steps=300).resolved().tier == "best"
+    search = SearchSettings(steps=100)
+    assert search.resolved("search").tier == search.resolved().tier == "search"
+    assert SearchSettings(steps=0, guided_steps=0, flow_weight=0).resolved().tier == "standard"
+    assert SearchSettings(tier="best", steps=0).resolved().tier == "best"
+    assert SearchSettings(steps=300).resolved().tier is None
+
+
+@pytest.mark.parametrize("tier", [None, "draft", "standard", "best", "search"])
+@pytest.mark.parametrize("stated", [{"steps": 50}, {"guided_steps": 7}, {"flow_weight": 0.3}])
+def test_flows_that_a_preset_moves_have_a_say(tier, stated):
+    """Whoever states a part of a search gets the rest of one, whatever tier the preset names."""
+    values = SearchSettings(tier=tier, **stated).resolved()
+    expected = {name: TIERS["search"][name] for name in ("steps", "guided_steps", "flow_weight")}
+    assert {name: getattr(values, name) for name in expected} == expected | stated
+
+
+@pytest.mark.parametrize("tier", ["draft", "standard", "best"])
+def test_every_tier_but_search_leaves_the_flows_alone(tier):
+    values = SearchSettings(tier=tier).resolved()
+    assert (values.steps, values.flow_weight, values.tier) == (0, 0, tier)
+
+
+def test_what_a_preset_says_of_the_estimate_holds_in_every_tier():
+    search = SearchSettings(song_weight=0.2, second_look=0.1, spatial=False)
+    for tier in TIERS:
+        values = search.resolved(tier)
+        assert (values.song_weight, values.second_look, values.spatial) == (0.2, 0.1, False)
+        assert values.tier == tier
 
 
 def test_manifests_keep_the_values_and_their_order():
@@ -40,8 +64,8 @@ def test_manifests_keep_the_values_and_their_order():
     assert lines == (
         '{"start": "zero", "learning_rate": 0.01, "prior_weight": 0.0, "guide_weight": 1.0, '
         '"exact_gradient": false, "output": "masks", "mask_power": 1.0, "song_weight": 0.5, '
-        '"spatial": true, "inside": null, "guide": null, "steps": 100, "guided_steps": 30, '
-        '"flow_weight": 0.7, "method": "gradient", "tier": "standard"}'
+        '"second_look": 0.0, "spatial": true, "inside": null, "guide": null, "steps": 0, '
+        '"guided_steps": 0, "flow_weight": 0.0, "method": "gradient", "tier": "standard"}'
     )
 
 
@@ -56,8 +80,8 @@ def test_separate_says_which_values_stand_against_the_tier(tmp_path):
     words = [tmp_path / "mix.wav", "-o", tmp_path / "o", "--preset", "faithful", "--tier", "best"]
     done = CliRunner().invoke(stemwright.main, ["separate", *map(str, words)])
     assert done.exit_code == 1
-    assert "guided_steps 0 (of best: 60), " in done.output
-    assert "flow_weight 1.0 (of best: 0.7). Leave the tier out" in done.output
+    assert "states steps 150 (of best: 0), " in done.output
+    assert "flow_weight 1.0 (of best: 0.0). Leave the tier out" in done.output
     assert not (tmp_path / "o").exists()
 
 

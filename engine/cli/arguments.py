@@ -13,7 +13,7 @@ from presets import complain
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 NATURAL = click.IntRange(min=0)
-TIER_NAMES = click.Choice(["draft", "standard", "best"])
+TIER_NAMES = click.Choice(["draft", "standard", "best", "search"])
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 

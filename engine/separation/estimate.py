@@ -80,8 +80,8 @@ def _encoder_bytes(priors: Sequence[Prior], folders: Sequence[Path]) -> bytes:
     if without:
         raise StemwrightError(
             "prior-without-head",
-            f"the priors of {', '.join(without)} have no head for a first estimate. Train one, "
-            "or set guided_steps: 0, flow_weight: 1 and start: zero in the preset's search.",
+            f"the priors of {', '.join(without)} have no head for a first estimate. Train one, or "
+            "set tier: search, guided_steps: 0 and flow_weight: 1 in the preset's search.",
         )
     if len(set(wanted.values())) > 1:
         raise StemwrightError(

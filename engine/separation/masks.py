@@ -31,8 +31,9 @@ class MaskPlan:
     `masks`: m_k = s_k^power / sum_j s_j^power, where s_k is the geometric mean of the searched
     magnitude and the estimate's, the flow counting `flow_weight`. They sum to one. Before the
     search the estimate's masks, and after it these, are brought nearer to those of the song's own
-    spectra (`song_masks`), which count `song_weight` in a geometric mean. With `spatial` pairs of
-    channels are shared out by where each stem stands between them as well (`shared_out`).
+    spectra (`song_masks`), which count `song_weight` in a geometric mean. What the estimate says
+    of each stem alone counts `second_look` in its masks. With `spatial` pairs of channels are
+    heard by their halves, and shared out by where each stem stands (`shared_out`).
     `raw`: m_k = s_k / X, the flow's own magnitude with the mix's phase, as in the paper; what
     the flows leave over goes to the residual. No bin is raised by more than 20 dB.
     """
@@ -41,6 +42,7 @@ class MaskPlan:
     power: float = 1.0
     flow_weight: float = 1.0
     song_weight: float = 0.0
+    second_look: float = 0.0
     spatial: bool = False
 
 

@@ -43,7 +43,8 @@ from .windows import (
     WINDOW,
     Looks,
     Windows,
-    masks_of_pairs,
+    first_look,
+    second_look,
     segments_of,
     windows_of,
 )
@@ -140,16 +141,17 @@ class Separator:
             pool = stack.enter_context(ThreadPoolExecutor(self.threads))
             reader = stack.enter_context(mix.open())
             windows = windows_of(reader, info, stft, looks.view, looks.shape)
-            batches = _batches(windows, guides, segments, looks)
+            batches = _batches(windows, guides, segments)
             for first, batch, guide in stack.enter_context(made_ahead(batches, self.threads)):
-                count = batch.groups.shape[1]
+                count = batch.shape[1]
                 path = _batch_path(workspace, first)
-                kept = MaskBatch.kept(path, (len(self.stems), *batch.groups.shape))
+                shape = (len(self.stems), len(groups.groups), *batch.shape[1:])
+                kept = MaskBatch.kept(path, shape)
                 if kept is None:
                     if hooks.should_stop():
                         raise Interrupted
                     go_on = hooks.patience(count, segments - first)
-                    self._search_batch(batch, guide, first, total, pool, go_on).save(path)
+                    self._search_batch(looks, batch, guide, first, total, pool, go_on).save(path)
                     kept = MaskBatch.load(path)
                 report.add(kept)
                 hooks.progress(first + count, segments)
@@ -176,77 +178,82 @@ class Separator:
 
     def _search_batch(
         self,
-        windows: Windows,
+        looks: Looks,
+        rows: Float,
         guide: Float | None,
         first: int,
         total: int,
         pool: Executor,
         go_on: Callable[[], bool],
     ) -> MaskBatch:
-        """Search windows beginning with segment `first`.
+        """Search windows, a view's `rows` (rows, segments, WINDOW, bands), from segment `first`.
 
         Silent ones are left out and shared out evenly: stems of silence are silence.
         """
-        groups, segments, _, bands = windows.groups.shape
+        groups, (_, segments, _, bands) = len(looks.groups), rows.shape
         frame = np.arange(WINDOW) - FADE + CORE * (first + np.arange(segments))[:, None]
         inside = ((frame >= 0) & (frame < total)).astype(np.float32)
-        weight = np.broadcast_to(inside[None, :, :, None], windows.groups.shape)
-        flat, weight = windows.groups.reshape(-1, WINDOW, bands), weight.reshape(-1, WINDOW, bands)
-        loud = level(flat)
+        weight = np.broadcast_to(inside[None, :, :, None], (groups, segments, WINDOW, bands))
+        flat, weight = (a.reshape(-1, WINDOW, bands) for a in (rows[:groups], weight))
+        loud, paired = level(flat), looks.paired(segments)
         heard = loud[:, 0, 0] > _SILENCE
         masks = np.full((len(self.stems), *flat.shape), 1 / len(self.stems), np.float32)
         first_loss, last_loss, steps = 0.0, 0.0, 0
         if heard.any():
-            mix, weight = np.asarray(flat[heard] / loud[heard], np.float32), weight[heard]
-            estimate = self._estimate(mix, weight, windows, loud, heard)
-            if guide is not None and self.guide is not None:
+            halves = rows[groups:].reshape(2, -1, WINDOW, bands)[:, heard[paired]]
+            windows = Windows(
+                np.asarray(flat[heard] / loud[heard], np.float32),
+                weight[heard],
+                halves / loud[heard & paired],
+                paired[heard],
+            )
+            foreign = None
+            if guide is not None:
                 foreign = guide.reshape(len(guide), *flat.shape)[:, heard] / loud[heard]
-                places = [self.stems.index(stem) for stem in self.guide.stems]
-                estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
             masks[:, heard], result = self._search_heard(
-                mix, weight, estimate, self.plan.seed + first, pool, go_on
+                windows, foreign, self.plan.seed + first, pool, go_on
             )
             first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
         masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
         return MaskBatch(masks, int(heard.sum()), first_loss, last_loss, steps)
 
-    def _estimate(
-        self, mix: Float, weight: Float, windows: Windows, loud: Float, heard: NDArray[np.bool_]
-    ) -> Float | None:
-        """First magnitudes of the windows that are `heard`, which stand in `mix` at one level,
-        (batch, WINDOW, bands); those of pairs from middle and side."""
-        if self.estimator is None:
-            return None
-        paired = windows.paired
-        estimate = np.empty((len(self.stems), *mix.shape), np.float32)
-        alone, in_pairs = ~paired[heard], paired[heard]
-        if alone.any():
-            estimate[:, alone] = self.estimator.magnitudes(mix[alone], weight[alone])
-        if in_pairs.any():
-            halves = windows.halves.reshape(2, -1, *mix.shape[1:])[:, heard[paired]]
-            halves = halves / loud[heard & paired]
-            masks = masks_of_pairs(self.estimator, halves, weight[in_pairs])
-            estimate[:, in_pairs] = masks * mix[in_pairs]
-        return estimate
-
     def _search_heard(
         self,
-        mix: Float,
-        weight: Float,
-        estimate: Float | None,
+        windows: Windows,
+        foreign: Float | None,
         seed: int,
         pool: Executor,
         go_on: Callable[[], bool],
     ) -> tuple[Float, SearchResult]:
-        """Masks of windows (batch, WINDOW, bands) with something in them."""
-        if estimate is not None and self._uses_song_spectra:
-            estimate = mix * self._agreed(combine(estimate, None, mix, MaskPlan()), mix, pool)
+        """Masks of windows with something in them."""
+        mix, weight = windows.mix, windows.weight
+        estimate = first_look(self.estimator, windows) if self.estimator else None
+        if foreign is not None and self.guide is not None:
+            places = [self.stems.index(stem) for stem in self.guide.stems]
+            estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
+        if estimate is not None:
+            estimate = self._refined(estimate, windows, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
         plan = self._mask_plan(result.steps)
         masks = combine(result.magnitudes, estimate, mix, plan)
         if self._uses_song_spectra and plan.flow_weight > 0:  # else they are the estimate's
             masks = self._agreed(masks, mix, pool)
         return masks, result
+
+    def _refined(self, estimate: Float, windows: Windows, pool: Executor) -> Float:
+        """First magnitudes after the song's own spectra, and after a look at each stem alone;
+        a foreign estimate is not asked again."""
+        share, mix = self.plan.mask.second_look, windows.mix
+        again = share > 0 and self.plan.mask.output == "masks" and self.guide is None
+        if not self._uses_song_spectra and not again:
+            return estimate
+        first = combine(estimate, None, mix, MaskPlan())
+        masks = self._agreed(first, mix, pool) if self._uses_song_spectra else first
+        if again and self.estimator is not None:
+            alone = second_look(self.estimator, windows, masks)
+            masks = np.asarray((1 - share) * first + share * alone, np.float32)
+            masks = self._agreed(masks, mix, pool) if self._uses_song_spectra else masks
+        return mix * masks
 
     @property
     def _heeds_places(self) -> bool:
@@ -425,13 +432,13 @@ def _batch_path(workspace: Path, first: int) -> Path:
 
 
 def _batches(
-    windows: Iterator[Float], guides: Iterator[Float] | None, segments: int, looks: Looks
-) -> Iterator[tuple[int, Windows, Float | None]]:
-    """The number of every batch's first segment, its windows, and their guides."""
+    windows: Iterator[Float], guides: Iterator[Float] | None, segments: int
+) -> Iterator[tuple[int, Float, Float | None]]:
+    """The number of every batch's first segment, the rows of its windows, and their guides."""
     for first in range(0, segments, BATCH):
         count = min(BATCH, segments - first)
         rows = np.stack([next(windows) for _ in range(count)], axis=1)
-        yield first, looks.windows(rows), next_guides(guides, count)
+        yield first, rows, next_guides(guides, count)
 
 
 def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:

@@ -8,7 +8,7 @@ the power that it finds for a stem in the two is the stem's share of the pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,8 @@ FADE = 32  # frames of context on each side, cross-faded with the neighbours
 WINDOW = CORE + 2 * FADE
 
 _HALF = np.float32(np.sqrt(0.5))  # middle and side have the pair's power together
-_LEAST = 1e-12  # of a window's mean power: what no half has is shared out as both say
+_LEAST = 1e-12  # of a window's mean power: what no look has is shared out as all say
+_TINY = np.float32(1e-30)
 
 
 def segments_of(stft: Stft, info: SourceInfo) -> int:
@@ -56,18 +57,14 @@ def windows_of(
 
 @dataclass(frozen=True)
 class Windows:
-    """Some segments of a mix: the groups, (groups, segments, WINDOW, bands), and of those that
-    are pairs the halves, (2, pairs, segments, WINDOW, bands), first the middle, then the side."""
+    """Some windows of a mix, all at one level: `mix` (batch, WINDOW, bands), `weight` of its
+    shape, 0 where there is no audio, and of those that are `paired` (batch,) the halves,
+    (2, pairs, WINDOW, bands), first the middles, then the sides."""
 
-    groups: Float
+    mix: Float
+    weight: Float
     halves: Float
-    pairs: tuple[int, ...]  # the groups' numbers
-
-    @property
-    def paired(self) -> NDArray[np.bool_]:
-        """Whether a window has halves, (groups * segments,), as the groups' lie one by one."""
-        one = np.isin(np.arange(len(self.groups)), self.pairs)
-        return np.repeat(one, self.groups.shape[1])
+    paired: NDArray[np.bool_]
 
 
 class Looks:
@@ -76,20 +73,20 @@ class Looks:
     def __init__(
         self, front_end: FrontEnd, sample_rate: int, groups: ChannelGroups, *, halves: bool
     ) -> None:
-        self._front_end, self._rate, self._groups = front_end, sample_rate, groups.groups
-        self.pairs = tuple(n for n, g in enumerate(self._groups) if halves and len(g) == 2)
+        self._front_end, self._rate, self.groups = front_end, sample_rate, groups.groups
+        self.pairs = tuple(n for n, g in enumerate(self.groups) if halves and len(g) == 2)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and bands of a view: the groups, then the middles of the pairs, then the sides."""
-        return len(self._groups) + 2 * len(self.pairs), self._front_end.plan.bands
+        return len(self.groups) + 2 * len(self.pairs), self._front_end.plan.bands
 
     def view(self, spectrogram: Complex) -> Float:
         """Band magnitudes, (channels, frames, bins) -> (rows, frames, bands)."""
-        rows = [self._magnitudes(spectrogram[list(group)]) for group in self._groups]
+        rows = [self._magnitudes(spectrogram[list(group)]) for group in self.groups]
         sides = []
         for number in self.pairs:
-            left, right = spectrogram[list(self._groups[number])]
+            left, right = spectrogram[list(self.groups[number])]
             rows.append(self._magnitudes((left + right)[None] * _HALF))
             sides.append(self._magnitudes((left - right)[None] * _HALF))
         return np.stack([*rows, *sides])
@@ -99,22 +96,62 @@ class Looks:
         magnitudes = self._front_end.band_magnitudes(channels, self._rate)
         return magnitudes / np.float32(np.sqrt(len(channels)))
 
-    def windows(self, rows: Float) -> Windows:
-        """Rows of some segments, (rows, segments, WINDOW, bands), as what they are."""
-        count = len(self._groups)
-        halves = rows[count:].reshape(2, len(self.pairs), *rows.shape[1:])
-        return Windows(rows[:count], halves, self.pairs)
+    def paired(self, segments: int) -> NDArray[np.bool_]:
+        """Whether a window has halves, (groups * segments,), group by group."""
+        return np.repeat(np.isin(np.arange(len(self.groups)), self.pairs), segments)
 
 
-def masks_of_pairs(estimator: Estimator, halves: Float, weight: Float) -> Float:
-    """The first masks of pairs, from what the estimator says of their middles and sides.
+def first_look(estimator: Estimator, windows: Windows) -> Float:
+    """First magnitudes, (priors, batch, frames, bands); those of pairs from both halves."""
+    alone, paired = ~windows.paired, windows.paired
+    mix, weight = windows.mix, windows.weight
+    if not paired.any():
+        return estimator.magnitudes(mix, weight)
+    of_pairs = _by_power(
+        (_masks(estimator, half, weight[paired]), half) for half in windows.halves
+    )
+    found = np.empty((len(of_pairs), *mix.shape), np.float32)
+    found[:, paired] = of_pairs * mix[paired]
+    if alone.any():
+        found[:, alone] = estimator.magnitudes(mix[alone], weight[alone])
+    return found
 
-    Shape: halves (2, batch, frames, bands), weight (batch, frames, bands) -> (priors, batch,
-    frames, bands). Each half counts as much as it has of the power, point by point.
-    """
-    powers = np.square(halves)
-    powers += _LEAST * powers.mean(axis=(0, 2, 3), keepdims=True) + np.finfo(np.float32).tiny
-    found = [combine(estimator.magnitudes(h, weight), None, h, MaskPlan()) for h in halves]
-    middle, side = (masks * power for masks, power in zip(found, powers, strict=True))
-    middle += side
-    return np.asarray(middle / powers.sum(axis=0), np.float32)
+
+def second_look(estimator: Estimator, windows: Windows, masks: Float) -> Float:
+    """Masks from what the estimator says of each stem alone, as `masks` (priors, batch, frames,
+    bands) give it: what it takes for another stem goes there."""
+    found = np.empty_like(masks)
+    for chosen, looks in (
+        (~windows.paired, windows.mix[None, ~windows.paired]),
+        (windows.paired, windows.halves),
+    ):
+        if chosen.any():
+            weight, given = windows.weight[chosen], masks[:, chosen]
+            found[:, chosen] = _by_power(
+                (_masks(estimator, mask * look, weight), mask * look)
+                for look in looks
+                for mask in given
+            )
+    return found
+
+
+def _masks(estimator: Estimator, look: Float, weight: Float) -> Float:
+    return combine(estimator.magnitudes(look, weight), None, look, MaskPlan())
+
+
+def _by_power(looks: Iterable[tuple[Float, Float]]) -> Float:
+    """The mean of the masks of several looks, (priors, batch, frames, bands) and (batch, frames,
+    bands), each counting as much as it has of the power, point by point."""
+    (masks, power), *others = ((masks, _counted(look)) for masks, look in looks)
+    found, total = masks * power, power.copy()
+    for masks, power in others:
+        found += masks * power
+        total += power
+    return np.asarray(found / total, np.float32)
+
+
+def _counted(look: Float) -> Float:
+    """What each point of a look counts, above zero."""
+    power = np.square(look)
+    power += _LEAST * power.mean(axis=(1, 2), keepdims=True) + _TINY
+    return power
