@@ -19,6 +19,7 @@ from .job import FINAL, RUNNING, Job, State
 from .job_files import JOB_ID, HotFolderFiles
 from .journal import Journal, LeaseLostError
 from .journal_database import is_damage
+from .known_mounts import MOUNTS, KnownMounts
 from .readiness import why_unready
 from .records import ForeignError, Health, read_record
 from .root import Root
@@ -215,7 +216,9 @@ class Admin:
         now, number = Instant.now(), self.root.number() or ""
         if lost := self.root.why_lost(number):
             raise StemwrightError("root-lost", lost, transient=True)
-        files = HotFolderFiles(self.root, number)
+        files = HotFolderFiles(
+            self.root, number, KnownMounts(self.state / MOUNTS, self.root.outbox)
+        )
         aside = replace(
             job, state=State.QUARANTINED, code="withdrawn",
             reason="somebody withdrew it with `stemwright forget`",

@@ -32,6 +32,7 @@ from .job import FINAL, State
 from .job_files import HotFolderFiles, RootLostError
 from .journal_database import is_damage
 from .journal_file import DamagedError, JournalCheck, move_journal_aside, open_journal
+from .known_mounts import MOUNTS, KnownMounts
 from .logs import log_event
 from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
@@ -87,6 +88,9 @@ class Daemon:
         insist_on_local(state)
         self.root.prepare(state, adopt=adopt)
         self._number = self.root.number() or ""
+        self._mounts = KnownMounts(state / MOUNTS, self.root.outbox)
+        if adopt:
+            self._mounts.forget()
         self._holder = HolderLock(state, socket.gethostname())
         self._wakeup = Wakeup()
         self._open(Instant.now())
@@ -95,7 +99,7 @@ class Daemon:
         self._started = now
         self.journal = open_journal(self.state / "journal.db", self.root, self.settings, now)
         self._journal_check = JournalCheck(self.journal, now)
-        self.files = HotFolderFiles(self.root, self._number)
+        self.files = HotFolderFiles(self.root, self._number, self._mounts)
         self.pool = self._new_pool()
         self.intake = Intake(self.root.inbox, self.journal, self.settings)
         self._adopter = Adopter(self._lease_s, self.settings)

@@ -34,6 +34,12 @@ _INCOMPLETE = (
 )  # fmt: skip
 
 
+class PlaceError(OSError):
+    """A folder is not what it should be until somebody mends it; no fault of any mix."""
+
+    code = "folder-outside"
+
+
 class Decision(Enum):
     """What becomes of the job."""
 
@@ -81,7 +87,7 @@ def failure_from(error: Exception) -> Failure:
     """An error of this process as a failure: the system's may pass, any other is a bug of ours."""
     log = "".join(traceback.format_exception(error))
     if isinstance(error, OSError):
-        code = "system-error" if error.errno else "folder-outside"  # only our own has no number
+        code = error.code if isinstance(error, PlaceError) else "system-error"
         return Failure(code, str(error), transient=True, errno=error.errno, log=log)
     return Failure("internal-error", f"{type(error).__name__}: {error}", bug=True, log=log)
 

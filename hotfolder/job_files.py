@@ -21,6 +21,7 @@ from presets import StemwrightError, printable, same_name_key
 
 from .atomic import move_new, sync_folder, write_whole
 from .clock import Instant, date_folder
+from .failures import PlaceError
 from .filenames import (
     MAX_NAME_BYTES,
     READY_SUFFIX,
@@ -31,6 +32,7 @@ from .filenames import (
 )
 from .inventory import identity_of
 from .job import Job, State, Transition
+from .known_mounts import KnownMounts, why_not_mounted
 from .publish_guard import PublishGuard
 from .reasons import reason_path, reason_text
 from .records import ForeignError
@@ -48,8 +50,14 @@ class ChangedError(Exception):
     """The file is not the one that settled."""
 
 
-class OutsideError(OSError):
+class OutsideError(PlaceError):
     """A folder leads out of the hot folder, through a link that somebody put there."""
+
+
+class MountLostError(PlaceError):
+    """What was mounted below the outbox is not there at the moment."""
+
+    code = "folder-lost"
 
 
 class RootLostError(OSError):
@@ -90,9 +98,10 @@ class JobFiles(Protocol):
 class HotFolderFiles:
     """Job files that move: inbox -> work/<job> -> done/<date> or failed/<date>."""
 
-    def __init__(self, root: Root, number: str) -> None:
+    def __init__(self, root: Root, number: str, mounts: KnownMounts) -> None:
         self.root = root
         self._number = number
+        self._mounts = mounts
 
     def bring_in(self, job: Job) -> Path:
         """Rename the mix into its work folder: whoever succeeds has it."""
@@ -139,10 +148,14 @@ class HotFolderFiles:
         """Make the set's folder below the outbox, and nowhere else."""
         self.insist_on_root()
         self._confine(destination, self.root.outbox)
+        for folder in self._mounts.above(destination):
+            if lost := why_not_mounted(Path(folder)):
+                raise MountLostError(lost)
         destination.parent.mkdir(parents=True, exist_ok=True)
 
     def guard(self, job: Job) -> PublishGuard:
         """Every folder must be the right one, and none of the job's may lead out of it."""
+        assert job.destination is not None
         markers = self.root.markers(self._number)
         return PublishGuard(
             markers={str(folder): number for folder, number in markers.items()},
@@ -150,6 +163,7 @@ class HotFolderFiles:
                 (str(job.destination), str(self.root.outbox)),
                 (str(self.work_folder(job) / TICKET), str(self.root.work)),
             ),
+            mounts=self._mounts.above(job.destination),
         )
 
     def filing_place(self, job: Job, state: State, now: Instant) -> Path:

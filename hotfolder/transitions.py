@@ -133,6 +133,7 @@ class JobTransitions:
         published there, or may do so yet. Unless sets belong elsewhere by now.
         """
         first = self.files.destination(job, 1)
+        self.files.make_room_for(first)
         kept = job.destination
         if kept and kept.parent == first.parent and is_numbered(kept.name, first.name):
             return job
@@ -141,7 +142,6 @@ class JobTransitions:
             if exists_alike(place):
                 continue
             if taken := self.journal.take_destination(job, place, now):
-                self.files.make_room_for(place)
                 return taken
         raise RuntimeError(f"{first}: {MAX_VERSIONS} versions exist")
 

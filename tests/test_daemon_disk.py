@@ -280,6 +280,52 @@ def test_space_is_told_in_figures(tmp_path):
         assert "the disk is 57 % full, the mark is 50 %" in over_high_water([disk], 50)
 
 
+def test_share_below_the_outbox_that_drops_away_is_waited_for(studio):
+    studio.start()
+    label = studio.root / "outbox" / "label"
+    with mounted(label):
+        studio.drop("label/one.wav", seed=1)
+        studio.work_off()
+        assert (label / "one" / "manifest.json").is_file()
+    studio.drop("label/two.wav", seed=2)
+    studio.drop("three.wav", seed=3)
+    studio.settle()
+    studio.until(lambda: studio.job("three.wav").state == "done")
+    studio.until(lambda: studio.job("two.wav").state == "retry-at")
+    waiting = studio.job("two.wav")
+    assert (waiting.code, waiting.destination) == ("folder-lost", None)
+    assert f"{label}: a disk or share was mounted here" in waiting.reason
+    assert names_in(label) == [], "nothing is written to the bare folder"
+    with mounted(label):
+        studio.until(lambda: studio.job("two.wav").state == "done")
+        assert (label / "two" / "manifest.json").is_file()
+
+
+def test_share_below_the_outbox_that_drops_away_during_the_work_keeps_the_set_back(studio):
+    studio.start()
+    label = studio.root / "outbox" / "label"
+    with mounted(label):
+        studio.drop("label/slow song.wav")
+        studio.settle()
+        studio.until(lambda: studio.jobs()[0].segment >= 1)
+    studio.until(lambda: studio.jobs()[0].state == "retry-at")
+    assert studio.jobs()[0].code == "folder-lost"
+    assert names_in(label) == []
+
+
+def test_folder_that_is_no_mount_any_more_on_purpose_is_adopted(studio):
+    studio.start()
+    label = studio.root / "outbox" / "label"
+    with mounted(label):
+        studio.drop("label/one.wav", seed=1)
+        studio.work_off()
+    studio.close()
+    studio.start(adopt=True)
+    studio.drop("label/two.wav", seed=2)
+    studio.work_off()
+    assert (label / "two" / "manifest.json").is_file()
+
+
 def test_what_is_asked_for_is_what_a_set_takes(tmp_path):
     """Eight seconds of a 16-bit mix with the default preset: measured, 14.1 and 30.3 MB."""
     facts = WorkFacts("", "", frames=352_800, channels=2, sample_rate=44_100, file_count=10,

@@ -53,7 +53,7 @@ OLD_FACTS = {
     [
         WorkOrder("engine", NO_TEXT, "default", NO_TEXT, ("/plugins",), WorkerSettings(seed=3)),
         WorkOrder("engine", NO_TEXT, "default", NO_TEXT, None, WorkerSettings(tier="draft")),
-        RenderOrder(NO_TEXT, PublishGuard({"/out": "12"}, (("/out/a", "/out"),))),
+        RenderOrder(NO_TEXT, PublishGuard({"/out": "12"}, (("/out/a", "/out"),), ("/out/b",))),
         RenderOrder(NO_TEXT, PublishGuard()),
         PublishOrder(),
         WithdrawOrder(),
