@@ -41,7 +41,7 @@ DESCRIPTION = "Choirs of two to four voices; learned from mixtures and pitches a
 LEARNED = ("all", "short", *TAUGHT)
 PITCHES = ("exact", "tracker", "5 Hz", "23 Hz", "octave")
 MISTAKEN = ("all", "comb alone", "NMF, harmonic templates", "NMF, source-filter", *UNETS)
-FIT = VoiceSettings(steps=300, learning_rate=1e-3)
+FIT = VoiceSettings.fit(300)
 VALIDATION_PAIRS = (("soprano", "tenor"), ("alto", "bass"))
 CREDIT = "Choral Singing Dataset (H. Cuesta, E. Gomez, A. Martorell, F. Loaiciga; CC BY 4.0)"
 

@@ -6,16 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from presets import StemwrightError
-
 from .audio.reading import SourceInfo
 from .evaluation.voice_picture import write_picture
 from .model.bundle import read_card
-from .model.prior import find_prior
 from .model.sessions import Device
 from .options import RenderOptions
 from .voices.fitting import why_not_fit
-from .voices.network import KIND
+from .voices.network import KIND, find_network
 from .voices.pitch_files import pitches_json
 from .voices.separation import Outer, VoicesAlone, VoiceSeparation, VoicesInside
 from .voices.sources import PitchRequest, beside
@@ -64,15 +61,7 @@ def with_voices(
 def network_path(preset: Preset, options: RenderOptions) -> Path:
     """The bundle that a preset's voices name."""
     assert preset.voices is not None
-    name = preset.voices.network
-    try:
-        return find_prior(name, options.prior_folders)
-    except StemwrightError as error:
-        raise StemwrightError(
-            "voices-network",
-            f"voices.network: no bundle is called {name!r}. Put it into a folder of "
-            "$STEMWRIGHT_PRIORS, or say where it is with --priors.",
-        ) from error
+    return find_network(preset.voices.network, options.prior_folders)
 
 
 def network_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:

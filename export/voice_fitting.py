@@ -34,7 +34,7 @@ def main(request: dict[str, Any]) -> None:
             "recording",
         )
         mixture = Mixture("recording", stored["mono"], tracks)
-    settings = VoiceSettings(steps=request["steps"], seed=request["seed"])
+    settings = VoiceSettings.fit(request["steps"], request["seed"])
     try:
         for progress in fit_voices(
             [mixture],

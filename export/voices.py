@@ -41,7 +41,6 @@ Float = NDArray[np.float32]
 
 TOLERANCE = 1e-3  # relative to the largest value: what ONNX Runtime may differ from torch
 LEAST_SECONDS = 4.0  # of a recording that a network can learn from
-SHORT_RUN = 0.5  # learning rate of a fit, as a share of a whole training's
 REPORT_EVERY = 25
 _SHAPE = 3, 24  # voices and frames of the self-test
 

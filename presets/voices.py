@@ -25,7 +25,7 @@ class VoicesSettings(BaseModel):
         description="the stem that is taken apart, and not kept; the whole mix if left out",
     )
     network: str = Field(
-        default="voices",
+        default="choir",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
         description="bundle of the source-filter network",
     )

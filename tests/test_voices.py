@@ -10,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from engine import VOICE_HOP, VOICE_RATE, Excitation, PitchTracks, VoiceBins, VoiceNetwork
+from engine import (
+    VOICE_HOP,
+    VOICE_RATE,
+    Excitation,
+    PitchTracks,
+    VoiceBins,
+    VoiceNetwork,
+    list_priors,
+)
 from engine.voices.features import frames_of, mel_weights
 from engine.voices.masks import VoiceMasks, separate_voices
-from engine.voices.network import SHARED, SHIPPED, WINDOW, heard_in_windows
+from engine.voices.network import SHARED, SHIPPED, WINDOW, find_network, heard_in_windows
 from engine.voices.synthesis import VoiceParameters, filter_power, voice_magnitudes
 from export.data.mixtures import Mixture, MixtureExcerpts
 from export.models.source_filter import (
@@ -303,3 +311,14 @@ def test_the_shipped_network_says_what_it_heard():
     assert {source.licence for source in network.card.sources} == {"CC BY 4.0", "public domain"}
     assert network.card.validation["SI-SDR of four voices, dB"] > 7.5
     assert SHIPPED.stat().st_size < 3e6
+
+
+def test_a_network_is_found_by_its_name_and_is_no_prior(tmp_path, bundle):
+    assert find_network("choir") == SHIPPED
+    assert find_network(str(bundle)) == bundle
+    own = tmp_path / "choir.voices"
+    own.write_bytes(bundle.read_bytes())
+    assert find_network("choir", [tmp_path]) == own
+    assert "choir" not in list_priors()
+    with pytest.raises(StemwrightError, match="no bundle is called 'glee'; there are choir"):
+        find_network("glee")

@@ -24,7 +24,7 @@ from .pitches import PitchTracks
 Float = NDArray[np.float32]
 
 STEPS_A_MINUTE = 60  # of the small network on two cores; steps, not the clock, make the result
-BUNDLE = "fitted.prior"
+BUNDLE = "fitted.voices"
 _GIVEN = "given.npz"
 
 

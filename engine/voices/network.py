@@ -11,7 +11,7 @@ memory does not grow with what is heard at once.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from presets import StemwrightError
 
 from ..model.bundle import check_files, damaged, read_card
 from ..model.card import CARD_SCHEMA, Source
+from ..model.prior import prior_folders
 from ..model.sessions import Device, make_session, telling_device_faults
 from .features import frames_of, mix_level, stretch, voice_features
 from .pitches import PitchTracks
@@ -42,7 +43,8 @@ Run = Callable[[Float, Float, Float], tuple[Float, ...]]
 
 KIND = "voices"
 VOICE_GRAPH = "network"
-SHIPPED = Path(__file__).parent.parent / "priors" / "choir.voices"
+SUFFIX = ".voices"  # so that no preset takes it for the prior of a stem
+SHIPPED = Path(__file__).parent.parent / "priors" / f"choir{SUFFIX}"
 VOICE_INPUTS = ("mel", "pitch", "harmonics")
 VOICE_OUTPUTS = ("amplitude", "noise_gain", "lsf", "noise_shape")
 
@@ -112,6 +114,22 @@ class VoiceNetwork:
                         f"largest value on {self.got}, allowed are {self.card.tolerance:g}. "
                         "Update ONNX Runtime, choose another --device, or export it again.",
                     )
+
+
+def find_network(name: str, extra: Sequence[Path] = ()) -> Path:
+    """Resolve a network's name, or the path of a bundle; folders as for priors."""
+    if name.endswith(SUFFIX):
+        return Path(name)
+    folders = prior_folders(extra)
+    known = {path.stem: path for one in reversed(folders) for path in one.glob(f"*{SUFFIX}")}
+    if name not in known:
+        raise StemwrightError(
+            "voices-network",
+            f"voices.network: no bundle is called {name!r}; there are "
+            f"{', '.join(sorted(known)) or 'none'}. Put {name}{SUFFIX} into a folder of "
+            "$STEMWRIGHT_PRIORS, or say where it is with --priors.",
+        )
+    return known[name]
 
 
 def read_voice_weights(path: Path) -> tuple[VoiceCard, dict[str, Float], str]:

@@ -40,6 +40,11 @@ class VoiceSettings:
     log_weight: float = 1.0
     seed: int = 0
 
+    @classmethod
+    def fit(cls, steps: int, seed: int = 0) -> VoiceSettings:
+        """To go on from a network that knows voices already: half the rate, sooner whole."""
+        return cls(steps=steps, learning_rate=1e-3, warm_up=20, seed=seed)
+
 
 class VoiceTask:
     """A network that learns from mixtures. `start` are weights to go on from."""
