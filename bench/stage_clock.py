@@ -32,8 +32,8 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("engine.audio.loudness", "LoudnessMeter.result"),
     ),
     "true peak": (
-        ("engine.audio.loudness", "_TruePeak.add"),
-        ("engine.audio.loudness", "_TruePeak.finish"),
+        ("engine.audio.between_samples", "PeakBetweenSamples.add"),
+        ("engine.audio.between_samples", "PeakBetweenSamples.finish"),
         ("engine.audio.true_peak", "TruePeakMeter.add"),
         ("engine.audio.true_peak", "TruePeakMeter.result_dbtp"),
     ),

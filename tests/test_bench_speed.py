@@ -1,7 +1,16 @@
-"""The bench of a graphics card, on the device that every machine has."""
+"""The benches of speed: the profile, and the one of cards on the device that all machines have."""
+
+import importlib
+from operator import attrgetter
+
+import numpy as np
+import pytest
+import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
 import speed_device
+import stage_clock
+import stages
 from presets.search import TIERS
 
 
@@ -18,3 +27,19 @@ def test_one_command_prints_every_row_with_its_provider_and_transfers(tmp_path, 
     assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in renders)
     batch, step_ms, _, size = rows[-1]
     assert (batch, float(step_ms) > 0, float(size) > 0) == ("1", True, True)
+
+
+def test_every_stage_of_the_profile_is_still_there():
+    for places in stage_clock.STAGES.values():
+        for module, name in places:
+            assert callable(attrgetter(name)(importlib.import_module(module)))
+
+
+def test_a_stage_is_charged_without_those_inside_it(tmp_path):
+    """In a process of its own: what the clock wraps stays wrapped."""
+    mix = tmp_path / "mix.wav"
+    soundfile.write(mix, np.zeros((4410, 2)), 44_100, subtype="PCM_16")
+    spent = stages.measured(mix, next(iter(TIERS)), 1, "cold")
+    named = sum(cost[0] for stage, cost in spent.items() if stage in [*stage_clock.STAGES, "rest"])
+    assert named == pytest.approx(spent["total"][0], abs=0.02)
+    assert {"start", "imports", "sessions", "decode", "STFT", "write", "null"} <= spent.keys()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .between_samples import PeakBetweenSamples
 from .k_weighting import KWeighting
 from .layout import loudness_weights
 
@@ -51,7 +52,7 @@ class LoudnessMeter:
         self._filter = KWeighting(channels, sample_rate)
         weights = np.array(loudness_weights(channels, channel_mask), np.float64)
         self._steps = _StepEnergies(weights, sample_rate)
-        self._peak = _TruePeak(channels, sample_rate)
+        self._peak = PeakBetweenSamples(channels, sample_rate)
 
     def add(self, block: FloatSamples) -> None:
         """Measure the next frames."""
@@ -108,37 +109,6 @@ class _StepEnergies:
 
     def _border(self, step: int) -> int:
         return round(step * STEP_S * self._rate)
-
-
-class _TruePeak:
-    """Sample peak, and the peak after oversampling to at least 176.4 kHz (BS.1770-4 annex 2)."""
-
-    def __init__(self, channels: int, sample_rate: int) -> None:
-        import soxr
-
-        factor = 4 if sample_rate < 88_200 else 2
-        self._stream = soxr.ResampleStream(
-            sample_rate, factor * sample_rate, channels, dtype="float32", quality="HQ"
-        )
-        self._channels = channels
-        self.sample_peak = self.true_peak = 0.0
-
-    def add(self, block: FloatSamples) -> None:
-        frames = np.ascontiguousarray(block.T, np.float32)
-        self.sample_peak = max(self.sample_peak, _peak(frames))
-        self._oversample(frames, last=False)
-
-    def finish(self) -> None:
-        self._oversample(np.zeros((0, self._channels), np.float32), last=True)
-
-    def _oversample(self, frames: FloatSamples, last: bool) -> None:
-        dense = self._stream.resample_chunk(frames, last=last)
-        # the filter's ripple may lie a hair under a sample that is the peak
-        self.true_peak = max(self.true_peak, _peak(dense), self.sample_peak)
-
-
-def _peak(audio: FloatSamples) -> float:
-    return float(max(audio.max(), -audio.min())) if audio.size else 0.0
 
 
 def _sliding_mean(energies: npt.NDArray[np.float64], steps: int) -> npt.NDArray[np.float64]:
