@@ -56,9 +56,12 @@ def read_true_mix(
 
     All files have one rate; what is shorter ends early.
     """
-    audio, rate = _read(files)
-    if len(audio) < 2:
-        return None
+    audio, rate = read_stems(files)
+    return true_mix(song, audio, rate, front_end) if len(audio) > 1 else None
+
+
+def true_mix(song: str, audio: Mapping[str, Float], rate: int, front_end: FrontEnd) -> TrueMix:
+    """A song from its stems, (channels, samples) each, equally long."""
     stft = front_end.stft(rate)
     mix = np.sum(list(audio.values()), axis=0)
     whole = stft.forward(mix)
@@ -83,7 +86,7 @@ def read_true_mix(
     )
 
 
-def _read(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Float], int]:
+def read_stems(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Float], int]:
     """Stems (channels, samples) that are not silent, equally long, and their rate."""
     read = {
         stem: [soundfile.read(path, dtype="float32", always_2d=True) for path in paths]
