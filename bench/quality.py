@@ -43,8 +43,9 @@ from engine import (
 from engine.audio.signal import MixFile
 from engine.model.hooks import SearchHooks
 from engine.model.sessions import Device
+from engine.separation.batch_search import SeparationPlan
 from engine.separation.estimate import Estimate, encoder_path
-from engine.separation.separator import SeparationPlan, Separator
+from engine.separation.separator import Separator
 from multitracks import HELD_OUT_DIGIT, LAYOUTS, Song
 from presets import Preset, SearchSettings, load_preset
 from quality_page import Inside, Score, page
@@ -154,7 +155,7 @@ class Engine:
         if musicglow is not None:
             wanted = {stem: (str(musicglow), stem) for stem in priors}
             priors = open_priors(wanted, (), Device("cpu"))
-        plan = Renderer(preset, RenderOptions(device="cpu", tier=tier)).plan
+        plan = Renderer(preset, RenderOptions(device="cpu", tier=tier)).opened.plan
         estimate = plan.needs_estimate
         flows = plan.search.steps > 0
         made_of = [repr(plan), *(f"{stem} {prior.sha256}" for stem, prior in priors.items())]

@@ -16,8 +16,9 @@ from presets import StemwrightError
 from .audio.blocks import BLOCK_FRAMES
 from .audio.closing import Closing
 from .audio.reading import MOST_CHANNELS, MixBlock, SourceInfo
+from .mix_render import MixRender
 from .options import DEFAULT_OPTIONS, RenderOptions
-from .rendering import MixRender, Renderer
+from .rendering import Renderer
 
 if TYPE_CHECKING:
     from presets import Preset
@@ -43,7 +44,7 @@ def separate(
     Interrupted is raised. Raises StemwrightError for what the caller can mend.
     """
     mix = ArraySignal(_checked(audio), int(sample_rate))
-    render = MixRender(Renderer(preset, options), options)
+    render = MixRender(Renderer(preset, options).opened, options)
     with tempfile.TemporaryDirectory(prefix="stemwright-") as folder:
         separated = render.separate(mix, Path(folder))
         stems = render.delivered(separated)

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from engine.separation.separator import MaskBatch
+from engine.separation.mask_files import MaskBatch
 
 SHAPE = (2, 1, 3, 4, 5)
 

@@ -17,7 +17,7 @@ from engine import (
     measure_null,
     render,
 )
-from engine.separation import separator
+from engine.separation import batch_search
 from presets import StemwrightError, load_preset
 
 RATE = 44100
@@ -130,8 +130,9 @@ def test_joins_of_segments_are_not_heard(tmp_path, rng, preset, options, monkeyp
 
     mix = write_mix(tmp_path / "mix.wav", rng, 4 * SEGMENT)
     render(mix, tmp_path / "joined", preset, options)
-    for module in (separator, windows):
+    for module in (batch_search, separator, windows):
         monkeypatch.setattr(module, "CORE", 2048)
+    for module in (batch_search, windows):
         monkeypatch.setattr(module, "WINDOW", 2048 + 2 * windows.FADE)
     render(mix, tmp_path / "single", preset, options)
     joined, _ = soundfile.read(tmp_path / "joined" / "dry" / "mix_low.wav")
@@ -160,13 +161,13 @@ def test_silent_segments_are_not_searched(tmp_path, rng, preset, options, monkey
     audio = np.zeros((7 * SEGMENT, 2), np.int16)
     audio[: len(sound)], audio[-len(sound) :] = sound, sound
     soundfile.write(tmp_path / "mix.wav", audio, RATE)
-    searched, real = [], separator.search
+    searched, real = [], batch_search.search
 
     def counting(priors, mix, *rest):
         searched.append(len(mix))
         return real(priors, mix, *rest)
 
-    monkeypatch.setattr(separator, "search", counting)
+    monkeypatch.setattr(batch_search, "search", counting)
     manifest = render(tmp_path / "mix.wav", tmp_path / "out", preset, options)
     assert searched == [2, 3]  # of four and four
     assert manifest.degraded == ()
@@ -178,7 +179,7 @@ def test_silent_segments_are_not_searched(tmp_path, rng, preset, options, monkey
 
 
 def test_silence_needs_no_search_and_misses_no_step(tmp_path, preset, options, monkeypatch):
-    monkeypatch.setattr(separator, "search", lambda *_: pytest.fail("searched"))
+    monkeypatch.setattr(batch_search, "search", lambda *_: pytest.fail("searched"))
     soundfile.write(tmp_path / "mix.wav", np.zeros((RATE, 2)), RATE)
     manifest = render(tmp_path / "mix.wav", tmp_path / "out", preset, options)
     assert manifest.degraded == ()
@@ -197,9 +198,9 @@ def test_silence_needs_no_search_and_misses_no_step(tmp_path, preset, options, m
 def test_the_songs_own_spectra_are_asked_where_they_count(
     search, times, tmp_path, rng, options, monkeypatch
 ):
-    asked, song_masks = [], separator.song_masks
+    asked, song_masks = [], batch_search.song_masks
     monkeypatch.setattr(
-        separator, "song_masks", lambda *given: asked.append(given) or song_masks(*given)
+        batch_search, "song_masks", lambda *given: asked.append(given) or song_masks(*given)
     )
     path = tmp_path / "p.yaml"
     path.write_text(f"name: p\nstems:\n  low: {{}}\n  high: {{}}\nsearch: {{{search}}}\n")
@@ -211,8 +212,8 @@ def test_the_songs_own_spectra_are_asked_where_they_count(
 def test_the_first_estimate_knows_where_a_mix_ends(tmp_path, rng, preset, options):
     """The encoder is given mean square 1 over the audio of a window that is mostly padding."""
     renderer, given = Renderer(preset, options), []
-    encoder = renderer.estimate._encoder
-    renderer.estimate._encoder = SimpleNamespace(
+    encoder = renderer.opened.estimate._encoder
+    renderer.opened.estimate._encoder = SimpleNamespace(
         run=lambda names, inputs: given.append(inputs["mix"]) or encoder.run(names, inputs)
     )
     renderer.render(write_mix(tmp_path / "mix.wav", rng, RATE // 2), tmp_path / "out")

@@ -123,13 +123,13 @@ def separate_each(mixes: tuple[Path, ...], output: Path, renderer: Renderer, as_
 
 def _tell_cost(mix: Path, renderer: Renderer) -> None:
     """How long separators of one's own will take, before they begin."""
-    if renderer.cards:
+    if renderer.opened.cards:
         from ..audio.reading import probe
 
         info = probe(mix)
-        seconds = renderer.separators_s(info.frames / info.sample_rate)
+        seconds = renderer.opened.separators_s(info.frames / info.sample_rate)
         if seconds:
-            took, cards = duration_text(seconds), ", ".join(renderer.cards)
+            took, cards = duration_text(seconds), ", ".join(renderer.opened.cards)
             complain(f"{mix.name}: about {took} for {cards}")
 
 
