@@ -277,14 +277,15 @@ def echo(folder: Path, length: int = 4096, *, bias: float = 0.0, most="b", **cha
 
 
 def levelled(folder: Path, kind: str, length: int = 65536, **changes) -> Path:
-    """Networks with a level of their own: `even` wants a deviation of one and swallows what is
-    softer, `raw` wants songs as they are and clips what is louder, `any` scales by itself."""
+    """Networks with a level of their own. `even` wants a deviation of one, swallows what is softer
+    and clips what is far louder; `raw` wants songs as they are; `any` scales by itself."""
     graph = Graph()
     fed = graph.take("mix", ["b", 2, length])
     if kind == "even":
         loud = graph.op("Sub", graph.op("Abs", fed), graph.constant(np.float32(0.3)))
         gate = graph.op("Sigmoid", graph.op("Mul", loud, graph.constant(np.float32(20))))
-        heard = graph.op("Mul", fed, gate)
+        ends = [graph.constant(np.float32(value)) for value in (-3, 3)]
+        heard = graph.op("Clip", graph.op("Mul", fed, gate), *ends)
     elif kind == "raw":
         ends = [graph.constant(np.float32(value)) for value in (-0.6, 0.6)]
         heard = graph.op("Clip", fed, *ends)

@@ -168,6 +168,10 @@ def test_where_the_stems_do_not_tell_nothing_is_guessed():
     assert better_level(strange) is None, "nothing of this kind in the music"
     silent = level.model_copy(update={"none": LevelFit(steady_db=0.0, off_db=None)})
     assert better_level(silent) == "track-mean-std"
+    risen = LevelFit(steady_db=30.0, off_db=1.0)
+    gated = level.model_copy(update={"track_mean_std": LevelFit(steady_db=25.0, off_db=1.0)})
+    assert better_level(gated) == "track-mean-std"
+    assert better_level(gated.model_copy(update={"louder": risen})) is None, "a threshold alone"
 
 
 @pytest.mark.parametrize("trained_for", ["none", "track-mean-std"])

@@ -353,6 +353,6 @@ def _apply_options(draft: Draft, options: DraftOptions) -> None:
             keys["segment"] = options.hop * 255
     elif "segment" not in keys:
         draft.ask(
-            "segment", "samples of one call, hop x (frames - 1) for centred frames: --segment"
+            "segment", "follows from --n-fft and --hop; by hand, hop x (frames - 1) if centred"
         )
     keys["stft"] = {key: value for key, value in stft.items() if value is not None}

@@ -27,10 +27,11 @@ Float = NDArray[np.float32]
 
 PASSAGE_S = 8.0
 STEP = 2**0.5  # 3 dB to both sides
+LOUDER = 8.0  # 18 dB above a deviation of one, where no network was trained
 # of steadiness minus distance from the mix's level. A Wave-U-Net trained on songs as they are, and
 # the same one scaled as if they had been normalised, differ by 5 to 12 dB on songs of bands; on a
 # choir, whose voices are all 11 dB off at either level, by 5 dB in the wrong direction
-_CLEAR_DB, _STRANGE_DB = 4.0, 9.0
+_CLEAR_DB, _STRANGE_DB, _PEAK_DB = 4.0, 9.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,26 @@ def try_levels(loaded: LoadedCard, mix: Float, device: Device, threads: int) -> 
     centre, deviation = float(average.mean()), max(float(average.std(ddof=1)), 1e-8)
     even = ((passage - centre) / deviation).astype(np.float32)
     raw = loaded.with_card(loaded.card.model_copy(update={"normalise": "none"}))
-    asked = [passage / STEP, passage * STEP, even / STEP, even * STEP]
-    scales = [STEP, 1 / STEP, STEP * deviation, deviation / STEP]
-    found = _in_one_run(raw, [np.asarray(a, np.float32) for a in asked], device, threads)
-    given = [stems * np.float32(scale) for stems, scale in zip(found, scales, strict=True)]
-    none, track = _Answers(given[0], given[1]), _Answers(given[2], given[3])
-    return LevelFindings(
+
+    def asked(*feeds: tuple[Float, float]) -> list[_Answers]:
+        """Feeds, and what each has to be multiplied with to have the passage's level."""
+        fed = [part for feed, _ in feeds for part in (feed / STEP, feed * STEP)]
+        found = iter(_in_one_run(raw, [np.asarray(f, np.float32) for f in fed], device, threads))
+        return [
+            _Answers(next(found) * np.float32(s * STEP), next(found) * np.float32(s / STEP))
+            for _, s in feeds
+        ]
+
+    none, track = asked((passage, 1.0), (even, deviation))
+    levels = LevelFindings(
         alike_db=_alike_db(none.stems, track.stems),
         none=none.fit(passage),
         track_mean_std=track.fit(passage),
     )
+    if not levels.matters or better_level(levels) != "track-mean-std":
+        return levels
+    [louder] = asked((even * np.float32(LOUDER), deviation / LOUDER))
+    return levels.model_copy(update={"louder": louder.fit(passage)})
 
 
 def better_level(found: LevelFindings) -> Normalise | None:
@@ -85,6 +96,10 @@ def better_level(found: LevelFindings) -> Normalise | None:
     off_db = found.of(normalise).off_db
     if off_db is None or off_db > _STRANGE_DB or (others and best - others[0][0] < _CLEAR_DB):
         return None
+    if normalise == "track-mean-std" and found.louder is not None:
+        # what is steadier still far above has a threshold that loud songs pass, and no level
+        risen = found.louder.steady_db - found.track_mean_std.steady_db
+        return normalise if risen < -_PEAK_DB else None
     return normalise
 
 

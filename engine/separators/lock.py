@@ -12,7 +12,7 @@ from presets import StemwrightError
 from .card import Normalise
 from .loading import LoadedCard
 
-_SAME_DB = 30.0  # so alike stems are the same for all purposes
+_SAME_DB = 25.0  # so alike stems are the same for all purposes
 Unchecked = Literal["refuse", "warn"]
 
 
@@ -39,11 +39,13 @@ class LevelFit(_Section):
 
 
 class LevelFindings(_Section):
-    """Both values of `normalise`, and how alike the stems are with them (60 dB at most)."""
+    """Both values of `normalise`, and how alike the stems are with them (60 dB at most); `louder`
+    is far above both, where it was tried."""
 
     alike_db: float
     none: LevelFit
     track_mean_std: LevelFit
+    louder: LevelFit | None = None
 
     def of(self, normalise: Normalise) -> LevelFit:
         """What one value gave."""
