@@ -2,7 +2,7 @@
 
 The foreign model is simulated: the true `other` (guitar and piano) with everything else of the
 song as bleed, 10 dB below it. Prints a row for every song and the mean, signal to distortion in
-decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier draft] [--scores PATH]`, where
+decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier standard] [--scores PATH]`, where
 SONGS has a folder for each song with vocals, bass, drums, guitar and piano. With the scores
 written to PATH, `bench/quality.py --inside PATH` prints them as a part of its page.
 """
@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("songs", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--tier", default="draft")
+    parser.add_argument("--tier", default="standard")
     parser.add_argument("--scores", type=Path, help="written anew, a line of JSON for each song")
     asked = parser.parse_args()
     options = RenderOptions(device="cpu", tier=asked.tier)

@@ -32,7 +32,15 @@ OF_FLOWS = tuple(_NO_FLOWS)  # other values than a tier's make another search of
 # Whoever states one of these has a search in mind.
 _OF_A_SEARCH = (
     *OF_FLOWS,
-    *("start", "learning_rate", "prior_weight", "guide_weight", "exact_gradient", "output"),
+    *(
+        "start",
+        "learning_rate",
+        "prior_weight",
+        "guide_weight",
+        "exact_gradient",
+        "output",
+        "guide",
+    ),
 )
 DEFAULTS: dict[str, Any] = {
     "start": "zero",

@@ -37,12 +37,13 @@ def test_values_that_are_the_tiers_own_contradict_nothing():
 
 
 @pytest.mark.parametrize("tier", [None, "draft", "standard", "best", "search"])
-@pytest.mark.parametrize("stated", [{"steps": 50}, {"guided_steps": 7}, {"flow_weight": 0.3}])
+@pytest.mark.parametrize("stated", [{"steps": 50}, {"guided_steps": 7}, {"flow_weight": 0.3},
+                                    {"guide": "mine"}])  # fmt: skip
 def test_flows_that_a_preset_moves_have_a_say(tier, stated):
     """Whoever states a part of a search gets the rest of one, whatever tier the preset names."""
     values = SearchSettings(tier=tier, **stated).resolved()
     expected = {name: TIERS["search"][name] for name in ("steps", "guided_steps", "flow_weight")}
-    assert {name: getattr(values, name) for name in expected} == expected | stated
+    assert {name: getattr(values, name) for name in expected | stated} == expected | stated
 
 
 @pytest.mark.parametrize("tier", ["draft", "standard", "best"])
