@@ -2,8 +2,8 @@
 
 The foreign model is simulated: the true `other` (guitar and piano) with everything else of the
 song as bleed, 10 dB below it. Prints a row for every song and the mean, signal to distortion in
-decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier standard] [--scores PATH]`, where
-SONGS has a folder for each song with vocals, bass, drums, guitar and piano. With the scores
+decibels: `python bench/inside_other.py SONGS [--seconds 10] [--tier standard] [--scores PATH]`,
+where SONGS has a folder for each song with vocals, bass, drums, guitar and piano. With the scores
 written to PATH, `bench/quality.py --inside PATH` prints them as a part of its page.
 """
 

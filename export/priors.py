@@ -22,6 +22,7 @@ from .data.mixes import IN_STEP, RandomMixes, bins_per_band
 from .data.pack import packed_corpus, read_pack, write_pack
 from .data.sampling import Interference, Sampler
 from .models.estimator import NETWORKS, TrainedEncoder, TrainedHead
+from .training.checkpoint import begun_from
 from .training.estimator_training import CHECKPOINT as HEADS_CHECKPOINT
 from .training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
 from .training.flow_training import CHECKPOINT as FLOW_CHECKPOINT
@@ -327,7 +328,10 @@ def _facts(about: dict[str, Any], run: Run) -> Facts:
         "sources": sources,
         "others": others,
         "validation": about.get("validation", {}),
-        "training": asdict(run.settings) | trained | {"leaks": run.given.get("leaks", "unknown")},
+        "training": asdict(run.settings)
+        | trained
+        | {"leaks": run.given.get("leaks", "unknown")}
+        | begun_from(run.given),
         "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)

@@ -10,6 +10,7 @@ from export.models.features import Features
 from export.models.flow import Flow, FlowConfig
 from export.models.flow_graphs import emit_graphs
 from export.models.graph_reader import read_encoder, read_flow, read_head
+from export.training.checkpoint import Checkpoint
 from export.training.flow_training import FlowTask, TrainSettings
 from export.training.tuning import bundled_estimate, bundled_flow, encoder_name
 from presets import StemwrightError
@@ -100,3 +101,12 @@ def test_bundles_are_gone_on_from(tiny_prior_folder):
     assert encoder.config.bands == BANDS
     with pytest.raises(StemwrightError, match="read 0 encoders"):
         bundled_estimate(tiny_prior_folder / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [({}, {}), ({"tuned from": "abc"}, {"tuned_from": "abc"})]
+)
+def test_a_card_says_from_which_weights_a_training_went_on(given, told):
+    about = {"settings": {"batch": 4, "steps": 9}, "step": 9, "given": given | {"stem": "bass"}}
+    training = Checkpoint(model={}, moments={}, arrays={}, about=about).training
+    assert training == {"batch": 4, "steps": 9, "of": 9} | told

@@ -54,8 +54,10 @@ class Checkpoint:
 
     @property
     def training(self) -> Config:
-        """For the card: every setting, the steps that were taken, and of how many."""
-        return self.about["settings"] | {"steps": self.about["step"], "of": self.budget}
+        """For the card: every setting, the steps that were taken, of how many, and what the
+        weights were before them."""
+        counted = {"steps": self.about["step"], "of": self.budget}
+        return self.about["settings"] | counted | begun_from(self.about.get("given", {}))
 
     @property
     def budget(self) -> int:
@@ -153,3 +155,8 @@ def slim(path: Path) -> dict[str, NDArray[Any]]:
 def _large(array: NDArray[Any]) -> bool:
     """Matrices; what else a flow has is kept to the last bit, as in its bundle."""
     return bool(np.issubdtype(array.dtype, np.floating)) and array.size >= _MATRIX
+
+
+def begun_from(given: Mapping[str, str]) -> dict[str, str]:
+    """For the card of a run that was given other weights to begin with: their hash."""
+    return {"tuned_from": given["tuned from"]} if "tuned from" in given else {}
