@@ -99,8 +99,15 @@ class Network:
 
 
 def in_its_set(network: Network, song: TrueMix, heads: Sequence[str]) -> Float:
-    """Masks of the song's stems by a head each, which sum to one."""
-    cards = [read_bundle(find_prior(stem))[0] for stem in song.stems]
+    """Masks of the song's stems by a head each, which sum to one. An own head finds itself
+    alone."""
+    single = read_bundle(find_prior("guitar"))[0]
+    cards = [
+        single.model_copy(update={"stem": stem})
+        if head == "own"
+        else read_bundle(find_prior(head))[0]
+        for stem, head in zip(song.stems, heads, strict=True)
+    ]
     masks = give_way(network.masks(song, heads), cards) + _LEAST
     return np.asarray(masks / masks.sum(axis=0), np.float32)
 
@@ -252,10 +259,12 @@ class Bench:
             self._keep(songs, true, view, "mixture / K", 0.0, lambda even=even: even)
             self._keep(songs, true, view, "oracle", 0.0, lambda true=true: oracle(true))
             shipped = self._alone(songs.target)
-            if view == "whole" and self._known(true):
+            if view == "whole" and self._known(songs, true):
                 self._keep(
                     songs, true, view, "shipped, in its set", 0.0,
-                    lambda true=true: in_its_set(self.shipped, true, true.stems),
+                    lambda true=true: in_its_set(
+                        self.shipped, true, [self._alone(stem) for stem in true.stems]
+                    ),
                 )  # fmt: skip
             unknown = self._unknown(self.shipped, true, shipped, songs.target)
             row = "shipped, rest unknown"
@@ -264,8 +273,9 @@ class Bench:
     def _alone(self, target: str) -> str:
         return target if target in self.shipped.heads else "other"
 
-    def _known(self, true: TrueMix) -> bool:
-        return all(stem in self.shipped.heads for stem in true.stems)
+    def _known(self, songs: Set, true: TrueMix) -> bool:
+        """Whether every stem but the target has a head."""
+        return all(stem in {*self.shipped.heads, songs.target} for stem in true.stems)
 
     def _own(self, songs: Set, song: str, minutes: float, views: Mapping[str, TrueMix]) -> None:
         rows = ("own, rest unknown", "own, rest unknown, song's spectra", "own, in its set")
@@ -286,7 +296,7 @@ class Bench:
                     network, true, "own", songs.target, spectra=True
                 ),
             )  # fmt: skip
-            if view == "whole" and self._known(true):
+            if view == "whole" and self._known(songs, true):
                 names = ["own" if stem == songs.target else stem for stem in true.stems]
                 self._keep(
                     songs, true, view, rows[2], minutes,
@@ -295,11 +305,18 @@ class Bench:
 
     def _pack(self, songs: Set, song: str, views: Mapping[str, TrueMix]) -> None:
         true = views["whole"]
-        if self._there(songs, song, "whole", "pack", 0.0) or not self._known(true):
+        if self._there(songs, song, "whole", "pack", 0.0) or not self._known(songs, true):
             return
         network = tuned(songs, song, self.given.tune_steps, self.given.seed, self.given.against)
         used = network or self.shipped
-        self._keep(songs, true, "whole", "pack", 0.0, lambda: in_its_set(used, true, true.stems))
+        self._keep(
+            songs,
+            true,
+            "whole",
+            "pack",
+            0.0,
+            lambda: in_its_set(used, true, [self._alone(stem) for stem in true.stems]),
+        )
 
     def _unknown(
         self, network: Network, true: TrueMix, head: str, target: str, *, spectra: bool = False

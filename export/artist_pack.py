@@ -8,7 +8,6 @@ folder of their own, so that nobody else's file changes (docs/artist-pack.md).
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +115,8 @@ def tune_pack(
         device,
     )
     run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
-    yield f"{device_summary(device)}; {_forecast(task, run, settings.steps, options.minutes)}"
+    yield device_summary(device)
+    yield f"{run.forecast()} at most"
     yield from _tuned(task, run)
     yield from _written(task, out, begun, tracks, corpora, rehearsal, held_out)
 
@@ -221,17 +221,6 @@ def _rehearsal(
         for stem in begun.cards
         if not begun.cards[stem].against
     }
-
-
-def _forecast(task: ArtistTask, run: TrainingRun[Scores], steps: int, minutes: float) -> str:
-    """How long it will take, from two steps that change nothing."""
-    started = time.monotonic()
-    for step in (0, 1):
-        task.loss(step, 0.0)[0].backward()  # type: ignore[no-untyped-call]
-    run.optimiser.zero_grad()
-    a_step = (time.monotonic() - started) / 2
-    left = minutes or a_step * max(steps - run.step, 0) / 60
-    return f"at most {left:.0f} minutes ({a_step:.2f} s a step)"
 
 
 def _tuned(task: ArtistTask, run: TrainingRun[Scores]) -> Iterator[str]:

@@ -118,7 +118,7 @@ def test_a_pack_is_better_than_what_it_began_with_on_held_out_songs(
     assert card.songs == ("Blue", "Green")
     assert card.held_out == ("Red",)
     assert card.stems["low"].minutes == pytest.approx(0.1, abs=0.02)
-    assert any("minutes (" in line for line in lines)  # the time is told before the start
+    assert any("will take about" in line for line in lines)  # told before the start
 
 
 def test_its_heads_share_one_encoder_and_say_what_they_heard(pack, songs):

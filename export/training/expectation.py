@@ -85,10 +85,8 @@ class Expectation:
                 f"{self.stem}, also mixes without it (--against band=FOLDER)"
             )
         if self.minutes < ENOUGH_MINUTES:
-            return (
-                f"record more than these {self.minutes:.1f} minutes: takes it has heard gain "
-                f"{unheard:.1f} dB more than those it has not"
-            )
+            told = f": takes it has heard gain {unheard:.1f} dB more than those it has not"
+            return f"record more than these {self.minutes:.1f} minutes" + told * (unheard > 0)
         if unheard >= SAMPLES_COST_DB:
             return (
                 f"record {self.stem} in other rooms and with other settings: takes it has heard "
