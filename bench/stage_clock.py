@@ -47,8 +47,8 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     "masks": (
         ("engine.model.spectrogram", "FrontEnd.band_magnitudes"),
         ("engine.separation.masks", "combine"),
-        ("engine.separation.separator", "MaskBatch.save"),
-        ("engine.separation.separator", "MaskBatch.load"),
+        ("engine.separation.mask_files", "MaskBatch.save"),
+        ("engine.separation.mask_files", "MaskBatch.load"),
         ("engine.separation.spatial", "Shared.stem"),
         ("engine.separation.spatial", "images"),
         ("engine.separation.spatial", "matrix_masks"),

@@ -80,7 +80,7 @@ class ArraySignal:
 
 
 class ArrayReader(Closing):
-    """Reads an array from its beginning to its end."""
+    """A reader of an array, from its beginning to its end."""
 
     def __init__(self, audio: Float64) -> None:
         self._audio, self._position = audio, 0

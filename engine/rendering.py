@@ -45,7 +45,7 @@ def render(
 
 
 class Renderer:
-    """Holds an opened preset, so that many mixes pay for the sessions once."""
+    """An opened preset held, so that many mixes pay for the sessions once."""
 
     def __init__(self, preset: Preset | str | Path, options: RenderOptions) -> None:
         if isinstance(preset, str | Path):

@@ -79,7 +79,7 @@ def move_journal_aside(path: Path, now: Instant) -> Path:
 
 
 class JournalCheck:
-    """Asks in every round what is cheap to ask, and now and then whether all pages fit."""
+    """Questions: in every round what is cheap to ask, now and then whether all pages fit."""
 
     def __init__(self, journal: Journal, now: Instant) -> None:
         self._journal = journal

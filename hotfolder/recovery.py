@@ -61,7 +61,7 @@ def sweep(journal: Journal, root: Root) -> None:
 
 
 class Adopter:
-    """Takes over work folders that nobody's journal looks after.
+    """A new owner of work folders that nobody's journal looks after.
 
     Their holders touch the ticket with every heartbeat. A ticket that has been still for a whole
     lease, on this machine's steady clock, is nobody's; whoever renames its folder has it.

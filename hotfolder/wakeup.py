@@ -24,7 +24,7 @@ RELOAD = ("SIGHUP",)
 
 
 class Wakeup:
-    """Waits for a ring; `ring` may be called from any thread and in any signal handler."""
+    """A wait for a ring; `ring` may be called from any thread and in any signal handler."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()

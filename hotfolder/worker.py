@@ -23,7 +23,7 @@ STDERR_LINE_BYTES = 2000
 
 
 class Worker:
-    """Starts a worker process, keeps its messages, and ends it with all its children."""
+    """A worker process: started here, its messages kept, ended with all its children."""
 
     def __init__(self, order: WorkOrder, on_message: Callable[[], None]) -> None:
         self._process = subprocess.Popen(

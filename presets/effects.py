@@ -124,7 +124,7 @@ class BrickwallLimiter(Effect):
 
 
 class HighpassFilter(Effect):
-    """Takes away what lies below the cut-off, 6 dB per octave."""
+    """A filter that takes away what lies below the cut-off, 6 dB per octave."""
 
     frequency = "cutoff_frequency_hz"
 
@@ -133,7 +133,7 @@ class HighpassFilter(Effect):
 
 
 class LowpassFilter(Effect):
-    """Takes away what lies above the cut-off, 6 dB per octave."""
+    """A filter that takes away what lies above the cut-off, 6 dB per octave."""
 
     frequency = "cutoff_frequency_hz"
     treble_only = True

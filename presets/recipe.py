@@ -26,7 +26,7 @@ class _Section(BaseModel):
 
 
 class Split(_Section):
-    """Takes a node apart."""
+    """How a node is taken apart."""
 
     card: CardName | None = Field(default=None, description="the separator")
     cards: tuple[CardName, ...] = Field(

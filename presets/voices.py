@@ -11,7 +11,7 @@ PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
 class VoicesSettings(BaseModel):
-    """Takes singers, or strings, apart into parts whose pitches are known."""
+    """How singers, or strings, are taken apart into parts whose pitches are known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

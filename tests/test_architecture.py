@@ -137,6 +137,15 @@ def test_docstrings_of_functions_are_in_the_imperative(path):
             assert not telling, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_docstrings_of_classes_say_what_they_are(path):
+    """A thing, not a deed: `A reader of ...`, where a function is told to `Read ...`."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ClassDef):
+            telling = TELLING.match(ast.get_docstring(node) or "")
+            assert not telling, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+
+
 @pytest.mark.parametrize("words", ["import stemwright", "import engine, presets, hotfolder"])
 def test_importing_loads_nothing_heavy(words):
     heavy = "{'torch', 'onnx', 'onnxruntime', 'pedalboard', 'distributed'}"

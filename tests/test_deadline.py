@@ -54,8 +54,8 @@ def test_time_is_shared_by_what_is_left():
     """40 s for 10 segments: the first four may have 16 s, the next four half of what is left."""
     ticks = count(0, 4)
     watch = SearchHooks(deadline=40.0, clock=lambda: next(ticks))
-    go_on = watch.patience(4, 10)  # looks at 0
-    assert [go_on() for _ in range(5)] == [True, True, True, False, False]  # 4, 8, 12, 16, 20
+    go_on = watch.patience(4, 10)  # looks at 0, then at 4, 8, 12, 16, 20
+    assert [go_on() for _ in range(5)] == [True, True, True, False, False]
     go_on = watch.patience(3, 6)  # looks at 24: until 32
     assert [go_on(), go_on()] == [True, False]
 

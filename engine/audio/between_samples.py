@@ -23,8 +23,8 @@ DENSE_HZ = 176_400  # the standard asks for four times 48 kHz
 
 
 class PeakBetweenSamples:
-    """Takes blocks `(channels, n)` of any length; `sample_peak` and `true_peak` are amplitudes,
-    of all frames once it is finished."""
+    """A meter for blocks `(channels, n)` of any length; `sample_peak` and `true_peak` are
+    amplitudes, of all frames once it is finished."""
 
     def __init__(self, channels: int, sample_rate: int) -> None:
         self._matrix, self._most = _interpolator(4 if 2 * sample_rate < DENSE_HZ else 2)

@@ -38,7 +38,7 @@ class DecodedMix:
 
 
 class DecodedReader(Closing):
-    """Reads a decoded mix from its beginning to its end; needs no decoder."""
+    """A reader of a decoded mix, from its beginning to its end; it needs no decoder."""
 
     def __init__(self, mix: DecodedMix) -> None:
         self.info = mix.info

@@ -139,7 +139,7 @@ class Decoder(Closing):
 
 
 class _Watchdog:
-    """Calls `bite` when the block under `with` takes longer than `limit_s`."""
+    """A clock that calls `bite` when the block under `with` takes longer than `limit_s`."""
 
     def __init__(self, limit_s: float, bite: object) -> None:
         assert callable(bite)

@@ -45,7 +45,7 @@ class Loudness:
 
 
 class LoudnessMeter:
-    """Takes blocks `(channels, n)` of any length; memory does not grow with the sound."""
+    """A meter for blocks `(channels, n)` of any length; memory does not grow with the sound."""
 
     def __init__(self, channels: int, sample_rate: int, channel_mask: int | None = None) -> None:
         self._rate = sample_rate

@@ -41,7 +41,7 @@ class NullReport:
 
 
 class NullMeter:
-    """Takes a mix and its stems block by block, everything float64 `(channels, n)`."""
+    """A meter for a mix and its stems, block by block, everything float64 `(channels, n)`."""
 
     def __init__(self) -> None:
         self._peak, self._energy, self._samples = 0.0, 0.0, 0

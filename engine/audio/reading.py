@@ -98,7 +98,7 @@ def probe(path: Path) -> SourceInfo:
 
 
 class MixReader(Closing):
-    """Reads a mix from beginning to end in blocks; `seek` starts again elsewhere."""
+    """A reader of a mix, from beginning to end in blocks; `seek` starts again elsewhere."""
 
     def __init__(self, path: Path) -> None:
         self._inspection = _inspect_readable(path)

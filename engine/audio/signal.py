@@ -18,7 +18,7 @@ from .tags import FileTags, read_tags
 
 
 class SignalReader(Protocol):
-    """Reads a signal from its beginning to its end."""
+    """A reader of a signal, from its beginning to its end."""
 
     def read(self, frames: int, /) -> MixBlock:
         """The next frames; fewer only at the end, 0 behind it."""

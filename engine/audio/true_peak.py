@@ -19,7 +19,7 @@ TRANSFORM = 1 << 15
 
 
 class TruePeakMeter:
-    """Takes blocks `(channels, n)` of any length.
+    """A meter for blocks `(channels, n)` of any length.
 
     Two interpolators are asked and the higher one believed, because on noise up to Nyquist
     meters differ by 0.4 dB, either way: soxr, whose filter ends 5 % below Nyquist as those of

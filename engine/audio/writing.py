@@ -37,7 +37,7 @@ def sound_path(path: Path) -> str | bytes:
 
 
 class StemWriter:
-    """Takes blocks `(channels, n)`; the file is whole and on disk after `close`.
+    """A writer of blocks `(channels, n)`; the file is whole and on disk after `close`.
 
     Integer blocks are stored as they are. Float blocks have full scale 1.0 and are rounded to
     the nearest integer (with `dither` noise when given). Nothing is ever clipped: a sample

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Screen:
-    """Prints to the terminal; progress goes to stderr, results to stdout."""
+    """The terminal: progress goes to stderr, results to stdout."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet

@@ -38,7 +38,7 @@ _LEAST = np.float32(1e-30)
 
 
 class QualityMeter:
-    """Takes blocks of masks and magnitudes; holds a row a second and EXCERPTS excerpts a stem."""
+    """A meter for blocks of masks and magnitudes: a row a second, EXCERPTS excerpts a stem."""
 
     def __init__(
         self, priors: Mapping[str, Prior], stft: Stft, sample_rate: int, samples: int

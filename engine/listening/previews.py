@@ -124,7 +124,7 @@ def _blocks(pass_: _Pass, size: int) -> Iterator[dict[str, Ints]]:
 
 
 class _Pass:
-    """Reads all lanes side by side, block by block, at the preview's rate and channels."""
+    """One pass over all lanes side by side, block by block, at the preview's rate and channels."""
 
     def __init__(self, lanes: Sequence[Lane], rate: int, most_channels: int) -> None:
         self.lanes, self.rate = list(lanes), rate

@@ -17,7 +17,7 @@ _MOST = 10.0  # raw masks: 20 dB over the mix is noise where the mix is silent
 
 
 class Estimator(Protocol):
-    """Gives first magnitudes without a search."""
+    """A source of first magnitudes without a search."""
 
     def magnitudes(self, mix: Float, weight: Float | None = None, /) -> Float:
         """(batch, frames, bands) -> (priors, batch, frames, bands); `weight`, of the mix's

@@ -47,7 +47,7 @@ BATCH = 4  # segments searched together
 
 
 class Separator:
-    """Separates mixes with the same priors; holds their sessions."""
+    """A separator of mixes with the same priors, whose sessions it holds."""
 
     dtype: type[np.float32 | np.float64] = np.float32
 

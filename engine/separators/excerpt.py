@@ -83,7 +83,7 @@ class Excerpt:
 
 
 class _ExcerptReader(Closing):
-    """Reads music in memory."""
+    """A reader of music in memory."""
 
     def __init__(self, audio: Float) -> None:
         self._audio, self._done = audio, 0

@@ -84,7 +84,7 @@ class ScratchSignal:
 
 
 class _PartReader(Closing):
-    """Reads one part and leaves the others alone."""
+    """A reader of one part that leaves the others alone."""
 
     def __init__(self, path: Path, info: SourceInfo) -> None:
         self._file, self._info = path.open("rb"), info
@@ -123,7 +123,7 @@ class _Job:
 
 
 class RecipeSeparation(Generic[Report]):
-    """Takes a mix apart by a preset's tree; searches own priors inside one of its pieces."""
+    """A separation by a preset's tree, with own priors searched inside one of its pieces."""
 
     dtype: type[np.float32 | np.float64] = np.float64  # holds every grid
 

@@ -53,7 +53,7 @@ class VoicesUsed:
 
 
 class VoiceSeparation:
-    """Takes what sings apart into parts whose pitches are known."""
+    """A separation of what sings into parts whose pitches are known."""
 
     dtype: type[np.float32 | np.float64] = np.float32
 
@@ -297,7 +297,7 @@ class _StemSignal:
 
 
 class _StemReader(Closing):
-    """Reads a stem from its beginning to its end."""
+    """A reader of a stem, from its beginning to its end."""
 
     def __init__(self, stem: _StemSignal) -> None:
         self._stem, self._file = stem, stem.path.open("rb")

@@ -116,7 +116,7 @@ def songs_of(paths: Sequence[Path], stem: str) -> dict[Path, str]:
 
 
 class Origins:
-    """Looks up where a file comes from.
+    """A look-up of where files come from.
 
     The catalogue given by name comes first, then the folder's own `SOURCES.yaml`: patterns of
     file names, first match wins. A folder with just a `LICENSE` lends its first line. Whatever

@@ -19,7 +19,7 @@ Rule = Callable[["Reverse", NodeProto, str], Mapping[int, str]]
 
 
 class Reverse:
-    """Writes gradients into `g`, whose inputs have `shapes` with a dynamic first axis."""
+    """A writer of gradients into `g`, whose inputs have `shapes` with a dynamic first axis."""
 
     def __init__(self, g: GraphWriter, shapes: Mapping[str, Sequence[int | str]]) -> None:
         self.g = g

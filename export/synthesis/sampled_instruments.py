@@ -43,7 +43,7 @@ class Region:
 
 
 class SampledInstrument:
-    """Notes of one SFZ file as a `Voice`."""
+    """The notes of one SFZ file as a `Voice`."""
 
     def __init__(self, path: Path, release_s: float = 0.12) -> None:
         self.release_s = release_s

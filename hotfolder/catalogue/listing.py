@@ -256,7 +256,7 @@ def _check_text(known: dict[str, str], listed: ListText | None) -> None:
 
 
 class _Presets:
-    """Loads every preset once, however many rows name it."""
+    """Every preset, loaded once, however many rows name it."""
 
     def __init__(self, tier: str | None) -> None:
         self._tier = tier

@@ -25,7 +25,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Guard:
-    """Lets a request pass or says why not.
+    """A guard that lets a request pass or says why not.
 
     `open_reading` lets whoever reaches a loopback address read without the token, as `/health`
     always did; a changing request needs the token everywhere.

@@ -20,7 +20,7 @@ CLOSE_S = 5.0
 
 
 class DashboardServer:
-    """Listens from the moment it is made; a port that is taken is an OSError."""
+    """A server that listens from the moment it is made; a port that is taken is an OSError."""
 
     def __init__(
         self,
