@@ -115,6 +115,10 @@ def tune_pack(
         device,
     )
     run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
+    yield f"held-out songs before: {_line(task.before)}"
+    if run.step:
+        yield f"resuming at step {run.step}"
+        task.consider(run.step, run.validate())  # what the checkpoint had not seen yet
     yield device_summary(device)
     yield f"{run.forecast()} at most"
     yield from _tuned(task, run)
@@ -225,10 +229,6 @@ def _rehearsal(
 
 def _tuned(task: ArtistTask, run: TrainingRun[Scores]) -> Iterator[str]:
     """Train until held-out songs have not gained for a while."""
-    yield f"held-out songs before: {_line(task.before)}"
-    if run.step:
-        yield f"resuming at step {run.step}"
-        task.consider(run.step, run.validate())  # what the checkpoint had not seen yet
     for progress in run.run(EVERY):
         task.consider(progress.step, progress.valid)
         yield (
