@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .separation.estimate import give_way as give_way
     from .separators.cost import separators_rate as separators_rate
     from .stems.manifest import Manifest, load_manifest
+    from .voices.endings import BESIDE_ENDINGS as BESIDE_ENDINGS
     from .voices.features import frames_of as frames_of
     from .voices.features import mix_level as mix_level
     from .voices.features import stretch as stretch
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
     from .voices.synthesis import Excitation as Excitation
     from .voices.synthesis import VoiceBins as VoiceBins
     from .voices.synthesis import VoiceParameters as VoiceParameters
+    from .voicing import named_by_number as named_by_number
+    from .voicing import pitch_hashes as pitch_hashes
 
 __all__ = [
     "ENGINE_VERSION",
@@ -120,7 +123,9 @@ __getattr__ = lazy_door(
         "separators.cost": ("separators_rate",),
         "stems.manifest": ("Manifest", "load_manifest"),
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),
+        "voices.endings": ("BESIDE_ENDINGS",),
         "voices.pitches": ("PitchTracks",),
+        "voicing": ("named_by_number", "pitch_hashes"),
         "voices.masks": ("separate_voices",),
         "voices.network": (
             "VOICE_GRAPH",

@@ -23,7 +23,7 @@ from .known_mounts import MOUNTS, KnownMounts
 from .readiness import why_unready
 from .records import ForeignError, Health, read_record
 from .root import Root
-from .settings import HotFolderSettings, known_folders, preset_of
+from .settings import HotFolderSettings, known_folders, preset_of, takes_companions
 
 SHOWN_JOBS = 20
 
@@ -233,7 +233,7 @@ class Admin:
         if not self.root.inbox.is_dir():
             return f"the hot folder {self.root.path} is not there"
         rules, depth = self.settings.name_rules, self.settings.max_depth
-        found = take_inventory(self.root.inbox, rules, depth)
+        found = take_inventory(self.root.inbox, rules, depth, takes_companions(self.settings))
         files = {file.path for file in found.files}
         for source in self._as_seen_from(self.root.inbox, path):
             for place in (source, *source.parents):
@@ -290,7 +290,10 @@ class Admin:
         """What lies in the inbox and is left alone, as it is now, and why."""
         try:
             found = take_inventory(
-                self.root.inbox, self.settings.name_rules, self.settings.max_depth
+                self.root.inbox,
+                self.settings.name_rules,
+                self.settings.max_depth,
+                takes_companions(self.settings),
             )
         except OSError:
             return {}
@@ -350,7 +353,8 @@ def preview(root: Path, settings: HotFolderSettings) -> list[str]:
     place = Root(root.absolute())
     if not place.inbox.is_dir():
         raise StemwrightError("root-missing", f"{place.inbox}: no such folder.")
-    found = take_inventory(place.inbox, settings.name_rules, settings.max_depth)
+    wants = takes_companions(settings)
+    found = take_inventory(place.inbox, settings.name_rules, settings.max_depth, wants)
     known, lines = known_folders(settings), []
     for file in sorted(found.files, key=lambda file: file.path):
         trouble = why_unready(place.inbox / file.path)

@@ -36,6 +36,9 @@ class Engine(Protocol):
     def prior_hashes(self, preset: Preset, options: Options, /) -> dict[str, str]:
         """sha256 of the bundle of every stem."""
 
+    def pitch_hashes(self, preset: Preset, mix: Path, /) -> dict[str, str]:
+        """sha256 of what lies beside a mix and tells the pitches of its voices."""
+
     def separators_rate(self, preset: Preset, folders: Sequence[Path], /) -> float:
         """Seconds that separators take for each second of audio, by their checks."""
 

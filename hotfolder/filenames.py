@@ -29,7 +29,8 @@ HIDDEN = "hidden"
 SYSTEM_NAME = "a system's own file"
 SYSTEM_FOLDER = "a hidden or system folder"
 READY_MARKER = "a ready marker"
-UNREMARKABLE = (HIDDEN, SYSTEM_NAME, SYSTEM_FOLDER, READY_MARKER)  # nobody asks why
+COMPANION = "it goes with the mix of its name"
+UNREMARKABLE = (HIDDEN, SYSTEM_NAME, SYSTEM_FOLDER, READY_MARKER, COMPANION)  # nobody asks why
 IGNORED_FOLDERS = (
     "@eadir", "#recycle", "$recycle.bin", "system volume information", "__macosx", "lost+found",
     "network trash folder", "temporary items",
@@ -47,6 +48,15 @@ class NameRules:
 
     def why_ignored(self, name: str) -> str | None:
         """Why a file of this name is left alone, or nothing when it may be a mix."""
+        reason = self.why_left_alone(name)
+        lower = unicodedata.normalize("NFC", name).lower()
+        if reason is None and not lower.endswith(self.suffixes):
+            ending = Path(lower).suffix
+            reason = f"{ending} is not an audio file's ending" if ending else "no file name ending"
+        return reason
+
+    def why_left_alone(self, name: str) -> str | None:
+        """Why a file of this name is never looked at, whatever its ending is for."""
         lower = unicodedata.normalize("NFC", name).lower()
         if lower.startswith("."):
             return HIDDEN
@@ -55,9 +65,6 @@ class NameRules:
                 return SYSTEM_NAME if pattern in SYSTEM else f"a temporary name ({pattern})"
         if lower.endswith(READY_SUFFIX):
             return READY_MARKER
-        if not lower.endswith(self.suffixes):
-            ending = Path(lower).suffix
-            return f"{ending} is not an audio file's ending" if ending else "no file name ending"
         return None
 
     def why_folder_ignored(self, name: str) -> str | None:

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from engine import BESIDE_ENDINGS
 from presets import printable
 
 from .clock import Instant
+from .companions import voices_wanted
 from .failures import back_off_s
 from .filenames import READY_SUFFIX
 from .inventory import Inventory, Sighting, take_inventory
@@ -16,7 +18,7 @@ from .job import Job, State
 from .journal import Journal
 from .logs import log_event
 from .readiness import Unready, why_unready
-from .settings import HotFolderSettings, known_folders, preset_of
+from .settings import HotFolderSettings, known_folders, preset_of, takes_companions
 from .settle import SettleTracker
 
 SOONEST_S = 0.2  # between two scans, however many events ring
@@ -38,6 +40,7 @@ class Intake:
         self.took_s = 0.0
         self.ignored: dict[Path, str] = {}
         self._full_look_s = float("-inf")
+        self._score_awaited = False
         self.use(settings)
 
     def use(self, settings: HotFolderSettings) -> None:
@@ -69,7 +72,7 @@ class Intake:
 
     def is_settling(self, now: Instant) -> bool:
         """Whether some file has not been quiet for long enough yet."""
-        return self._tracker.next_quiet_in(now) is not None
+        return self._tracker.next_quiet_in(now) is not None or self._score_awaited
 
     def scan(self, now: Instant, insist: Callable[[], None] = lambda: None) -> int:
         """Look at the inbox once; return how many folders it has.
@@ -78,7 +81,12 @@ class Intake:
         folder, such as the bare mount point of a share that has just gone.
         """
         began_s = time.monotonic()
-        found = take_inventory(self._inbox, self._settings.name_rules, self._settings.max_depth)
+        found = take_inventory(
+            self._inbox,
+            self._settings.name_rules,
+            self._settings.max_depth,
+            takes_companions(self._settings),
+        )
         insist()
         self._known = known_folders(self._settings)  # presets come and go, too
         look = self._tracker.look(found.files, now)
@@ -129,6 +137,7 @@ class Intake:
         self.ignored = ignored
 
     def _settle(self, quiet: list[Sighting], now: Instant) -> None:
+        self._score_awaited = False
         seen = {job.source: job for job in self._journal.in_state(State.SEEN)}
         ready = []
         for file in quiet:
@@ -146,12 +155,27 @@ class Intake:
     def _why_not(self, file: Sighting, job: Job, now: Instant) -> Unready | None:
         if self._settings.ready_marker and not file.marked:
             return Unready("no-marker", f"{file.path.name}{READY_SUFFIX} is not there yet", False)
+        if trouble := self._why_no_score(file, job, now):
+            return trouble
         trouble = why_unready(self._inbox / file.path)
         if trouble and trouble.lasting:
             left_s = job.changed_at + self._settings.incomplete_after_s - now.wall_s
             if left_s <= 0:  # nobody is completing it: let the worker say what is wrong
                 return None
         return trouble
+
+    def _why_no_score(self, file: Sighting, job: Job, now: Instant) -> Unready | None:
+        """Whether a mix for voices is to wait for its score, and how long yet."""
+        pitches = None if file.beside else voices_wanted(job.preset)
+        name = file.path.with_suffix(BESIDE_ENDINGS[0]).name
+        if pitches == "score":
+            return Unready("no-score", f"{name} is not there yet, and the preset insists", False)
+        left_s = job.changed_at + self._settings.score_wait_s - now.wall_s
+        if pitches != "auto" or left_s <= 0:
+            return None
+        self._score_awaited = True
+        wait = f"{self._settings.score_wait_s:g} s after the mix"
+        return Unready("no-score", f"{name} is not there; {wait} it is tracked without", False)
 
     def _was_just_refused(self, job: Job, now: Instant) -> bool:
         longer_s = min(back_off_s(job.id, job.attempts, self._settings.retry), LONGEST_BUSY_S)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .filenames import READY_SUFFIX, UNREMARKABLE, NameRules
+from .companions import Companion, ending_of, joined, mix_stem
+from .filenames import COMPANION, READY_SUFFIX, UNREMARKABLE, NameRules
+from .identity import identity_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Sighting:
     identity: str
     size: int
     marked: bool
+    beside: tuple[str, ...] = ()  # names of the files that go with it
 
 
 @dataclass
@@ -40,25 +44,58 @@ class Inventory:
         return {path: why for path, why in self.ignored.items() if why not in UNREMARKABLE}
 
 
-def take_inventory(inbox: Path, rules: NameRules, max_depth: int) -> Inventory:
-    """Look at every entry of the inbox without opening or following any of them."""
+def take_inventory(
+    inbox: Path,
+    rules: NameRules,
+    max_depth: int,
+    wants: Callable[[Path], bool] = lambda mix: False,
+) -> Inventory:
+    """Look at every entry of the inbox without opening or following any of them.
+
+    `wants` says of a mix whether what lies beside it under its name goes with it.
+    """
     found = Inventory()
     for folder, entries in _folders(inbox, rules, max_depth, found):
         markers = {entry.name for entry in entries if entry.name.endswith(READY_SUFFIX)}
+        first = len(found.files)
         for entry in entries:
             _look(entry, folder / entry.name, rules, markers, found)
+        companions = _companions(folder, entries, rules)
+        if companions:
+            found.files[first:] = [
+                _with_companions(file, companions, found) if wants(file.path) else file
+                for file in found.files[first:]
+            ]
     return found
 
 
-def identity_of(facts: os.stat_result) -> str:
-    """Return what changes whenever a file is written, replaced, resized or touched."""
-    times = f"{facts.st_mtime_ns}:{facts.st_ctime_ns}"
-    return f"{facts.st_dev}:{facts.st_ino}:{facts.st_size}:{times}"
+def _companions(
+    folder: Path, entries: list[os.DirEntry[str]], rules: NameRules
+) -> dict[Path, list[Companion]]:
+    """What may go with a mix, by the mix's path without its ending."""
+    there: dict[Path, list[Companion]] = defaultdict(list)
+    for entry in entries:
+        if ending_of(entry.name) is None or rules.why_left_alone(entry.name):
+            continue
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except OSError:  # it has just gone, or `_look` has told why
+            continue
+        if stat.S_ISREG(facts.st_mode):
+            companion = Companion(entry.name, identity_of(facts))
+            there[folder / mix_stem(entry.name)].append(companion)
+    return there
 
 
-def content_identity(facts: os.stat_result) -> str:
-    """Like `identity_of`, but a rename leaves it as it was."""
-    return f"{facts.st_ino}:{facts.st_size}:{facts.st_mtime_ns}"
+def _with_companions(
+    file: Sighting, companions: Mapping[Path, list[Companion]], found: Inventory
+) -> Sighting:
+    """A mix together with what lies beside it."""
+    mine = companions.get(file.path.with_name(file.path.stem), [])
+    for companion in mine:
+        found.ignored[file.path.with_name(companion.name)] = COMPANION
+    names = tuple(companion.name for companion in mine)
+    return replace(file, identity=joined(file.identity, mine), beside=names)
 
 
 def _folders(

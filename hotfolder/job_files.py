@@ -21,6 +21,7 @@ from presets import StemwrightError, printable, same_name_key
 
 from .atomic import move_new, sync_folder, write_whole
 from .clock import Instant, date_folder
+from .companions import Companion, beside, bring, file_beside, is_there, split
 from .failures import PlaceError
 from .filenames import (
     MAX_NAME_BYTES,
@@ -30,12 +31,12 @@ from .filenames import (
     safe_name,
     shortened,
 )
-from .inventory import identity_of
+from .identity import identity_of
 from .job import Job, State, Transition
 from .known_mounts import KnownMounts, why_not_mounted
 from .publish_guard import PublishGuard
 from .reasons import reason_path, reason_text
-from .records import ForeignError
+from .records import ForeignError, Ticket, read_record
 from .root import Root, why_outside
 
 TICKET = "job.json"
@@ -109,6 +110,7 @@ class HotFolderFiles:
         mix = self._claimed(job)
         self._confine(mix, self.root.work)
         if _taken(mix):
+            self._bring_companions(job, mix)
             return _insist_on_plain(mix)
         if job.filed is not None and _taken(job.filed):
             return self._bring_back(job, _insist_on_plain(job.filed), mix)
@@ -119,9 +121,11 @@ class HotFolderFiles:
         except (FileNotFoundError, NotADirectoryError):
             self.insist_on_root()
             raise GoneError(job.id) from None
-        if not stat.S_ISREG(facts.st_mode) or identity_of(facts) != job.identity:
+        own, companions = split(job.identity)
+        there = all(is_there(companion, arrived.parent) for companion in companions)
+        if not stat.S_ISREG(facts.st_mode) or identity_of(facts) != own or not there:
             raise ChangedError(job.id)
-        self._write_ticket(job)
+        self._write_ticket(job, companions)
         self.insist_on_root()
         try:
             _move(arrived, mix)
@@ -129,6 +133,7 @@ class HotFolderFiles:
             raise GoneError(job.id) from None
         with contextlib.suppress(OSError):
             arrived.with_name(arrived.name + READY_SUFFIX).unlink()
+        self._bring_companions(job, mix)
         return mix
 
     def workspace(self, job: Job) -> Path:
@@ -188,6 +193,7 @@ class HotFolderFiles:
         if _taken(mix):
             self.insist_on_root()
             move_new(mix, job.filed)
+        file_beside(mix, job.filed, job.id)
         self.clear(job)
 
     def set_aside(self, folder: Path, code: str, reason: str, now: Instant) -> Path:
@@ -236,8 +242,22 @@ class HotFolderFiles:
         self._write_ticket(job)
         self.insist_on_root()
         move_new(filed, mix)
+        for companion in beside(filed):
+            move_new(companion, mix.with_name(mix.stem + companion.name[len(filed.stem) :]))
         reason_path(filed).unlink(missing_ok=True)
         return mix
+
+    def _bring_companions(self, job: Job, mix: Path) -> None:
+        """Take what goes with the mix, as its ticket says, from where the mix arrived."""
+        arrived = self.root.inbox / job.source
+        try:
+            ticket = read_record(mix.with_name(TICKET), Ticket)
+        except (ForeignError, FileNotFoundError):  # nothing is known to go with it
+            return
+        if ticket.beside and arrived.parent.is_dir():
+            self._confine(arrived, self.root.inbox)
+            bring((Companion(one.name, one.identity) for one in ticket.beside),
+                  arrived.parent, mix)  # fmt: skip
 
     def insist_on_root(self) -> None:
         """Asked right before each rename: a share may go away at any moment."""
@@ -248,7 +268,7 @@ class HotFolderFiles:
         if outside := why_outside(path, folder):
             raise OutsideError(outside)
 
-    def _write_ticket(self, job: Job) -> None:
+    def _write_ticket(self, job: Job, companions: tuple[Companion, ...] = ()) -> None:
         folder = self.work_folder(job)
         folder.mkdir(parents=True, exist_ok=True)
         ticket = {
@@ -256,6 +276,7 @@ class HotFolderFiles:
             "name": printable(job.source),
             "preset": job.preset,
             "size": job.size,
+            "beside": [companion.record() for companion in companions],
         }
         write_whole(folder / TICKET, json.dumps(ticket, indent=2) + "\n")
         sync_folder(self.root.work)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import named_by_number
+
 from .facts import SetFacts
 from .records import MAX_MANIFEST_BYTES, ForeignError, SetManifest, parsed, read_json
 
@@ -62,6 +64,9 @@ def work_key(
 def _key_of(manifest: SetManifest) -> str:
     hashes = {stem: prior.sha256 for stem, prior in manifest.priors.items()}
     hashes |= {f"separator:{name}": card.digest for name, card in manifest.separators.items()}
+    if manifest.voices is not None:
+        hashes |= {"voices": manifest.voices.network.sha256}
+        hashes |= named_by_number(manifest.voices.pitches.files)
     return work_key(
         manifest.input.sha256,
         manifest.preset_sha256,

@@ -117,10 +117,26 @@ def _plain_path(text: object) -> Path:
     return path
 
 
+def _plain_name(text: object) -> str:
+    """A file's name from its bytes in hexadecimal."""
+    path = _plain_path(text)
+    if len(path.parts) != 1:
+        raise ValueError("is no name of a file")
+    return path.name
+
+
+PlainName = Annotated[str, BeforeValidator(_plain_name)]
 InboxPath = Annotated[Path, BeforeValidator(_plain_path)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=SQLITE_MAX)]
 Words = Annotated[str, Field(max_length=20_000)]
+
+
+class _BesideMix(Record):
+    """A file that goes with a mix."""
+
+    name: PlainName
+    identity: Words
 
 
 class Ticket(Record):
@@ -129,6 +145,7 @@ class Ticket(Record):
     source: InboxPath
     preset: Words
     size: Count
+    beside: list[_BesideMix] = []
 
 
 class Reason(Record):
@@ -164,6 +181,15 @@ class _Program(Record):
     version: Words
 
 
+class _Pitches(Record):
+    files: dict[Words, Sha256] = {}
+
+
+class _Voices(Record):
+    network: _Hashed
+    pitches: _Pitches
+
+
 class SetManifest(Record):
     """`manifest.json` of a published set, as far as it names the work that the set is."""
 
@@ -172,6 +198,7 @@ class SetManifest(Record):
     preset_sha256: Words
     priors: dict[Words, _Hashed]
     separators: dict[Words, _Card] = {}
+    voices: _Voices | None = None
     program: _Program
     search: JsonObject
     seed: Count

@@ -9,7 +9,7 @@ from pathlib import Path
 from .clock import Instant
 from .facts import JobFacts
 from .failures import Failure
-from .inventory import content_identity
+from .identity import content_identity
 from .job import Job
 from .worker import Worker
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from engine import AUDIO_SUFFIXES
 from presets import StemwrightError, describe_errors, read_strict
 
+from .companions import voices_wanted
 from .filenames import NameRules
 
 SECRET = ("http", "token")  # keys below which no value is repeated in a message
@@ -99,6 +100,9 @@ class HotFolderSettings(_Section):
     ready_marker: bool = Field(
         False, description="start on song.wav only when song.wav.ready is there"
     )
+    score_wait_s: float = Field(
+        30, ge=0, description="a mix for voices waits so long for song.mid before it is tracked"
+    )
     suffixes: tuple[str, ...] = Field(AUDIO_SUFFIXES, description="endings of mixes")
     ignore: tuple[str, ...] = Field((), description="further names to leave alone, as globs")
     max_depth: int = Field(8, ge=0, le=64, description="levels of sub-folders that are entered")
@@ -151,6 +155,12 @@ def preset_of(source: Path, settings: HotFolderSettings, known: Mapping[str, str
     """
     folder = source.parts[0].lower() if len(source.parts) > 1 else ""
     return known.get(folder, settings.preset)
+
+
+def takes_companions(settings: HotFolderSettings) -> Callable[[Path], bool]:
+    """Whether what lies beside a mix goes with it, by the preset that the mix has now."""
+    known = known_folders(settings)
+    return lambda mix: voices_wanted(preset_of(mix, settings, known)) is not None
 
 
 def allowed_preset(name: str, source: Path, settings: HotFolderSettings) -> str:

@@ -18,7 +18,7 @@ from .facts import JobFacts, WorkFacts
 from .failures import POISON_KILLS, Decision, Failure, back_off_s, decide, failure_from
 from .filenames import is_numbered
 from .holder_lock import HolderLock
-from .inventory import content_identity
+from .identity import content_identity
 from .job import Job, State
 from .job_files import (
     ChangedError,

@@ -170,7 +170,7 @@ def work_facts(
     key = work_key(
         mix_facts.sha256,
         preset.digest(),
-        engine.prior_hashes(preset, options),
+        engine.prior_hashes(preset, options) | engine.pitch_hashes(preset, info.path),
         engine.ENGINE_VERSION,
         preset.search.resolved(options.tier).as_json(),
         options.seed,

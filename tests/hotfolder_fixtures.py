@@ -21,6 +21,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+import engine
+from engine.voices.sources import beside
 from hotfolder.clock import Instant
 from hotfolder.daemon import Daemon
 from hotfolder.settings import HotFolderSettings
@@ -57,8 +59,13 @@ class RenderOptions:
     guard: object = staticmethod(lambda: None)
 
 
+def pitch_hashes(preset, mix):
+    return engine.pitch_hashes(preset, mix)
+
+
 def prior_hashes(preset, options):
-    return dict.fromkeys(preset.stems, "00" * 32)
+    network = {"voices": "11" * 32} if preset.voices else {}
+    return dict.fromkeys(preset.stems, "00" * 32) | network
 
 
 def separators_rate(preset, folders):
@@ -73,6 +80,7 @@ def verify_mix(mix):
         with wave.open(str(mix), "rb") as file:
             frames, read = file.getnframes(), len(file.readframes(1 << 30))
             info = SimpleNamespace(
+                path=mix,
                 frames=frames,
                 channels=file.getnchannels(),
                 sample_rate=file.getframerate(),
@@ -156,6 +164,10 @@ def publish(mix, content, destination, preset, options):
         "files": [],
         "provider": {"asked": "auto", "got": "toy"},
     }
+    if preset.voices:
+        source = getattr(mix, "path", mix)
+        files = beside(source, preset.parts, preset.voices.pitches).hashes()
+        manifest["voices"] = {"network": {"sha256": "11" * 32}, "pitches": {"files": files}}
     text = json.dumps(manifest)
     (partial / "manifest.json").write_text(text)
     options.progress(

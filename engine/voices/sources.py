@@ -20,6 +20,7 @@ from presets import StemwrightError, printable
 
 from .alignment import Alignment, align
 from .basic_pitch import PACKAGE, need_graph, strengths_by_graph
+from .endings import BESIDE_ENDINGS, SCORE_ENDINGS
 from .pitch_files import read_pitch_files
 from .pitches import PitchTracks
 from .refining import refine
@@ -29,8 +30,6 @@ from .tracker import STRIDE, Coarse, TrackerSettings, assign, track
 
 Float = NDArray[np.float32]
 
-SCORE_ENDINGS = (".mid", ".midi")
-BESIDE_ENDINGS = (*SCORE_ENDINGS, ".f0.csv", ".f0.json")  # of what lies beside a mix, best first
 LEAST_MARGIN = 0.25  # a score agrees better than by chance; of 12 wrong songs the best had 0.15
 SCORE_SLACK_CENTS = 80.0  # singers drift, and tune to each other
 SCORE_SLACK_FRAMES = 4  # 64 ms: notes begin before or after the beat
@@ -93,10 +92,11 @@ class FoundPitches:
 
 def beside(mix: Path, parts: Sequence[str], method: str = "auto") -> PitchRequest:
     """What lies beside a mix and is called like it (see BESIDE_ENDINGS)."""
-    there = [path for path in (mix.with_name(mix.stem + e) for e in BESIDE_ENDINGS)
-             if path.is_file()]  # fmt: skip
-    score = next((path for path in there if path.suffix in SCORE_ENDINGS), None)
-    tables = tuple(str(path) for path in there if path.suffix not in SCORE_ENDINGS)[:1]
+    spelt = (spelling for end in BESIDE_ENDINGS for spelling in (end, end.upper()))
+    named = (mix.with_name(mix.stem + ending) for ending in spelt)
+    there = [path for path in named if path.is_file()]
+    score = next((path for path in there if path.suffix.lower() in SCORE_ENDINGS), None)
+    tables = tuple(str(path) for path in there if path.suffix.lower() not in SCORE_ENDINGS)[:1]
     return PitchRequest(tuple(parts), score, tables, method)
 
 

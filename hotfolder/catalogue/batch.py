@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-from presets import load_preset
+from presets import Preset, load_preset
 
 from ..clock import Instant
 from ..engine_protocol import Engine, load_engine, render_options
@@ -233,7 +233,7 @@ class Batch:
             return "unfinished"
         if not same_file or job.sha256 is None or job.destination is None:
             return "changed"
-        if job.key != self._keys.of(job.sha256, row.preset):
+        if job.key != self._keys.of(row.path, job.sha256, row.preset):
             return "changed"
         return "done" if holds_work(job.destination, job.key) else "changed"
 
@@ -258,22 +258,30 @@ class _WorkKeys:
 
     def __init__(self, engine: Engine, settings: HotFolderSettings) -> None:
         self._engine, self._worker = engine, settings.worker
-        self._parts: dict[str, Callable[[str], str]] = {}
+        self._parts: dict[str, Callable[[Path, str], str]] = {}
 
-    def of(self, sha256: str, preset_name: str) -> str:
+    def of(self, mix: Path, sha256: str, preset_name: str) -> str:
         """The key of a mix under a preset."""
         if preset_name not in self._parts:
             preset = load_preset(preset_name)
             options = render_options(self._engine, self._worker)
             self._parts[preset_name] = partial(
-                work_key,
-                preset=preset.digest(),
+                self._key,
+                preset=preset,
+                digest=preset.digest(),
                 priors=self._engine.prior_hashes(preset, options),
                 engine=self._engine.ENGINE_VERSION,
                 search=preset.search.resolved(self._worker.tier).as_json(),
                 seed=self._worker.seed,
             )
-        return self._parts[preset_name](sha256)
+        return self._parts[preset_name](mix, sha256)
+
+    def _key(
+        self, mix: Path, sha256: str, *, preset: Preset, digest: str, priors: dict[str, str],
+        engine: str, search: object, seed: int,
+    ) -> str:  # fmt: skip
+        hashes = priors | self._engine.pitch_hashes(preset, mix)
+        return work_key(sha256, digest, hashes, engine, search, seed)
 
 
 def output_names(rows: Iterable[Row]) -> dict[Path, Path]:

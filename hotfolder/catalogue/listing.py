@@ -18,7 +18,8 @@ from pathlib import Path
 from presets import StemwrightError, preset_names, printable, suggestion
 
 from ..filenames import NameRules, is_text
-from ..inventory import content_identity, content_sha256, take_inventory
+from ..identity import content_identity
+from ..inventory import content_sha256, take_inventory
 from .list_file import (
     KNOWN,
     Entry,
@@ -147,7 +148,8 @@ def _counted(names: list[str]) -> str:
 
 
 def _from_folder(folder: Path) -> _Found:
-    found = take_inventory(folder, NameRules(), MAX_DEPTH)
+    # what lies beside a mix is read there, if its preset has voices
+    found = take_inventory(folder, NameRules(), MAX_DEPTH, lambda mix: True)
     return _Found(_entries(file.path for file in found.files), found.ignored)
 
 
