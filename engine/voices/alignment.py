@@ -39,8 +39,8 @@ class Alignment:
     score_s -- seconds of the score at every step of STEP_S of the recording
     offset_s, stretch -- score = (recording - offset_s) / stretch, before the rubato
     agreement -- mean agreement of what sounds and what is written, 0 to 1
-    chance -- the best agreement of the same score transposed
-    transposition -- semitones by which another transposition agrees better by far, else 0
+    chance -- the best agreement of the same score in any other transposition
+    transposition -- semitones that the singers are above the score
     """
 
     score_s: Double
@@ -67,25 +67,25 @@ def align(frames: Frames, score: Score) -> Alignment:
     """Find where the recording is in the score."""
     heard = heard_semitones(frames)
     fits = _Fits(heard, score)
-    coarse = max((fits.best(s, 0) for s in _STRETCHES), key=lambda fit: fit.worth)
-    best = max((fits.best(coarse.stretch * 2**d, 0) for d in _FINER), key=lambda fit: fit.worth)
-    others = {
+    coarse = {
         shift: max((fits.best(s, shift) for s in _STRETCHES), key=lambda fit: fit.worth)
         for shift in TRANSPOSITIONS
-        if shift
     }
-    strongest = max(others, key=lambda shift: others[shift].worth)
+    shift = max(coarse, key=lambda shift: (coarse[shift].worth, shift == 0))
+    chance = max(fit.worth for other, fit in coarse.items() if other != shift)
+    near = (fits.best(coarse[shift].stretch * 2**d, shift) for d in _FINER)
+    best = max(near, key=lambda fit: fit.worth)
     steps = np.arange(len(heard))
     line = (steps * STEP_S - best.offset_s) / best.stretch
-    written = written_semitones(score, line[None, :] + _band()[:, None] / best.stretch)
+    written = written_semitones(score, line[None, :] + _band()[:, None] / best.stretch, shift)
     warped = _warped(np.einsum("bts,ts->bt", written, heard))
     return Alignment(
         line + _band()[warped] / best.stretch,
         best.offset_s,
         best.stretch,
         best.worth,
-        others[strongest].worth,
-        strongest if others[strongest].worth > 1.15 * best.worth else 0,
+        chance,
+        shift,
     )
 
 
@@ -102,13 +102,14 @@ def heard_semitones(frames: Frames) -> Float:
     return _unit(summed)
 
 
-def written_semitones(score: Score, times: Double) -> Float:
-    """What is sung by the score at times of any shape, (*times, SEMITONES); length 1, or 0."""
+def written_semitones(score: Score, times: Double, shift: int = 0) -> Float:
+    """What is sung by the score, `shift` semitones higher, at times of any shape; (*times,
+    SEMITONES), of length 1, or 0 in rests."""
     numbers = score.numbers_at(times.ravel())
     found = np.zeros((times.size, SEMITONES), np.float32)
     for row in numbers:
         sung = ~np.isnan(row)
-        bins = row[sung].astype(int) - LOWEST_NUMBER
+        bins = row[sung].astype(int) + shift - LOWEST_NUMBER
         inside = (bins >= 0) & (bins < SEMITONES)
         found[np.flatnonzero(sung)[inside], bins[inside]] = 1
     return _unit(found).reshape(*times.shape, SEMITONES)

@@ -144,7 +144,7 @@ def _table(path: Path, text: str) -> tuple[list[str], Double]:
         head = [cell.casefold() for cell in cells.pop(0)]
     if not cells:
         raise _wrong(path, "has no row of numbers")
-    width = len(cells[0])
+    width = len(head) or len(cells[0])
     for number, row in enumerate(cells, 1 + bool(head)):
         bad = next((cell for cell in row if cell and not _is_number(cell)), None)
         if bad is not None or len(row) != width:
