@@ -21,6 +21,7 @@ from .audio.reading import SourceInfo
 from .audio.scratch import Stems, StemScratch
 from .audio.signal import Signal
 from .audio.tags import FileTags
+from .audio.written_reader import WrittenReader
 from .evaluation.quality_report import QualityMeter, quality_of
 from .model.hooks import Interrupted, SearchHooks
 from .opened_preset import OpenedPreset
@@ -201,6 +202,7 @@ class MixRender:
                 workspace=workspace,
                 seed=self.options.seed,
                 tick=self._stop_if_asked,
+                reader=WrittenReader,
             )
 
     def _hand_over(self, mix: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import soundfile
 from engine.audio.layout import channel_groups, layout_notes, loudness_weights
 from engine.audio.reading import MixReader, probe, verify_mix
 from engine.audio.wave_header import FileFormat, wav_header
+from engine.audio.written_reader import WrittenReader
 from fidelity_fixtures import BITS, ffmpeg, integers, riff_chunk, riff_wav, write_pcm
 from presets import StemwrightError
 
@@ -218,3 +219,31 @@ def test_channels_without_a_name_are_told():
 def test_loudspeakers_beside_the_listener_weigh_more():
     assert loudness_weights(6) == (1, 1, 1, 0, 1.41, 1.41)
     assert loudness_weights(8) == (1, 1, 1, 0, 1, 1, 1.41, 1.41)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "FLOAT"),
+        ("FLAC", "PCM_24"),
+        ("W64", "PCM_24"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_own_files_are_read_in_this_process_as_any_other(tmp_path, container, subtype, channels):
+    path = tmp_path / "own.snd"
+    noise = np.random.default_rng(3).uniform(-0.5, 0.5, (70_000, channels))
+    soundfile.write(path, noise, 44_100, subtype=subtype, format=container)
+    with WrittenReader(path) as own, MixReader(path) as foreign:
+        assert own.info == foreign.info
+        frames = []
+        while True:
+            ours, theirs = own.read(30_000), foreign.read(30_000)
+            assert ours.exact.dtype == theirs.exact.dtype
+            np.testing.assert_array_equal(ours.exact, theirs.exact)
+            frames.append(ours.frames)
+            if not ours.frames:
+                break
+    assert frames == [30_000, 30_000, 10_000, 0]

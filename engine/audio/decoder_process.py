@@ -1,4 +1,4 @@
-"""A program, not a module: decodes one audio file to raw samples on its standard output.
+"""A program: decodes one audio file to raw samples on its standard output.
 
 It runs in a process of its own because C decoders can crash, hang or ask for absurd memory on
 a malformed file. One JSON line on its standard input says what to do: `path` (its bytes in
@@ -110,7 +110,8 @@ def _opened(path: Path, links: list[Link]) -> list[soundfile.SoundFile]:
     ]
 
 
-def _header(sounds: list[soundfile.SoundFile]) -> Header:
+def header_of(sounds: list[soundfile.SoundFile]) -> Header:
+    """What the files say of themselves, as if they were one."""
     kinds = {(sound.subtype, sound.channels, sound.samplerate) for sound in sounds}
     if len(kinds) > 1:
         raise ValueError(f"its parts differ: {sorted(kinds)}")
@@ -152,7 +153,7 @@ def main() -> int:
     _limit_resources()
     try:
         sounds = _opened(path, task["links"])
-        header = _header(sounds)
+        header = header_of(sounds)
         sys.stdout.buffer.write(json.dumps(header).encode() + b"\n")
         if task["start"] >= 0:
             dtype = "int32" if header["integer_bits"] else "float64"

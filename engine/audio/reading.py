@@ -94,7 +94,7 @@ def probe(path: Path) -> SourceInfo:
     """What the file is, by its header and structure; refuses all that is visibly not whole."""
     inspection = _inspect_readable(path)
     with _decoder(path, inspection, None) as decoder:
-        return _source_info(path, inspection, decoder.header)
+        return source_info(path, inspection, decoder.header)
 
 
 class MixReader(Closing):
@@ -105,7 +105,7 @@ class MixReader(Closing):
         self._path, self._position, self._ended = path, 0, False
         self._decoder = _decoder(path, self._inspection, 0)
         try:
-            self.info = _source_info(path, self._inspection, self._decoder.header)
+            self.info = source_info(path, self._inspection, self._decoder.header)
         except BaseException:
             self.close()
             raise
@@ -207,7 +207,8 @@ def _decoder(path: Path, inspection: Inspection, start: int | None) -> Decoder:
     return Decoder(path, start, inspection.links)
 
 
-def _source_info(path: Path, inspection: Inspection, header: DecoderHeader) -> SourceInfo:
+def source_info(path: Path, inspection: Inspection, header: DecoderHeader) -> SourceInfo:
+    """What a file is, by the walk over its structure and by its decoder's header."""
     encoding, bits = _encoding(header)
     info = SourceInfo(
         path,

@@ -23,12 +23,13 @@ from presets import RESIDUAL, Effect, Preset, StemwrightError, suggestion
 from ..audio.blocks import BLOCK_FRAMES, AudioBlock
 from ..audio.loudness import Loudness, LoudnessMeter, decibels
 from ..audio.metadata import history_line, metadata_for, rewrite_loudness
-from ..audio.reading import MixReader, SourceInfo, probe
+from ..audio.reading import MixReader, SourceInfo
 from ..audio.scratch import StemScratch
 from ..audio.tags import read_tags
 from ..audio.true_peak import CEILING_MARGIN_DB, TruePeakMeter
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
+from ..audio.written_reader import WrittenReader
 from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_bypassed
 from ..plugins.effects import above_the_band
 from ..plugins.messages import ChainReport, Chains, PluginNote
@@ -78,6 +79,9 @@ class _Stem:
             yield block[self.name] * gain
 
 
+Reader = type[MixReader] | type[WrittenReader]
+
+
 def process_set(
     dry: Mapping[str, Path],
     folder: Path,
@@ -88,22 +92,29 @@ def process_set(
     workspace: Path | None = None,
     seed: int = 0,
     tick: Callable[[], None] = lambda: None,
+    reader: Reader = MixReader,
 ) -> WetReport:
     """Write the wet file of every dry stem into `folder`, and the sum's when there is a sum_chain.
 
     Stems that are shorter than the longest are continued with silence. `tick` is called after
-    every block and may raise to stop; scratch files go to `workspace`.
+    every block and may raise to stop; scratch files go to `workspace`. Dry files that this
+    program has just written need no decoder process: their `reader` is `WrittenReader`.
     """
-    infos = {name: probe(path) for name, path in dry.items()}
+    infos = {name: _info(path, reader) for name, path in dry.items()}
     _refuse_mixture(infos)
     with (
         tempfile.TemporaryDirectory(prefix="wet-", dir=workspace) as scratch,
         contextlib.ExitStack() as open_files,
     ):
-        work = _Wet(dry, infos, preset, Path(scratch), open_files, rack, tick)
+        work = _Wet(dry, infos, preset, Path(scratch), open_files, rack, tick, reader)
         check_chains(preset, work.rate, work.channels, rack)
         work.run_chains()
         return work.write(folder, naming, seed)
+
+
+def _info(path: Path, reader: Reader) -> SourceInfo:
+    with reader(path) as opened:
+        return opened.info
 
 
 def left_out(chains: Mapping[str, Any]) -> Iterator[str]:
@@ -137,8 +148,9 @@ class _Wet:
         open_files: contextlib.ExitStack,
         rack: PluginRack,
         tick: Callable[[], None],
+        reader: Reader,
     ) -> None:
-        self.preset, self.rack, self.tick = preset, rack, tick
+        self.preset, self.rack, self.tick, self.reader = preset, rack, tick, reader
         self.scratch, self.open_files = scratch, open_files
         self.info = max(infos.values(), key=lambda info: info.channels)
         self.rate, self.channels = self.info.sample_rate, self.info.channels
@@ -205,7 +217,7 @@ class _Wet:
         return _Stem(name, source, chain, fader_db, channels, scratch)
 
     def _read(self, path: Path) -> Iterator[AudioBlock]:
-        with MixReader(path) as reader:
+        with self.reader(path) as reader:
             while (block := reader.read(BLOCK_FRAMES)).frames:
                 yield block.audio
 
