@@ -18,7 +18,7 @@ from .writing import sound_path
 
 
 class WrittenReader(Closing):
-    """Reads from beginning to end in blocks, which are those of `MixReader` to the bit."""
+    """A reader from beginning to end, in the blocks of `MixReader` to the bit."""
 
     def __init__(self, path: Path) -> None:
         import soundfile
