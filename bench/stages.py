@@ -213,7 +213,7 @@ def write_page(given: argparse.Namespace, folder: Path) -> list[str]:
     warm = {}
     for length_s in lengths_s:
         mix = trials.clip(length_s)
-        tiers = [t for t in TIERS if t == cheapest or length_s <= given.searched_seconds]
+        tiers = [t for t in TIERS if length_s <= _longest_s(t, given)]
         columns = {
             f"{t}, {n} threads": warm_only(measured(mix, t, n, "warm"))
             for t in tiers
@@ -225,6 +225,15 @@ def write_page(given: argparse.Namespace, folder: Path) -> list[str]:
     return page.lines
 
 
+def _longest_s(tier: str, given: argparse.Namespace) -> float:
+    """How long a mix is worth the wait at a tier: hours at the first one alone."""
+    from presets.search import TIERS
+
+    if TIERS[tier]["steps"]:
+        return float(given.searched_seconds)
+    return 60 * float(given.minutes) if tier == next(iter(TIERS)) else SONG_S
+
+
 def main() -> None:
     if sys.argv[1:2] == [CHILD]:
         measure(*sys.argv[2:])
@@ -232,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0, help="the longest mix")
     parser.add_argument(
-        "--searched-seconds", type=float, default=240.0, help="the longest for all other tiers"
+        "--searched-seconds", type=float, default=60.0, help="the longest for tiers that search"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/profile.md"))
     given = parser.parse_args()
