@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ CLAIMS = 2_000
 JOBS = 40
 RATE_HZ = 44_100
 SONG_S = 210.0
+TITLES = ((3.0, 8), (30.0, 4), (120.0, 2))  # lengths in seconds and how many of each
 
 
 def rows_of(count: int) -> list[Row]:
@@ -87,17 +89,70 @@ def measure_overhead(folder: Path) -> dict[str, float]:
     return {"seconds per job without any separation": seconds / JOBS}
 
 
+def measure_list(folder: Path) -> dict[str, float]:
+    """Rows per second of reading and checking a list whose files are all there."""
+    mixes = folder / "mixes"
+    mixes.mkdir()
+    lines = ["path,artist,title"]
+    for number in range(ROWS):
+        with (mixes / f"{number}.wav").open("wb") as file:
+            file.truncate(number + 1)  # of equal sizes the content would be compared
+        lines.append(f"mixes/{number}.wav,Artist {number // 12},Title {number}")
+    (folder / "list.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    began = time.perf_counter()
+    catalogue = read_catalogue(folder / "list.csv")
+    seconds = time.perf_counter() - began
+    if len(catalogue.rows) != ROWS:
+        raise SystemExit(f"{ROWS - len(catalogue.rows)} rows were refused")
+    return {"list: rows read and checked per second, at 100,000 rows": ROWS / seconds}
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What titles of one length took, each: processor seconds of workers and decoders."""
+
+    length_s: float
+    titles: int
+    cpu_s: float
+    wall_s: float
+
+
 def measure_separation(folder: Path, preset: str) -> dict[str, float]:
-    """Audio seconds per second with one worker and with two, one thread each."""
-    found = {}
-    for number in range(4):
-        write_mix(folder / "songs" / f"{number}.wav", 30.0, number)
-    for jobs in (1, 2):
-        part = folder / f"with {jobs}"
-        part.mkdir()
-        seconds = run(part, read_catalogue(folder / "songs", preset), jobs, "engine")
-        found[f"real-time factor with {jobs} worker(s)"] = seconds / (4 * 30.0)
-    return found
+    """The cost model, its prediction for a length that it has not seen, and two workers."""
+    short, song, album = (worked(folder, preset, *titles) for titles in TITLES)
+    per_second = (album.cpu_s - short.cpu_s) / (album.length_s - short.length_s)
+    fixed = short.cpu_s - per_second * short.length_s
+    predicted = fixed + per_second * song.length_s
+    two = worked(folder, preset, song.length_s, 2 * song.titles, jobs=2)
+    peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {
+        "cost model: processor seconds for every title": fixed,
+        "cost model: processor seconds per second of audio": per_second,
+        f"predicted for {song.length_s:g} s": predicted,
+        f"measured for {song.length_s:g} s": song.cpu_s,
+        "prediction is off by, per cent": 100 * (predicted / song.cpu_s - 1),
+        f"titles of {short.length_s:g} s per core-hour": 3600 / short.cpu_s,
+        f"titles of {SONG_S:g} s per core-hour, by the model": 3600
+        / (fixed + per_second * SONG_S),
+        "two workers: processor seconds per title against one": two.cpu_s / song.cpu_s,
+        "two workers: titles per second against one": song.wall_s / two.wall_s,
+        "most memory of a worker, MiB": peak_kib / 1024,
+    }
+
+
+def worked(folder: Path, preset: str, length_s: float, titles: int, jobs: int = 1) -> Worked:
+    """Works off titles of one length with workers of one thread."""
+    part = folder / f"{titles} of {length_s:g}, {jobs}"
+    for number in range(titles):
+        write_mix(part / "songs" / f"{number}.wav", length_s, number)
+    before = _children_s()
+    seconds = run(part, read_catalogue(part / "songs", preset), jobs, "engine")
+    return Worked(length_s, titles, (_children_s() - before) / titles, seconds / titles)
+
+
+def _children_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def run(folder: Path, catalogue: Catalogue, jobs: int, backend: str) -> float:
@@ -134,12 +189,14 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| what | measured |\n|---|---|")
     figures = {}
-    for measure in (measure_journal, measure_overhead):
+    load = os.getloadavg()[0]
+    for measure in (measure_list, measure_journal, measure_overhead):
         with tempfile.TemporaryDirectory() as name:
             figures |= measure(Path(name))
     if asked.separate:
         with tempfile.TemporaryDirectory() as name:
             figures |= measure_separation(Path(name), asked.preset)
+    figures["load average before"] = load
     for what, value in figures.items():
         print(f"| {what} | {value:.4g} |")
 

@@ -43,7 +43,10 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "estimate": (("engine.separation.estimate", "Estimate.magnitudes"),),
     "song spectra": (("engine.separation.song_spectra", "song_masks"),),
-    "search": (("engine.separation.search", "search"),),
+    "search": (
+        ("engine.separation.search", "search"),
+        ("engine.model.prior", "Prior.gradient"),  # on the threads of the pool
+    ),
     "masks": (
         ("engine.model.spectrogram", "FrontEnd.band_magnitudes"),
         ("engine.separation.masks", "combine"),
