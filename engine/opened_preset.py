@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .audio.layout import ChannelGroups
-from .audio.scratch import Sink
-from .audio.signal import Signal
 from .model.bundle import read_bundle
-from .model.hooks import SearchHooks
 from .model.prior import find_prior, open_priors
 from .model.sessions import Device, usable_cores
+from .model.two_passes import Separation
 from .options import RenderOptions
 from .separation.batch_search import SeparationPlan
 from .separation.estimate import Estimate
@@ -34,33 +29,6 @@ if TYPE_CHECKING:
     from presets import Preset, ResolvedSearch
 
 Float = NDArray[np.float32]
-
-
-class Separation(Protocol):
-    """Whoever takes mixes apart: own priors, or a recipe of separators with priors inside."""
-
-    stems: list[str]
-    dtype: type[np.float32 | np.float64]
-
-    @property
-    def got(self) -> set[str]:
-        """The devices that sessions run on, or have run on."""
-
-    def search(
-        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks, /
-    ) -> SearchReport:
-        """First pass: all that takes long, with checkpoints in the workspace."""
-
-    def write(
-        self,
-        mix: Signal,
-        groups: ChannelGroups,
-        workspace: Path,
-        sink: Sink,
-        meter: Callable[[Float, Float], None] | None,
-        /,
-    ) -> None:
-        """Second pass: all stems to `sink`, block by block."""
 
 
 class OpenedPreset:
@@ -100,12 +68,12 @@ class OpenedPreset:
         """What the separators will take for so much audio, by their checks; 0 where none says."""
         return rate_of(self.preset, self.cards) * seconds
 
-    def separation(self) -> tuple[Separation, Separator | None]:
+    def separation(self) -> tuple[Separation[SearchReport], Separator | None]:
         """Who takes a mix apart, and who of them searches, if anybody does."""
         own = None
         if self.priors:
             own = Separator(self.priors, self.plan, self.threads, self.estimate, self.guide)
-        found: Separation | None = own
+        found: Separation[SearchReport] | None = own
         if self.preset.tree is not None:
             found = RecipeSeparation(
                 self.preset, self.cards, self.device, self.threads, own, SearchReport()

@@ -10,11 +10,12 @@ from .audio.reading import SourceInfo
 from .evaluation.voice_picture import write_picture
 from .model.bundle import read_card
 from .model.sessions import Device
+from .model.two_passes import Separation
 from .options import RenderOptions
 from .voices.fitting import why_not_fit
 from .voices.network import KIND, find_network
 from .voices.pitch_files import pitches_json
-from .voices.separation import Outer, VoicesAlone, VoiceSeparation, VoicesInside
+from .voices.separation import VoicesAlone, VoiceSeparation, VoicesInside
 from .voices.sources import PitchRequest, beside
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def voices_of(preset: Preset, options: RenderOptions, device: Device) -> VoiceSe
 
 
 def with_voices(
-    voices: VoiceSeparation, preset: Preset, outer: Outer[Report] | None, nothing: Report
+    voices: VoiceSeparation, preset: Preset, outer: Separation[Report] | None, nothing: Report
 ) -> VoicesAlone[Report] | VoicesInside[Report]:
     """Voices of the mix, or of one of the stems that `outer` finds."""
     of = preset.voices.of if preset.voices else None

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from ..audio.scratch import Sink, StemScratch
 from ..audio.signal import PieceReader, Signal
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.sessions import Device
+from ..model.two_passes import Separation
 from .ensemble import ensemble
 from .estimating import CardSeparation
 from .loading import LoadedCard
@@ -41,33 +42,6 @@ _BLOCK = 1 << 16
 _DONE = "done"
 
 Report = TypeVar("Report")
-Report_co = TypeVar("Report_co", covariant=True)
-
-
-class InnerSearch(Protocol[Report_co]):
-    """Own priors, searched in one of the pieces."""
-
-    stems: list[str]
-
-    @property
-    def got(self) -> set[str]:
-        """The devices that the priors run on."""
-
-    def search(
-        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks, /
-    ) -> Report_co:
-        """First pass."""
-
-    def write(
-        self,
-        mix: Signal,
-        groups: ChannelGroups,
-        workspace: Path,
-        sink: Sink,
-        meter: Callable[[Float, Float], None] | None = None,
-        /,
-    ) -> None:
-        """Second pass."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +107,7 @@ class RecipeSeparation(Generic[Report]):
         cards: Mapping[str, LoadedCard],
         device: Device,
         threads: int,
-        inner: InnerSearch[Report] | None,
+        inner: Separation[Report] | None,
         nothing_searched: Report,
     ) -> None:
         assert preset.tree is not None

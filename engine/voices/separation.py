@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from ..audio.signal import PieceReader, Signal, blocks_of
 from ..model.bundle import put_file
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.sessions import Device
+from ..model.two_passes import Separation
 from .fitting import fit_network
 from .masks import VoiceMasks, separated_blocks
 from .network import VoiceNetwork
@@ -39,7 +40,6 @@ Float = NDArray[np.float32]
 MOST_MINUTES = 40
 
 Report = TypeVar("Report")
-Report_co = TypeVar("Report_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -177,33 +177,6 @@ def _asked(request: PitchRequest) -> str:
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 
-class Outer(Protocol[Report_co]):
-    """A separation one of whose stems is taken apart further."""
-
-    stems: list[str]
-    dtype: type[np.float32 | np.float64]
-
-    @property
-    def got(self) -> set[str]:
-        """The devices that sessions run on."""
-
-    def search(
-        self, mix: Signal, groups: ChannelGroups, workspace: Path, hooks: SearchHooks, /
-    ) -> Report_co:
-        """First pass."""
-
-    def write(
-        self,
-        mix: Signal,
-        groups: ChannelGroups,
-        workspace: Path,
-        sink: Sink,
-        meter: Callable[[Float, Float], None] | None,
-        /,
-    ) -> None:
-        """Second pass."""
-
-
 class VoicesAlone(Generic[Report]):
     """The voices of the mix itself."""
 
@@ -228,7 +201,7 @@ class VoicesAlone(Generic[Report]):
 class VoicesInside(Generic[Report]):
     """The voices of one stem of another separation; the stem itself is not kept."""
 
-    def __init__(self, voices: VoiceSeparation, outer: Outer[Report], of: str) -> None:
+    def __init__(self, voices: VoiceSeparation, outer: Separation[Report], of: str) -> None:
         self.voices, self.outer, self.of = voices, outer, of
         self.stems = [name for name in outer.stems if name != of] + voices.stems
         self.dtype = outer.dtype
