@@ -49,7 +49,7 @@ def tables(scores: Sequence[Score]) -> str:
         [
             "Real singers (15 s of a quartet, its six pairs), exact pitches:",
             _methods([one for one in real if one["pitch"] == "exact"]),
-            "Rendered singers that no training heard (three chorales, six pairs), exact pitches:",
+            "Rendered singers that no training heard (two chorales, four pairs), exact pitches:",
             _methods([one for one in unfamiliar if one["pitch"] == "exact"]),
             "The real quartet with pitches that are not exact; mean SI-SDR in dB:",
             _mistaken([one for one in real if one["voices"] == 4]),
