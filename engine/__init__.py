@@ -68,10 +68,13 @@ if TYPE_CHECKING:
     from .voices.network import VOICE_GRAPH as VOICE_GRAPH
     from .voices.network import VOICE_INPUTS as VOICE_INPUTS
     from .voices.network import VOICE_OUTPUTS as VOICE_OUTPUTS
+    from .voices.network import VOICE_SUFFIX as VOICE_SUFFIX
     from .voices.network import VoiceCard as VoiceCard
     from .voices.network import VoiceNetwork as VoiceNetwork
     from .voices.network import read_voice_weights as read_voice_weights
     from .voices.pitches import PitchTracks as PitchTracks
+    from .voices.sources import beside as beside
+    from .voices.sources import find_pitches as find_pitches
     from .voices.synthesis import VOICE_HOP as VOICE_HOP
     from .voices.synthesis import VOICE_RATE as VOICE_RATE
     from .voices.synthesis import Excitation as Excitation
@@ -131,10 +134,12 @@ __getattr__ = lazy_door(
             "VOICE_GRAPH",
             "VOICE_INPUTS",
             "VOICE_OUTPUTS",
+            "VOICE_SUFFIX",
             "VoiceCard",
             "VoiceNetwork",
             "read_voice_weights",
         ),
+        "voices.sources": ("beside", "find_pitches"),
         "voices.synthesis": (
             "VOICE_HOP",
             "VOICE_RATE",

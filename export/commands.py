@@ -272,6 +272,33 @@ def prior_gan(
         say(line)
 
 
+@click.command("voices")
+@click.argument("mixtures", nargs=-1, required=True, type=FILE)
+@click.option("--parts", required=True, help="NAME,NAME,...: the voices, highest first.")
+@output("The network, e.g. PRIORS/barbershop.voices.", kind=FILE, required=True)
+@click.option("--run", type=FOLDER, help="Folder of the run; resumes there.  [runs/NETWORK]")
+@click.option("--tune", type=FILE, help="Begin from this network.")
+@training_options(1200, "it learns")
+def prior_voices(
+    mixtures: tuple[Path, ...],
+    parts: str,
+    output: Path,
+    run: Path | None,
+    tune: Path | None,
+    options: TrainingOptions,
+) -> None:
+    """Train a network for `voices` on mixtures alone.
+
+    MIXTURES are recordings of the same parts; pitches come from a MIDI file or a table beside
+    each (song.mid, song.f0.csv), else from the tracker. Under three minutes are enough.
+    """
+    from .voices import train_voices
+
+    options = replace(options, out=run or Path("runs") / output.stem, tune=tune)
+    for line in train_voices(mixtures, tuple(parts.split(",")), output, options):
+        say(line)
+
+
 @click.command("train", cls=Renamed, old_names={"--out": "--output"})
 @click.argument("network", type=click.Choice(["demucs", "waveunet", "interleaved"]))
 @SONGS
@@ -448,6 +475,7 @@ TRAINING = (
     prior_heads,
     prior_tune,
     prior_gan,
+    prior_voices,
     prior_pack,
     prior_make,
     prior_render,

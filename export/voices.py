@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine import (
     VOICE_GRAPH,
     VOICE_INPUTS,
     VOICE_OUTPUTS,
+    VOICE_SUFFIX,
     Device,
     Source,
     VoiceCard,
@@ -30,10 +31,11 @@ from engine import (
 )
 from presets import StemwrightError
 
-from .data.mixtures import Mixture, MixtureExcerpts
+from .data.mixtures import Mixture, MixtureExcerpts, read_mixture
 from .models.source_filter import SMALL, SourceFilterConfig, SourceFilterNetwork
 from .models.voice_graph import emit_voices
 from .training.checkpoint import load_checkpoint
+from .training.options import TrainingOptions
 from .training.run import TrainingRun, training_device
 from .training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask
 
@@ -98,6 +100,37 @@ def fit_voices(
         "validation": {"loss of what was heard": round(run.validate(), 5)},
     }
     export_voices(folder, bundle, about)
+
+
+def train_voices(
+    paths: Sequence[Path], parts: Sequence[str], bundle: Path, options: TrainingOptions
+) -> Iterator[str]:
+    """Train on recordings of the same parts, yielding lines for the terminal."""
+    if options.device == "cuda":
+        raise StemwrightError(
+            "voices-on-processor",
+            "--device cuda: voice networks are so small that they train on the processor alone. "
+            "Leave --device out.",
+        )
+    if bundle.suffix != VOICE_SUFFIX:
+        raise StemwrightError(
+            "voices-suffix",
+            f"{bundle}: a voice network's file ends in {VOICE_SUFFIX}, by which presets find it. "
+            f"Write it to {bundle.with_suffix(VOICE_SUFFIX)}.",
+        )
+    mixtures = [read_mixture(path, parts) for path in paths]
+    for one in mixtures:
+        yield f"{one.name}: {60 * one.minutes:.0f} s, pitches by {one.tracks.origin}"
+    begun = VoiceSettings.fit if options.tune else VoiceSettings
+    settings = replace(begun(steps=options.steps, seed=options.seed), **options.changes())
+    minutes = sum(one.minutes for one in mixtures)
+    heard = Source(name="recordings of one's own", files=len(mixtures), minutes=round(minutes, 2))
+    for p in fit_voices(
+        mixtures, options.out, bundle, start_from=options.tune, settings=settings,
+        sources=[heard], minutes=options.minutes or None, threads=options.threads,
+    ):  # fmt: skip
+        yield f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.left}"
+    yield f"written: {bundle}"
 
 
 def export_voices(folder: Path, bundle: Path, about: Mapping[str, Any]) -> Path:

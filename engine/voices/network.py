@@ -43,8 +43,8 @@ Run = Callable[[Float, Float, Float], tuple[Float, ...]]
 
 KIND = "voices"
 VOICE_GRAPH = "network"
-SUFFIX = ".voices"  # so that no preset takes it for the prior of a stem
-SHIPPED = Path(__file__).parent.parent / "priors" / f"choir{SUFFIX}"
+VOICE_SUFFIX = ".voices"  # so that no preset takes it for the prior of a stem
+SHIPPED = Path(__file__).parent.parent / "priors" / f"choir{VOICE_SUFFIX}"
 VOICE_INPUTS = ("mel", "pitch", "harmonics")
 VOICE_OUTPUTS = ("amplitude", "noise_gain", "lsf", "noise_shape")
 
@@ -118,15 +118,15 @@ class VoiceNetwork:
 
 def find_network(name: str, extra: Sequence[Path] = ()) -> Path:
     """Resolve a network's name, or the path of a bundle; folders as for priors."""
-    if name.endswith(SUFFIX):
+    if name.endswith(VOICE_SUFFIX):
         return Path(name)
     folders = prior_folders(extra)
-    known = {path.stem: path for one in reversed(folders) for path in one.glob(f"*{SUFFIX}")}
+    known = {path.stem: path for one in reversed(folders) for path in one.glob(f"*{VOICE_SUFFIX}")}
     if name not in known:
         raise StemwrightError(
             "voices-network",
             f"voices.network: no bundle is called {name!r}; there are "
-            f"{', '.join(sorted(known)) or 'none'}. Put {name}{SUFFIX} into a folder of "
+            f"{', '.join(sorted(known)) or 'none'}. Put {name}{VOICE_SUFFIX} into a folder of "
             "$STEMWRIGHT_PRIORS, or say where it is with --priors.",
         )
     return known[name]

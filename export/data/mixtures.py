@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import soundfile
+import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,11 +20,14 @@ from engine import (
     Excitation,
     PitchTracks,
     VoiceBins,
+    beside,
+    find_pitches,
     frames_of,
     mix_level,
     stretch,
     voice_features,
 )
+from presets import StemwrightError
 
 Float = NDArray[np.float32]
 
@@ -73,6 +79,26 @@ class Excerpts:
     harmonics: Tensor
     mix: tuple[Tensor, ...]
     excitation: tuple[Tensor, ...]
+
+
+def read_mixture(path: Path, parts: Sequence[str]) -> Mixture:
+    """Read a mixture and the pitches of its parts: from the MIDI file or the table of pitches
+    that lies beside it and has its name, else from the tracker.
+
+    Raises StemwrightError for what cannot be read.
+    """
+    try:
+        audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.SoundFileError) as error:
+        raise StemwrightError(
+            "mixture-unreadable",
+            f"{path}: cannot be read as audio ({error}). Give mixtures as WAV, FLAC or Ogg.",
+        ) from error
+    mono = audio.mean(axis=1)
+    if rate != VOICE_RATE:
+        mono = soxr.resample(mono, rate, VOICE_RATE)
+    mono = np.ascontiguousarray(mono, np.float32)
+    return Mixture(path.stem, mono, find_pitches(mono, beside(path, parts)).tracks)
 
 
 class MixtureExcerpts:
