@@ -5,11 +5,14 @@ from decimal import Decimal, getcontext
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import stemwright
 from engine import (
     VOICE_HOP,
     VOICE_RATE,
@@ -22,6 +25,7 @@ from engine import (
 from engine.voices.features import frames_of, mel_weights
 from engine.voices.masks import VoiceMasks, separate_voices
 from engine.voices.network import SHARED, SHIPPED, WINDOW, find_network, heard_in_windows
+from engine.voices.pitch_files import pitches_json
 from engine.voices.synthesis import VoiceParameters, filter_power, voice_magnitudes
 from export.data.mixtures import Mixture, MixtureExcerpts
 from export.models.source_filter import (
@@ -322,3 +326,31 @@ def test_a_network_is_found_by_its_name_and_is_no_prior(tmp_path, bundle):
     assert "choir" not in list_priors()
     with pytest.raises(StemwrightError, match="no bundle is called 'glee'; there are choir"):
         find_network("glee")
+
+
+def test_prior_voices_trains_a_network_that_voices_can_name(tmp_path):
+    pitches = tracks(220.0, 331.0)
+    soundfile.write(tmp_path / "duo.wav", sung(pitches, rate=22050), 22050, subtype="FLOAT")
+    (tmp_path / "duo.f0.json").write_text(pitches_json(pitches))
+    made = tmp_path / "duo.voices"
+    given = ["prior", "voices", str(tmp_path / "duo.wav"), "--parts", "voice0,voice1", "-o",
+             str(made), "--run", str(tmp_path / "run"), "--steps", "2", "--batch", "1",
+             "--threads", "1"]  # fmt: skip
+    done = CliRunner().invoke(stemwright.main, given)
+    assert done.exit_code == 0, done.output
+    assert "pitches by file" in done.output
+    card = VoiceNetwork.load(made).card
+    assert (card.training["steps"], card.training["batch"]) == (2, 1)
+    assert card.sources[0].files == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [(("-o", "net.onnx"), "ends in .voices"), (("--device", "cuda"), "on the processor alone")],
+)
+def test_prior_voices_refuses_what_it_cannot_do(tmp_path, changed, told):
+    soundfile.write(tmp_path / "a.wav", np.zeros(1000), 16000)
+    given = ["prior", "voices", str(tmp_path / "a.wav"), "--parts", "a", "-o", "net.voices"]
+    done = CliRunner().invoke(stemwright.main, [*given, *changed])
+    assert done.exit_code != 0
+    assert told in str(done.exception) + done.output
