@@ -417,7 +417,7 @@ def _voices_problem(preset: Preset) -> str | None:
         if not others and preset.tree is None:
             return None
         told = ", ".join(others) or "the recipe"
-        return f"voices.of: is missing; besides the voices there are {told}: which is taken apart?"
+        return f"voices: of is missing; besides the voices there are {told}: which is taken apart?"
     if voices.of not in others:
         return f"voices.of: no stem '{voices.of}' among {', '.join(others) or 'none'}"
     if voices.of == preset.remainder:

@@ -128,6 +128,8 @@ def _preset(name: str | None, parts: str | None, pitches: str | None, fit: float
     said: dict[str, Any] = {}
     if parts is not None:
         said["parts"] = tuple(word.strip() for word in parts.split(",") if word.strip())
+        if not said["parts"]:
+            raise click.UsageError("--parts: no voice is named, as in soprano,alto,tenor,bass")
     if pitches is not None:
         said["pitches"] = pitches
     if fit is not None:
