@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from docs_fixtures import PAGES, TYPED, Studio, answers, blocks_of
+from docs_fixtures import PAGES, ROOT, TYPED, Studio, answers, blocks_of
 from export.data.recordings import Origins
 from hotfolder.settings import load_settings
 from presets import load_preset
@@ -53,6 +53,15 @@ def test_every_block_is_run_or_says_why_not(block):
             f"{block}: say above it `<!-- file: NAME as KIND -->` or `<!-- not run: REASON -->` "
             "(tests/docs_fixtures.py)"
         )
+
+
+@pytest.mark.parametrize("page", [ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+def test_files_that_the_docs_name_are_there(page):
+    text = page.read_text("utf-8")
+    named = re.findall(
+        r"(?<![\w/.])((?:engine|export|hotfolder|presets|tests|bench)/[\w/]+\.\w+)", text
+    )
+    assert not [name for name in dict.fromkeys(named) if not (ROOT / name).exists()]
 
 
 def work_through(page, folder, slow):
