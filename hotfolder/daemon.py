@@ -24,7 +24,7 @@ from .atomic import write_whole
 from .clock import Instant
 from .disk_space import over_high_water
 from .endpoint import Endpoint, Server
-from .health import HealthDocument, Vitals, free_bytes, health_of
+from .health import Findings, HealthDocument, Vitals, free_bytes, health_of
 from .holder_lock import HolderLock
 from .http_server import HealthServer
 from .intake import Intake
@@ -348,11 +348,9 @@ class Daemon:
         waiting = {name: n for name, n in counts.items() if name not in FINAL}
         oldest = self.journal.statistics.oldest_unfinished() if any(waiting.values()) else None
         events = self.settings.watch == "events"
-        return Vitals(
+        findings = Findings(
             pid=os.getpid(),
             owner=self._holder.owner,
-            started_wall_s=self._started.wall_s,
-            scanned=self.intake.scanned,
             scan_interval_s=self.intake.interval_s,
             scan_took_s=self.intake.took_s,
             watcher_trouble=self._watcher.trouble if events else None,
@@ -364,18 +362,18 @@ class Daemon:
             bug=self._trouble_of("bug"),
             ignored=len(self.intake.ignored),
             queue=counts,
-            oldest_wait_since_s=oldest,
-            in_flight=tuple(sorted(self.pool.in_work)),
+            in_flight=sorted(self.pool.in_work),
             failures_24h=self.journal.statistics.failures_since(now.wall_s - DAY_S),
             free_bytes=free_bytes({"outbox": self.root.outbox, "work": self.root.work}),
             provider=self.pool.provider,
         )
+        return Vitals(findings, self._started.wall_s, self.intake.scanned, oldest)
 
     def _trouble_of(self, event: str) -> str | None:
         return self._trouble[1] if self._trouble and self._trouble[0] == event else None
 
     def _status_line(self) -> str:
-        queue = self._vitals.queue
+        queue = self._vitals.findings["queue"]
         if self.lost:
             return f"root lost: {self.lost}"[:200]
         return f"{len(self.pool.in_work)} in work, {queue[State.SETTLED]} queued"

@@ -13,52 +13,9 @@ from .clock import Instant, iso_time
 SCANS_MISSED = 3
 
 
-@dataclass(frozen=True)
-class Vitals:
-    """What the daemon's loop last wrote down about itself."""
+class Findings(TypedDict):
+    """What the daemon's loop last found, as the health document repeats it."""
 
-    pid: int
-    owner: str
-    started_wall_s: float
-    scanned: Instant | None
-    scan_interval_s: float
-    scan_took_s: float
-    watcher_trouble: str | None
-    watching: str
-    lost: str | None
-    paused: str | None
-    settings_trouble: str | None
-    journal_trouble: str | None
-    bug: str | None
-    ignored: int
-    queue: Mapping[str, int]
-    oldest_wait_since_s: float | None
-    in_flight: tuple[str, ...]
-    failures_24h: int
-    free_bytes: Mapping[str, int]
-    provider: str
-
-    @property
-    def degraded(self) -> list[str]:
-        """What is wrong and stops nothing."""
-        troubles = (
-            self.watcher_trouble, self.paused, self.settings_trouble, self.journal_trouble,
-            self.bug,
-        )  # fmt: skip
-        return [trouble for trouble in troubles if trouble]
-
-
-class HealthDocument(TypedDict):
-    """What `/health` answers and `health.json` holds; times in ISO 8601 or seconds."""
-
-    healthy: bool
-    degraded: list[str]
-    at: str
-    started: str
-    last_scan: str | None
-    last_scan_age_s: float | None
-    watcher_alive: bool
-    oldest_wait_s: float | None
     pid: int
     owner: str
     scan_interval_s: float
@@ -78,37 +35,55 @@ class HealthDocument(TypedDict):
     provider: str
 
 
+@dataclass(frozen=True)
+class Vitals:
+    """What the daemon's loop last wrote down about itself, and the instants it is judged by."""
+
+    findings: Findings
+    started_wall_s: float
+    scanned: Instant | None
+    oldest_wait_since_s: float | None
+
+    @property
+    def degraded(self) -> list[str]:
+        """What is wrong and stops nothing."""
+        found = self.findings
+        troubles = (
+            found["watcher_trouble"], found["paused"], found["settings_trouble"],
+            found["journal_trouble"], found["bug"],
+        )  # fmt: skip
+        return [trouble for trouble in troubles if trouble]
+
+
+class HealthDocument(Findings):
+    """What `/health` answers and `health.json` holds; times in ISO 8601 or seconds."""
+
+    healthy: bool
+    degraded: list[str]
+    at: str
+    started: str
+    last_scan: str | None
+    last_scan_age_s: float | None
+    watcher_alive: bool
+    oldest_wait_s: float | None
+
+
 def health_of(vitals: Vitals, now: Instant) -> HealthDocument:
     """The health document. `healthy` means that the last scan is recent and the root is there."""
+    found = vitals.findings
     age_s = None if vitals.scanned is None else now.steady_s - vitals.scanned.steady_s
-    late = age_s is None or age_s > SCANS_MISSED * max(vitals.scan_interval_s, 1.0)
+    late = age_s is None or age_s > SCANS_MISSED * max(found["scan_interval_s"], 1.0)
     oldest = vitals.oldest_wait_since_s
     return {
-        "healthy": not late and vitals.lost is None,
+        "healthy": not late and found["lost"] is None,
         "degraded": vitals.degraded,
         "at": iso_time(now.wall_s),
         "started": iso_time(vitals.started_wall_s),
         "last_scan": None if vitals.scanned is None else iso_time(vitals.scanned.wall_s),
         "last_scan_age_s": None if age_s is None else round(age_s, 3),
-        "watcher_alive": vitals.watcher_trouble is None,
+        "watcher_alive": found["watcher_trouble"] is None,
         "oldest_wait_s": None if oldest is None else round(now.wall_s - oldest, 3),
-        "pid": vitals.pid,
-        "owner": vitals.owner,
-        "scan_interval_s": vitals.scan_interval_s,
-        "scan_took_s": vitals.scan_took_s,
-        "watcher_trouble": vitals.watcher_trouble,
-        "watching": vitals.watching,
-        "lost": vitals.lost,
-        "paused": vitals.paused,
-        "settings_trouble": vitals.settings_trouble,
-        "journal_trouble": vitals.journal_trouble,
-        "bug": vitals.bug,
-        "ignored": vitals.ignored,
-        "queue": dict(vitals.queue),
-        "in_flight": list(vitals.in_flight),
-        "failures_24h": vitals.failures_24h,
-        "free_bytes": dict(vitals.free_bytes),
-        "provider": vitals.provider,
+        **found,
     }
 
 
