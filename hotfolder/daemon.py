@@ -259,7 +259,7 @@ class Daemon:
         if now.steady_s - self._housekept_s < min(HOUSEKEEPING_S, self._lease_s):
             return
         self._housekept_s = now.steady_s
-        self.pool.free_the_dead(now)
+        self.pool.release_dead_holders(now)
         try:
             tidy(self.journal, self.files)
             self._adopter.adopt(self.journal, self.files, now)

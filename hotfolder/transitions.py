@@ -34,7 +34,7 @@ from .settings import HotFolderSettings
 
 LEASE_S = 30.0
 MAX_VERSIONS = 10_000
-TWIN_S = 5.0  # until a file is looked at again whose content another job is at
+SAME_WORK_S = 5.0  # until a file is looked at again whose content another job is at
 CANCELLED = Failure("cancelled", "somebody cancelled it")
 
 
@@ -83,7 +83,7 @@ class JobTransitions:
         """Let a job be claimed again at once; it goes on at its segment."""
         self.journal.advance(job, replace(job, owner=None, lease_until=0.0), now)
 
-    def free_the_dead(self, in_work: set[str], now: Instant) -> None:
+    def release_dead_holders(self, in_work: set[str], now: Instant) -> None:
         """Take jobs from holders that are certainly gone, without waiting for their leases.
 
         A job of our own that is not in work was claimed or ended while the journal could not be
@@ -205,12 +205,12 @@ class JobTransitions:
             due=iso_time(waiting.due_at), attempts=job.attempts, log=failure.log or None,
         )  # fmt: skip
 
-    def wait_for_twin(self, job: Job, now: Instant) -> None:
+    def wait_for_same_work(self, job: Job, now: Instant) -> None:
         """Another file with the same content is ahead: this one is looked at again soon."""
-        twin = Failure("in-flight", "the same work is being done for another file")
-        waiting = self._due(job, twin, now.wall_s + min(self.settings.retry.first_s, TWIN_S))
+        ahead = Failure("in-flight", "the same work is being done for another file")
+        waiting = self._due(job, ahead, now.wall_s + min(self.settings.retry.first_s, SAME_WORK_S))
         self.journal.advance(job, waiting, now)
-        log_event("retry-at", job, code=twin.code, reason=twin.reason,
+        log_event("retry-at", job, code=ahead.code, reason=ahead.reason,
                   due=iso_time(waiting.due_at))  # fmt: skip
 
     def _due(self, job: Job, failure: Failure, due_at: float) -> Job:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from .failures import failure_from
-from .worker_protocol import FailedReport, Order, Report, WorkOrder, order_line, report_of
+from .worker_protocol import Command, Event, FailedEvent, WorkCommand, encode_command, parse_event
 
 STDERR_LINES = 200
 STDERR_LINE_BYTES = 2000
@@ -25,7 +25,7 @@ STDERR_LINE_BYTES = 2000
 class Worker:
     """A worker process: started here, its messages kept, ended with all its children."""
 
-    def __init__(self, order: WorkOrder, on_message: Callable[[], None]) -> None:
+    def __init__(self, command: WorkCommand, on_message: Callable[[], None]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "hotfolder.worker_process"],
             stdin=subprocess.PIPE,
@@ -36,39 +36,39 @@ class Worker:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
-        self._reports: queue.Queue[Report] = queue.Queue()
-        self._report: Report | None = None
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._event: Event | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._on_message = on_message
         self._threads = [
-            threading.Thread(target=self._read_reports, daemon=True),
+            threading.Thread(target=self._read_events, daemon=True),
             threading.Thread(target=self._read_stderr, daemon=True),
         ]
         for thread in self._threads:
             thread.start()
-        self.send(order)
+        self.send(command)
 
     @property
     def pid(self) -> int:
         """The process's number, which is its group's as well."""
         return self._process.pid
 
-    def next_report(self) -> Report | None:
+    def next_event(self) -> Event | None:
         """What it said first, as long as that has not been dropped; nothing when all has."""
-        if self._report is None:
+        if self._event is None:
             with contextlib.suppress(queue.Empty):
-                self._report = self._reports.get_nowait()
-        return self._report
+                self._event = self._events.get_nowait()
+        return self._event
 
-    def drop_report(self) -> None:
-        """Go on to the next report."""
-        self._report = None
+    def drop_event(self) -> None:
+        """Go on to the next event."""
+        self._event = None
 
-    def send(self, order: Order) -> None:
-        """Give it an order."""
+    def send(self, command: Command) -> None:
+        """Give it a command."""
         pipe = _opened(self._process.stdin)
         with contextlib.suppress(OSError):  # it has ended: its exit code tells more
-            pipe.write(order_line(order))
+            pipe.write(encode_command(command))
             pipe.flush()
 
     def exit_code(self) -> int | None:
@@ -105,10 +105,10 @@ class Worker:
             with contextlib.suppress(OSError):
                 pipe.close()
 
-    def _read_reports(self) -> None:
+    def _read_events(self) -> None:
         for line in _opened(self._process.stdout):
             with contextlib.suppress(json.JSONDecodeError):  # killed in the middle of a line
-                self._reports.put(_report_in(line))
+                self._events.put(_event_in(line))
             self._on_message()
         self._process.wait()
         self._on_message()
@@ -120,14 +120,14 @@ class Worker:
             self._stderr.append(line.decode("utf-8", "replace"))
 
 
-def _report_in(line: bytes) -> Report:
-    """The report in a line; one that nobody understands is a failure of its worker."""
+def _event_in(line: bytes) -> Event:
+    """The event in a line; one that nobody understands is a failure of its worker."""
     try:
-        return report_of(line)
+        return parse_event(line)
     except json.JSONDecodeError:
         raise
     except Exception as error:
-        return FailedReport(failure_from(error))
+        return FailedEvent(failure_from(error))
 
 
 def _resident_mb(pid: int) -> float:

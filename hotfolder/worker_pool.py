@@ -27,17 +27,17 @@ from .running_job import RunningJob
 from .transitions import CANCELLED, JobTransitions
 from .worker import Worker
 from .worker_protocol import (
-    FailedReport,
-    InterruptedReport,
-    ProgressReport,
-    PublishedReport,
-    PublishOrder,
-    RenderOrder,
-    Report,
-    StopOrder,
-    VerifiedReport,
-    WithdrawOrder,
-    work_order,
+    Event,
+    FailedEvent,
+    InterruptedEvent,
+    ProgressEvent,
+    PublishCommand,
+    PublishedEvent,
+    RenderCommand,
+    StopCommand,
+    VerifiedEvent,
+    WithdrawCommand,
+    work_command,
 )
 
 
@@ -100,7 +100,7 @@ class WorkerPool:
     def drain(self) -> None:
         """Ask every child to finish or to keep its segment, and to stop."""
         for running in self.in_work.values():
-            running.worker.send(StopOrder())
+            running.worker.send(StopCommand())
 
     def abandon(self, now: Instant) -> None:
         """Kill every child; its job may be claimed again at once."""
@@ -110,9 +110,9 @@ class WorkerPool:
             with contextlib.suppress(LeaseLostError, sqlite3.Error):
                 self.jobs.release(running.job, now)
 
-    def free_the_dead(self, now: Instant) -> None:
+    def release_dead_holders(self, now: Instant) -> None:
         """Take jobs from holders that are certainly gone."""
-        self.jobs.free_the_dead(set(self.in_work), now)
+        self.jobs.release_dead_holders(set(self.in_work), now)
 
     # -- starting and cancelling -------------------------------------------------------------
 
@@ -131,8 +131,8 @@ class WorkerPool:
         mix, identity = brought
         log_event("claimed", job, attempt=job.attempts, bytes=job.size)
         workspace = self.jobs.files.workspace(job)
-        order = work_order(job, mix, workspace, self.jobs.settings, self._backend)
-        worker = Worker(order, self._on_message)
+        command = work_command(job, mix, workspace, self.jobs.settings, self._backend)
+        worker = Worker(command, self._on_message)
         self.in_work[job.id] = RunningJob(job, worker, mix, identity, now)
 
     def _renew(self, now: Instant) -> None:
@@ -166,9 +166,9 @@ class WorkerPool:
     def _poll_one(self, running: RunningJob, now: Instant) -> None:
         # The exit is asked for first: whatever was said before it is then in the queue.
         code = running.worker.exit_code()
-        while not running.ended and (report := running.worker.next_report()) is not None:
-            self._hear(running, report, now)
-            running.worker.drop_report()  # not before: the journal may have been full
+        while not running.ended and (event := running.worker.next_event()) is not None:
+            self._hear(running, event, now)
+            running.worker.drop_event()  # not before: the journal may have been full
         if running.ended:
             self._let_go(running)
         elif code is not None:
@@ -176,18 +176,18 @@ class WorkerPool:
         elif running.failure is None:
             self._keep_limits(running, now)
 
-    def _hear(self, running: RunningJob, report: Report, now: Instant) -> None:
-        match report:
-            case VerifiedReport():
-                self._on_verified(running, report.work, now)
-            case ProgressReport():
-                self._on_progress(running, report, now)
-            case PublishedReport():
-                self._on_published(running, report, now)
-            case InterruptedReport():
+    def _hear(self, running: RunningJob, event: Event, now: Instant) -> None:
+        match event:
+            case VerifiedEvent():
+                self._on_verified(running, event.work, now)
+            case ProgressEvent():
+                self._on_progress(running, event, now)
+            case PublishedEvent():
+                self._on_published(running, event, now)
+            case InterruptedEvent():
                 self._on_interrupted(running, now)
-            case FailedReport():
-                self._fail(running, report.failure, now)
+            case FailedEvent():
+                self._fail(running, event.failure, now)
 
     def _keep_limits(self, running: RunningJob, now: Instant) -> None:
         limits = self.jobs.settings.worker
@@ -209,15 +209,15 @@ class WorkerPool:
         facts = JobFacts.of_work(work)
         job = self.jobs.begin_work(running.job, work, facts, now)
         if job is None:
-            running.worker.send(WithdrawOrder())
-            self.jobs.wait_for_twin(running.job, now)
+            running.worker.send(WithdrawCommand())
+            self.jobs.wait_for_same_work(running.job, now)
             running.ended = True
             return
         running.job, running.facts = job, facts
         log_event("decoded", job, sha256=work.sha256, frames=work.frames,
                   separators_s=work.separators_s or None)  # fmt: skip
         if self._take_as_done(running, now) or self._skip_as_done(running, now):
-            running.worker.send(WithdrawOrder())
+            running.worker.send(WithdrawCommand())
         elif not self._lacks_space(running, work, now):
             self._reserve(running, now)
 
@@ -267,9 +267,9 @@ class WorkerPool:
             return
         running.job = job = self.jobs.reserve(running.job, now)
         assert job.destination is not None
-        running.worker.send(RenderOrder(job.destination, self.jobs.files.guard(job)))
+        running.worker.send(RenderCommand(job.destination, self.jobs.files.guard(job)))
 
-    def _on_progress(self, running: RunningJob, progress: ProgressReport, now: Instant) -> None:
+    def _on_progress(self, running: RunningJob, progress: ProgressEvent, now: Instant) -> None:
         before, state = running.job, progress.state
         running.job = self.jobs.journal.advance(
             before,
@@ -296,9 +296,9 @@ class WorkerPool:
             sentence = "it changed while it was worked on"
             self._give_back(running, Failure("still-growing", sentence), now)
         else:
-            running.worker.send(PublishOrder())
+            running.worker.send(PublishCommand())
 
-    def _on_published(self, running: RunningJob, report: PublishedReport, now: Instant) -> None:
+    def _on_published(self, running: RunningJob, event: PublishedEvent, now: Instant) -> None:
         job = running.job
         if not holds_work(job.destination, job.key):
             self.jobs.files.insist_on_root()
@@ -306,7 +306,7 @@ class WorkerPool:
             self._fail(running, Failure("output-missing", sentence, transient=True), now)
             return
         elapsed_s = now.steady_s - running.started.steady_s
-        facts = running.facts.with_set(report.facts).took(elapsed_s)
+        facts = running.facts.with_set(event.facts).took(elapsed_s)
         self.provider = facts.provider.get("got", self.provider)
         self.audio_s += facts.duration_s or 0.0
         self.jobs.finish(job, job.destination, facts, now)
@@ -324,7 +324,7 @@ class WorkerPool:
 
     def _give_back(self, running: RunningJob, failure: Failure, now: Instant) -> None:
         """A failure that the parent noticed while the child waits for an answer."""
-        running.worker.send(WithdrawOrder())
+        running.worker.send(WithdrawCommand())
         self._fail(running, failure, now)
 
     def _fail(

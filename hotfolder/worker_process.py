@@ -1,6 +1,6 @@
 """The child process in which one mix is worked on: `python -m hotfolder.worker_process`.
 
-It takes orders on stdin and makes reports on stdout (`worker_protocol`). Decoders, plug-ins and
+It takes commands on stdin and sends events on stdout (`worker_protocol`). Decoders, plug-ins and
 priors may crash, hang or eat memory here; the daemon outlives them all. When stdin closes, the
 parent is gone, and so is this process: nobody works on a job without its holder.
 """
@@ -29,20 +29,20 @@ from .job import State
 from .publish_guard import PublishGuard
 from .published import work_key
 from .worker_protocol import (
-    FailedReport,
-    InterruptedReport,
-    Order,
-    ProgressReport,
-    PublishedReport,
-    PublishOrder,
-    RenderOrder,
-    Report,
-    StopOrder,
-    VerifiedReport,
-    WithdrawOrder,
-    WorkOrder,
-    order_of,
-    report_line,
+    Command,
+    Event,
+    FailedEvent,
+    InterruptedEvent,
+    ProgressEvent,
+    PublishCommand,
+    PublishedEvent,
+    RenderCommand,
+    StopCommand,
+    VerifiedEvent,
+    WithdrawCommand,
+    WorkCommand,
+    encode_event,
+    parse_command,
 )
 
 if TYPE_CHECKING:
@@ -66,44 +66,44 @@ class Channel:
     def __init__(self) -> None:
         self._out = os.fdopen(os.dup(1), "wb")
         os.dup2(2, 1)
-        self._orders: queue.Queue[Order] = queue.Queue()
+        self._commands: queue.Queue[Command] = queue.Queue()
         self.stop = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def send(self, report: Report) -> None:
-        """Make one report."""
-        self._out.write(report_line(report))
+    def send(self, event: Event) -> None:
+        """Send one event."""
+        self._out.write(encode_event(event))
         self._out.flush()
 
-    def receive(self) -> Order:
-        """Wait for the next order."""
-        return self._orders.get()
+    def receive(self) -> Command:
+        """Wait for the next command."""
+        return self._commands.get()
 
     def _listen(self) -> None:
         for line in sys.stdin:
             try:
-                order = order_of(line)
+                command = parse_command(line)
             except Exception as error:  # the daemon is of another version than this process
-                reason = f"an order was not understood ({error}). Start the daemon again."
-                self.send(FailedReport(Failure("program-broken", reason, transient=True)))
+                reason = f"a command was not understood ({error}). Start the daemon again."
+                self.send(FailedEvent(Failure("program-broken", reason, transient=True)))
                 break
-            if isinstance(order, StopOrder):  # no answer that anybody waits for
+            if isinstance(command, StopCommand):  # no answer that anybody waits for
                 self.stop.set()
             else:
-                self._orders.put(order)
+                self._commands.put(command)
         os._exit(ORPHANED)
 
 
 def main() -> None:
-    """Do one order and end; every outcome but a crash is told as a report."""
+    """Do one command and end; every outcome but a crash is told as an event."""
     _offer_to_be_killed_first()
     channel = Channel()
-    order = channel.receive()
-    assert isinstance(order, WorkOrder)
+    command = channel.receive()
+    assert isinstance(command, WorkCommand)
     try:
-        _perform(order, channel)
+        _perform(command, channel)
     except Exception as error:
-        channel.send(FailedReport(failure_of(error, order.mix)))
+        channel.send(FailedEvent(failure_of(error, command.mix)))
 
 
 def failure_of(error: Exception, mix: Path) -> Failure:
@@ -122,15 +122,15 @@ def failure_of(error: Exception, mix: Path) -> Failure:
     return failure_from(error)
 
 
-def _perform(order: WorkOrder, channel: Channel) -> None:
-    engine = load_engine(order.backend)
-    preset = load_preset(order.preset)
-    refuse_foreign_plugins(preset, order.plugin_folders)
-    options = render_options(engine, order.settings, _Reporter(channel), channel.stop.is_set)
-    samples = order.workspace / "decoded"
+def _perform(command: WorkCommand, channel: Channel) -> None:
+    engine = load_engine(command.backend)
+    preset = load_preset(command.preset)
+    refuse_foreign_plugins(preset, command.plugin_folders)
+    options = render_options(engine, command.settings, _Reporter(channel), channel.stop.is_set)
+    samples = command.workspace / "decoded"
     try:
-        mix = engine.decode_mix(order.mix, samples)
-        _render(engine, mix, preset, options, order.workspace, channel)
+        mix = engine.decode_mix(command.mix, samples)
+        _render(engine, mix, preset, options, command.workspace, channel)
     finally:
         shutil.rmtree(samples, ignore_errors=True)
 
@@ -145,19 +145,19 @@ def _render(
 ) -> None:
     """Say what was decoded, and render it when the pool gives a place for it."""
     work = work_facts(engine, mix.facts, preset, options)
-    channel.send(VerifiedReport(work))
-    order = channel.receive()
-    if not isinstance(order, RenderOrder):
+    channel.send(VerifiedEvent(work))
+    command = channel.receive()
+    if not isinstance(command, RenderCommand):
         return
-    guard = partial(_insist, order.guard)
+    guard = partial(_insist, command.guard)
     guard()
     options = replace(options, guard=guard, workspace=_checkpoints(workspace, work.key))
     try:
-        manifest = engine.render(mix, order.destination, preset, options)
+        manifest = engine.render(mix, command.destination, preset, options)
     except engine.Interrupted:
-        channel.send(InterruptedReport())
+        channel.send(InterruptedEvent())
         return
-    channel.send(PublishedReport(facts_of_set(manifest)))
+    channel.send(PublishedEvent(facts_of_set(manifest)))
 
 
 def work_facts(
@@ -225,14 +225,14 @@ class _Reporter:
         if state is None:
             return
         self._channel.send(
-            ProgressReport(
+            ProgressEvent(
                 state, progress.segment, progress.segments, progress.work, progress.left_s
             )
         )
         if state == State.PUBLISHING and not self._asked:
             self._asked = True
-            while not isinstance(order := self._channel.receive(), PublishOrder):
-                if isinstance(order, WithdrawOrder):
+            while not isinstance(command := self._channel.receive(), PublishCommand):
+                if isinstance(command, WithdrawCommand):
                     os._exit(0)
 
 

@@ -1,6 +1,6 @@
 """What a worker pool and a worker process say to each other: a JSON object in ASCII, one a line.
 
-The pool gives orders, which bear a `word`; the process makes reports, in which it `say`s what has
+The pool gives commands, which bear a `word`; the process sends events, in which it `say`s what has
 happened. A program that is upgraded while its daemon runs starts workers of the newer version, so
 names and fields on these lines stay what they are.
 """
@@ -17,12 +17,12 @@ from .job import Job, State
 from .publish_guard import PublishGuard
 from .settings import HotFolderSettings, WorkerSettings
 
-# -- orders --------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class WorkOrder:
-    """The first order: decode a mix, and say what the work on it will be."""
+class WorkCommand:
+    """The first command: decode a mix, and say what the work on it will be."""
 
     backend: str
     mix: Path
@@ -33,7 +33,7 @@ class WorkOrder:
 
 
 @dataclass(frozen=True)
-class RenderOrder:
+class RenderCommand:
     """Make the set of the mix that was decoded."""
 
     destination: Path
@@ -41,63 +41,65 @@ class RenderOrder:
 
 
 @dataclass(frozen=True)
-class PublishOrder:
+class PublishCommand:
     """Leave to make the set visible."""
 
 
 @dataclass(frozen=True)
-class WithdrawOrder:
+class WithdrawCommand:
     """End without a set: somebody else has done the work, or it must wait."""
 
 
 @dataclass(frozen=True)
-class StopOrder:
+class StopCommand:
     """Keep the segment that is at work, and end."""
 
 
-Order = WorkOrder | RenderOrder | PublishOrder | WithdrawOrder | StopOrder
-_BARE_ORDERS: dict[str, Order] = {
-    "publish": PublishOrder(),
-    "withdraw": WithdrawOrder(),
-    "stop": StopOrder(),
+Command = WorkCommand | RenderCommand | PublishCommand | WithdrawCommand | StopCommand
+_BARE_COMMANDS: dict[str, Command] = {
+    "publish": PublishCommand(),
+    "withdraw": WithdrawCommand(),
+    "stop": StopCommand(),
 }
 
 
-def work_order(
+def work_command(
     job: Job, mix: Path, workspace: Path, settings: HotFolderSettings, backend: str
-) -> WorkOrder:
-    """The order for a job."""
-    return WorkOrder(backend, mix, job.preset, workspace, settings.plugin_folders, settings.worker)
+) -> WorkCommand:
+    """The command for a job."""
+    return WorkCommand(
+        backend, mix, job.preset, workspace, settings.plugin_folders, settings.worker
+    )
 
 
-def order_line(order: Order) -> bytes:
-    """An order as a line."""
-    match order:
-        case WorkOrder():
+def encode_command(command: Command) -> bytes:
+    """A command as a line."""
+    match command:
+        case WorkCommand():
             return _line(
                 word="work",
-                backend=order.backend,
-                mix=str(order.mix),
-                preset=order.preset,
-                workspace=str(order.workspace),
-                plugin_folders=order.plugin_folders,
-                options=order.settings.model_dump(mode="json"),
+                backend=command.backend,
+                mix=str(command.mix),
+                preset=command.preset,
+                workspace=str(command.workspace),
+                plugin_folders=command.plugin_folders,
+                options=command.settings.model_dump(mode="json"),
             )
-        case RenderOrder():
+        case RenderCommand():
             return _line(
-                word="render", destination=str(order.destination), guard=asdict(order.guard)
+                word="render", destination=str(command.destination), guard=asdict(command.guard)
             )
         case _:
-            return _line(word=next(word for word, o in _BARE_ORDERS.items() if o == order))
+            return _line(word=next(word for word, o in _BARE_COMMANDS.items() if o == command))
 
 
-def order_of(line: str) -> Order:
-    """The order that a line gives."""
+def parse_command(line: str) -> Command:
+    """The command that a line gives."""
     found = json.loads(line)
     match found["word"]:
         case "work":
             folders = found["plugin_folders"]
-            return WorkOrder(
+            return WorkCommand(
                 backend=found["backend"],
                 mix=Path(found["mix"]),
                 preset=found["preset"],
@@ -106,23 +108,23 @@ def order_of(line: str) -> Order:
                 settings=WorkerSettings.model_validate(found["options"]),
             )
         case "render":
-            return RenderOrder(Path(found["destination"]), PublishGuard.of(**found["guard"]))
+            return RenderCommand(Path(found["destination"]), PublishGuard.of(**found["guard"]))
         case word:
-            return _BARE_ORDERS[word]
+            return _BARE_COMMANDS[word]
 
 
-# -- reports -------------------------------------------------------------------------------------
+# -- events --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class VerifiedReport:
-    """The mix is decoded and whole; an order to render or to withdraw is waited for."""
+class VerifiedEvent:
+    """The mix is decoded and whole; a command to render or to withdraw is waited for."""
 
     work: WorkFacts
 
 
 @dataclass(frozen=True)
-class ProgressReport:
+class ProgressEvent:
     """How far the work is. With `publishing`, leave to publish is waited for.
 
     `work` names what runs, such as a separator; `left_s` is an estimate.
@@ -136,59 +138,59 @@ class ProgressReport:
 
 
 @dataclass(frozen=True)
-class PublishedReport:
+class PublishedEvent:
     """The set is visible at its destination."""
 
     facts: SetFacts
 
 
 @dataclass(frozen=True)
-class InterruptedReport:
+class InterruptedEvent:
     """The work stopped as it was asked to, and can go on from its checkpoint."""
 
 
 @dataclass(frozen=True)
-class FailedReport:
+class FailedEvent:
     """The attempt came to nothing."""
 
     failure: Failure
 
 
-Report = VerifiedReport | ProgressReport | PublishedReport | InterruptedReport | FailedReport
+Event = VerifiedEvent | ProgressEvent | PublishedEvent | InterruptedEvent | FailedEvent
 
 
-def report_line(report: Report) -> bytes:
-    """A report as a line."""
-    match report:
-        case VerifiedReport():
-            return _line(say="verified", **asdict(report.work))
-        case ProgressReport():
-            return _line(say="progress", **asdict(report))
-        case PublishedReport():
-            facts = report.facts.model_dump(mode="json", exclude_unset=True)
+def encode_event(event: Event) -> bytes:
+    """An event as a line."""
+    match event:
+        case VerifiedEvent():
+            return _line(say="verified", **asdict(event.work))
+        case ProgressEvent():
+            return _line(say="progress", **asdict(event))
+        case PublishedEvent():
+            facts = event.facts.model_dump(mode="json", exclude_unset=True)
             return _line(say="published", facts=facts)
-        case InterruptedReport():
+        case InterruptedEvent():
             return _line(say="interrupted")
-        case FailedReport():
-            return _line(say="failed", **asdict(report.failure))
+        case FailedEvent():
+            return _line(say="failed", **asdict(event.failure))
 
 
-def report_of(line: bytes) -> Report:
-    """The report that a line makes."""
+def parse_event(line: bytes) -> Event:
+    """The event that a line makes."""
     found = json.loads(line)
     match found.pop("say"):
         case "verified":
-            return VerifiedReport(WorkFacts(**found))
+            return VerifiedEvent(WorkFacts(**found))
         case "progress":
-            return ProgressReport(**found | {"state": State(found["state"])})
+            return ProgressEvent(**found | {"state": State(found["state"])})
         case "published":
-            return PublishedReport(SetFacts.model_validate(found["facts"]))
+            return PublishedEvent(SetFacts.model_validate(found["facts"]))
         case "interrupted":
-            return InterruptedReport()
+            return InterruptedEvent()
         case "failed":
-            return FailedReport(Failure(**found))
+            return FailedEvent(Failure(**found))
         case what:
-            raise ValueError(f"no report {what!r} is known")
+            raise ValueError(f"no event {what!r} is known")
 
 
 def _line(**fields: object) -> bytes:

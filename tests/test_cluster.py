@@ -19,7 +19,7 @@ from hotfolder.clock import Instant
 from hotfolder.failures import Failure
 from hotfolder.partials import attempt_of
 from hotfolder.settings import WorkerSettings
-from hotfolder.worker_protocol import WorkOrder
+from hotfolder.worker_protocol import WorkCommand
 from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
 from presets import StemwrightError
 
@@ -158,8 +158,8 @@ def test_set_that_another_worker_published_meanwhile_is_taken_as_done(tmp_path, 
 
 def _again(mix, destination):
     work = Path(destination).parent / ".work" / "another"
-    order = WorkOrder(TOY, Path(mix), "default", work, None, WorkerSettings())
-    return do_request(Request(order, Path(destination)))
+    command = WorkCommand(TOY, Path(mix), "default", work, None, WorkerSettings())
+    return do_request(Request(command, Path(destination)))
 
 
 def test_workers_with_other_priors_are_refused(tmp_path, cluster):
@@ -231,8 +231,8 @@ HERE = SimpleNamespace(address="tcp://here:1")
 def request_of(tmp_path, preset="default"):
     mix = make_mix(tmp_path / "mixes" / "song.wav", 1)
     work = tmp_path / "out" / ".work" / "job"
-    order = WorkOrder(TOY, mix, preset, work, None, WorkerSettings())
-    return Request(order, tmp_path / "out" / "song")
+    command = WorkCommand(TOY, mix, preset, work, None, WorkerSettings())
+    return Request(command, tmp_path / "out" / "song")
 
 
 def test_a_worker_decodes_a_mix_once(tmp_path, worker_here, monkeypatch):
@@ -255,7 +255,7 @@ def test_a_worker_that_refuses_a_job_names_itself(tmp_path, worker_here):
 
 def test_what_is_wrong_with_a_mix_is_no_workers_fault(tmp_path, worker_here):
     request = request_of(tmp_path)
-    request.order.mix.write_text("no music")
+    request.command.mix.write_text("no music")
     failure = do_request(request)
     assert failure.code == "mix-not-audio"
     assert failure.reason.startswith("no audio file")

@@ -13,20 +13,20 @@ from hotfolder.publish_guard import PublishGuard
 from hotfolder.settings import WorkerSettings
 from hotfolder.worker import Worker
 from hotfolder.worker_protocol import (
-    FailedReport,
-    InterruptedReport,
-    ProgressReport,
-    PublishedReport,
-    PublishOrder,
-    RenderOrder,
-    StopOrder,
-    VerifiedReport,
-    WithdrawOrder,
-    WorkOrder,
-    order_line,
-    order_of,
-    report_line,
-    report_of,
+    FailedEvent,
+    InterruptedEvent,
+    ProgressEvent,
+    PublishCommand,
+    PublishedEvent,
+    RenderCommand,
+    StopCommand,
+    VerifiedEvent,
+    WithdrawCommand,
+    WorkCommand,
+    encode_command,
+    encode_event,
+    parse_command,
+    parse_event,
 )
 from hotfolder_fixtures import make_mix, wait_for
 
@@ -49,41 +49,41 @@ OLD_FACTS = {
 
 
 @pytest.mark.parametrize(
-    "order",
+    "command",
     [
-        WorkOrder("engine", NO_TEXT, "default", NO_TEXT, ("/plugins",), WorkerSettings(seed=3)),
-        WorkOrder("engine", NO_TEXT, "default", NO_TEXT, None, WorkerSettings(tier="draft")),
-        RenderOrder(NO_TEXT, PublishGuard({"/out": "12"}, (("/out/a", "/out"),), ("/out/b",))),
-        RenderOrder(NO_TEXT, PublishGuard()),
-        PublishOrder(),
-        WithdrawOrder(),
-        StopOrder(),
+        WorkCommand("engine", NO_TEXT, "default", NO_TEXT, ("/plugins",), WorkerSettings(seed=3)),
+        WorkCommand("engine", NO_TEXT, "default", NO_TEXT, None, WorkerSettings(tier="draft")),
+        RenderCommand(NO_TEXT, PublishGuard({"/out": "12"}, (("/out/a", "/out"),), ("/out/b",))),
+        RenderCommand(NO_TEXT, PublishGuard()),
+        PublishCommand(),
+        WithdrawCommand(),
+        StopCommand(),
     ],
-    ids=lambda order: type(order).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_orders_arrive_as_they_were_given(order):
-    line = order_line(order)
+def test_commands_arrive_as_they_were_given(command):
+    line = encode_command(command)
     assert line.isascii()
     assert line.count(b"\n") == 1
-    assert order_of(line.decode("ascii")) == order
+    assert parse_command(line.decode("ascii")) == command
 
 
 @pytest.mark.parametrize(
-    "report",
+    "event",
     [
-        VerifiedReport(WORK),
-        ProgressReport(State.SEARCHING, 2, 9, "drums", 4.5),
-        PublishedReport(SetFacts.model_validate({"null_dbfs": None, "files": [{"stem": "a"}]})),
-        InterruptedReport(),
-        FailedReport(Failure("system-error", f"{NO_TEXT}\n", transient=True, errno=5, log="x")),
+        VerifiedEvent(WORK),
+        ProgressEvent(State.SEARCHING, 2, 9, "drums", 4.5),
+        PublishedEvent(SetFacts.model_validate({"null_dbfs": None, "files": [{"stem": "a"}]})),
+        InterruptedEvent(),
+        FailedEvent(Failure("system-error", f"{NO_TEXT}\n", transient=True, errno=5, log="x")),
     ],
-    ids=lambda report: type(report).__name__,
+    ids=lambda event: type(event).__name__,
 )
-def test_reports_arrive_as_they_were_made(report):
-    line = report_line(report)
+def test_events_arrive_as_they_were_made(event):
+    line = encode_event(event)
     assert line.isascii()
     assert line.count(b"\n") == 1
-    assert report_of(line) == report
+    assert parse_event(line) == event
 
 
 def test_facts_of_older_journals_are_read():
@@ -118,17 +118,17 @@ def test_facts_that_are_none_of_ours_say_nothing(text):
 def test_worker_that_is_stopped_before_it_was_given_a_place_is_interrupted(tmp_path):
     """It may be at the decoding: its parent still answers, and hears that it stopped."""
     mix = make_mix(tmp_path / "mix.wav")
-    order = WorkOrder("hotfolder_fixtures", mix, "default", tmp_path / "out" / ".work" / "job",
+    command = WorkCommand("hotfolder_fixtures", mix, "default", tmp_path / "out" / ".work" / "job",
                       None, WorkerSettings())  # fmt: skip
-    worker = Worker(order, lambda: None)
+    worker = Worker(command, lambda: None)
     try:
-        worker.send(StopOrder())
-        wait_for(worker.next_report)
-        assert isinstance(worker.next_report(), VerifiedReport)
-        worker.drop_report()
-        worker.send(RenderOrder(tmp_path / "out" / "mix", PublishGuard()))
-        wait_for(worker.next_report)
-        assert worker.next_report() == InterruptedReport()
+        worker.send(StopCommand())
+        wait_for(worker.next_event)
+        assert isinstance(worker.next_event(), VerifiedEvent)
+        worker.drop_event()
+        worker.send(RenderCommand(tmp_path / "out" / "mix", PublishGuard()))
+        wait_for(worker.next_event)
+        assert worker.next_event() == InterruptedEvent()
         wait_for(lambda: worker.exit_code() is not None)
         assert worker.exit_code() == 0
     finally:
@@ -139,16 +139,18 @@ def test_order_that_is_not_understood_is_a_failure_that_passes(tmp_path):
     """A daemon whose program was upgraded under it: its mixes are tried again, not put aside."""
     mix = make_mix(tmp_path / "mix.wav")
     worker = Worker(
-        WorkOrder("hotfolder_fixtures", mix, "default", tmp_path / "job", None, WorkerSettings()),
+        WorkCommand(
+            "hotfolder_fixtures", mix, "default", tmp_path / "job", None, WorkerSettings()
+        ),
         lambda: None,
     )
     try:
-        wait_for(worker.next_report)
-        worker.drop_report()
+        wait_for(worker.next_event)
+        worker.drop_event()
         worker._process.stdin.write(b'{"word": "sing"}\n')
         worker._process.stdin.flush()
-        wait_for(worker.next_report)
-        failure = worker.next_report().failure
+        wait_for(worker.next_event)
+        failure = worker.next_event().failure
         assert (failure.code, failure.blameless) == ("program-broken", True)
     finally:
         worker.close()

@@ -161,7 +161,7 @@ class Batch:
             self.pool.drain()
         if now.steady_s - self._housekept_s >= HOUSEKEEPING_S:
             self._housekept_s = now.steady_s
-            self.pool.free_the_dead(now)
+            self.pool.release_dead_holders(now)
         self.pool.poll(now)
         self._fit_jobs()
         if not self._wakeup.stops:

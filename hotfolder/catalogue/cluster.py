@@ -28,7 +28,7 @@ from ..partials import attempt_of
 from ..published import holds_work, read_published
 from ..settings import WorkerSettings
 from ..worker_process import facts_of_set, failure_of, refuse_foreign_plugins, work_facts
-from ..worker_protocol import WorkOrder, work_order
+from ..worker_protocol import WorkCommand, work_command
 from .batch import Batch
 
 if TYPE_CHECKING:
@@ -209,9 +209,9 @@ def _suspect_early(dask_scheduler: Any) -> None:  # noqa: ANN401
 
 @dataclass(frozen=True)
 class Request:
-    """One job for a worker: all orders at once, since nobody is asked in between."""
+    """One job for a worker: all commands at once, since nobody is asked in between."""
 
-    order: WorkOrder
+    command: WorkCommand
     destination: Path
 
 
@@ -226,8 +226,8 @@ class Done:
 def _request(batch: Batch, job: Job) -> Request:
     assert job.destination is not None, "a job is reserved a place before it is submitted"
     workspace = batch.out / ".work" / job.id
-    order = work_order(job, job.source, workspace, batch.settings, batch.backend)
-    return Request(order, job.destination)
+    command = work_command(job, job.source, workspace, batch.settings, batch.backend)
+    return Request(command, job.destination)
 
 
 def do_request(request: Request) -> Done | Failure:
@@ -237,7 +237,7 @@ def do_request(request: Request) -> Done | Failure:
     try:
         done = _render(request)
     except Exception as error:
-        failure = failure_of(error, request.order.mix)
+        failure = failure_of(error, request.command.mix)
         if failure.code.startswith("mix-"):
             return failure
         return replace(failure, reason=f"worker {_this_worker().address}: {failure.reason}")
@@ -245,18 +245,18 @@ def do_request(request: Request) -> Done | Failure:
 
 
 def _render(request: Request) -> Done:
-    order, destination = request.order, request.destination
-    engine, preset, options = _engine_of(order)
-    refuse_foreign_plugins(preset, order.plugin_folders)
+    command, destination = request.command, request.destination
+    engine, preset, options = _engine_of(command)
+    refuse_foreign_plugins(preset, command.plugin_folders)
     # A name of its own, also for the half-written set: a worker given up for lost may go on. It
     # begins with the job's number, by which the next run finds what a dead worker left.
-    place = order.workspace.with_name(attempt_of(order.workspace.name))
+    place = command.workspace.with_name(attempt_of(command.workspace.name))
     try:
-        mix = engine.decode_mix(order.mix, place / "decoded")
+        mix = engine.decode_mix(command.mix, place / "decoded")
         work = work_facts(engine, mix.facts, preset, options)
         if there := holds_work(destination, work.key):
             return _done(work, there.facts)
-        renderer = _renderer(engine, order, preset, options)
+        renderer = _renderer(engine, command, preset, options)
         renderer.options = replace(renderer.options, workspace=place / work.key[:16])
         try:
             return _done(work, facts_of_set(renderer.render(mix, destination)))
@@ -279,26 +279,26 @@ def _find_published(request: Request) -> Done | None:
     there = read_published(request.destination)
     if there is None:
         return None
-    engine, preset, options = _engine_of(request.order)
+    engine, preset, options = _engine_of(request.command)
     try:
-        work = work_facts(engine, engine.verify_mix(request.order.mix), preset, options)
+        work = work_facts(engine, engine.verify_mix(request.command.mix), preset, options)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
     return _done(work, there.facts) if there.key == work.key else None
 
 
-def _engine_of(order: WorkOrder) -> tuple[Engine, Preset, RenderOptions]:
-    """The engine, the preset and the options that an order names."""
-    engine = load_engine(order.backend)
-    return engine, load_preset(order.preset), render_options(engine, order.settings)
+def _engine_of(command: WorkCommand) -> tuple[Engine, Preset, RenderOptions]:
+    """The engine, the preset and the options that a command names."""
+    engine = load_engine(command.backend)
+    return engine, load_preset(command.preset), render_options(engine, command.settings)
 
 
 def _renderer(
-    engine: Engine, order: WorkOrder, preset: Preset, options: RenderOptions
+    engine: Engine, command: WorkCommand, preset: Preset, options: RenderOptions
 ) -> Renderer:
     """The open sessions of this worker for a preset; kept until the preset changes."""
     kept = _this_worker().__dict__.setdefault("stemwright_renderers", {})
-    name = (order.preset, preset.digest(), order.settings)
+    name = (command.preset, preset.digest(), command.settings)
     if name not in kept:
         kept.clear()  # one preset's sessions at a time: memory is dearer than opening
         kept[name] = engine.Renderer(preset, options)
