@@ -10,7 +10,7 @@ WHEEL_TESTS := test_wheel.py test_cli.py test_preset_loader.py test_python_door.
 SOUNDFONTS ?= /usr/share/sounds/sf2/FluidR3_GM.sf2 /usr/share/sounds/sf3/MuseScore_General_Full.sf3
 KITS ?= /usr/share/hydrogen/data/drumkits
 
-.PHONY: demo test test-all wheel-test lint types format soak priors recordings-named clean
+.PHONY: demo test test-all wheel-test lint types format rivals soak priors recordings-named clean
 
 demo: $(VENV)/run.stamp
 	$(BIN)/stemwright separate examples/mix.flac --output $(DEMO) --report light
@@ -46,6 +46,27 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# docs/systems.md and docs/interleaved.md anew, everything trained here: make rivals RECORDINGS=folder with
+# <instrument>/rendered_*; MINUTES for each of seven trainings, UPDATES of each decoder of the family.
+RIVALS ?= build/rivals
+MINUTES ?= 60
+UPDATES ?= 1000
+SEED ?= 0
+DEVICE ?= auto
+rivals: recordings-named $(VENV)/dev.stamp
+	$(BIN)/python bench/song_folders.py $(RECORDINGS) $(RIVALS)/songs
+	for network in demucs waveunet; do $(BIN)/stemwright separator train $$network $(RIVALS)/songs --seed $(SEED) \
+		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/$$network || exit 1; done
+	mkdir -p $(RIVALS)/gans
+	for stem in vocals bass drums other; do $(BIN)/stemwright prior gan $(RIVALS)/songs --stem $$stem --seed $(SEED) \
+		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/gan-$$stem && \
+		cp $(RIVALS)/gan-$$stem/$$stem.gan $(RIVALS)/gans || exit 1; done
+	$(BIN)/python bench/interleaved.py $(RIVALS)/songs --out $(RIVALS)/family --scores $(RIVALS)/interleaved.jsonl \
+		--updates $(UPDATES) --seed $(SEED) --device $(DEVICE) > $(RIVALS)/interleaved.md
+	$(BIN)/python bench/systems.py --scores $(RIVALS)/systems.jsonl --recordings $(RECORDINGS) \
+		--card "Demucs v2=$(RIVALS)/demucs/demucs.yaml" --card Wave-U-Net=$(RIVALS)/waveunet/waveunet.yaml \
+		--card interleaved=$(RIVALS)/family/interleaved.yaml --gans $(RIVALS)/gans --gan-steps 25 > $(RIVALS)/systems.md
+
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py
 
@@ -55,7 +76,7 @@ priors: recordings-named $(VENV)/dev.stamp
 		$(addprefix --soundfont ,$(SOUNDFONTS)) --kits $(KITS) --output runs/shipped --into engine/priors
 
 recordings-named:
-	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth, the SoundFonts of SOUNDFONTS and the drum kits of KITS, too))
+	$(if $(RECORDINGS),,$(error RECORDINGS is missing: make priors (or rivals) RECORDINGS=folder, with the recordings that docs/priors.md lists; it needs fluidsynth, the SoundFonts of SOUNDFONTS and the drum kits of KITS, too))
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from engine import ENGINE_VERSION
-from scores import Table, bootstrap
+from scores import Table, bootstrap, stem_cells
 
 SDR, SI_SDR, OVER_MIX = range(3)
 OURS = "standard"
@@ -149,7 +149,7 @@ def _cells(own: Sequence[Score], stems: Sequence[str]) -> list[str]:
     cost = sum(s.cpu_s for s in own) / sum(s.audio_s for s in own)
     parameters = own[0].parameters
     return [
-        *(f"{value:.2f}" for value in np.nanmean(sdr, axis=0)),
+        *stem_cells(sdr),
         str(bootstrap(sdr)),
         str(bootstrap(decibels(own, stems, SI_SDR))),
         str(bootstrap(decibels(own, stems, OVER_MIX))),

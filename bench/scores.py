@@ -82,6 +82,12 @@ def over_stems(table: Table) -> float:
     return float((sums[counts > 0] / counts[counts > 0]).mean())
 
 
+def stem_cells(table: Table) -> list[str]:
+    """The mean of each stem over songs as a page shows it; `-` for one that no song has."""
+    means = [column[~np.isnan(column)] for column in table.T]
+    return [f"{values.mean():.2f}" if values.size else "-" for values in means]
+
+
 def bootstrap(table: Table, seed: int = 0) -> Estimated:
     """`over_stems` with its interval: songs, not stems, are drawn anew, because the stems of
     one song are not independent."""

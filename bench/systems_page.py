@@ -11,7 +11,7 @@ import numpy as np
 
 from engine import ENGINE_VERSION
 from quality_page import SDR, SI_SDR, Score, decibels
-from scores import bootstrap, over_stems
+from scores import bootstrap, over_stems, stem_cells
 
 STEMS = ("vocals", "bass", "drums", "other")
 
@@ -127,7 +127,7 @@ def _second(scores: Sequence[Score]) -> list[str]:
     for system, published in POSTER_SLAKH.items():
         mine = [s for s in own if _is(s.system, system)]
         table = decibels(mine, ("bass", "drums"), SDR) if mine else None
-        cells = ["-", "-"] if table is None else [f"{v:.2f}" for v in np.nanmean(table, axis=0)]
+        cells = ["-", "-"] if table is None else stem_cells(table)
         lines.append(_row([system, *(f"{value:.2f}" for value in published), *cells]))
     return lines
 
@@ -162,7 +162,7 @@ def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
                 [
                     system,
                     str(len(mine)),
-                    *(f"{value:.2f}" for value in np.nanmean(sdr, axis=0)),
+                    *stem_cells(sdr),
                     str(bootstrap(sdr)),
                     str(bootstrap(decibels(mine, STEMS, SI_SDR))),
                     gain,

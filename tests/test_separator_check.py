@@ -21,7 +21,7 @@ from engine.separators.excerpt import computed_music
 from engine.separators.levels import better_level, try_levels
 from engine.separators.loading import load_card
 from engine.separators.lock import LevelFindings, LevelFit, StemFindings, read_lock
-from engine.separators.trial import against_metadata, check_card, fitting_gains, judge
+from engine.separators.trial import against_metadata, check_card, fitting_gains, judge, measure
 from presets import load_preset
 from stemwright import main
 
@@ -220,6 +220,37 @@ def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
     assert fitting_gains(stems / np.float32(1.25), mix) == pytest.approx([1.25, 1.25], abs=1e-3)
     twins = np.stack([mix, mix]) * np.float32(0.5)
     assert fitting_gains(twins, mix) == pytest.approx([2, 2]), "which one cannot be told"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("accompaniment", "vocals"), "vocals have"),
+        (("drums", "vocals"), "vocals have"),
+        (("vocals", "drums"), ""),
+        (("vocals", "accompaniment"), ""),
+        (("drums", "other"), "drums are not the most transient stem (other is)"),
+    ],
+)
+def test_names_that_do_not_go_with_the_sound_are_told(wrong, told, tmp_path):
+    """A voice without lows that holds its tone, and what is low and hits."""
+    loaded = load_card(toys.htdemucs_wave(tmp_path, 65536))
+    voice = StemFindings(gain=1.0, lag=0, energy_db=-6.0, shift_db=60.0, centroid_hz=900.0,
+                         low_share=0.01, crest_db=5.0)  # fmt: skip
+    band = voice.model_copy(update={"low_share": 0.4, "crest_db": 12.0, "centroid_hz": 500.0})
+    found = [
+        finding.text for finding in judge(loaded, dict(zip(wrong, (voice, band), strict=True)))
+    ]
+    assert (told in found[0] and "in the order of" in found[0]) if told else found == []
+
+
+def test_hits_and_lows_are_measured():
+    time_s = np.arange(44_100) / 44_100
+    tone = np.tile(np.sin(2 * np.pi * 440 * time_s), (2, 1)).astype(np.float32)
+    hits = np.tile(np.exp(-60 * (time_s % 0.25)) * np.sin(2 * np.pi * 60 * time_s), (2, 1))
+    own = [measure(x.astype(np.float32), x, x, 44_100, 1.0) for x in (tone, hits)]
+    assert own[0].low_share < 0.001 and own[1].low_share > 0.7
+    assert own[1].crest_db > own[0].crest_db + 6
 
 
 def test_one_late_stem_among_others_is_told_and_not_refused(tmp_path):

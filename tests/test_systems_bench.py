@@ -7,6 +7,8 @@ import pytest
 import soundfile
 
 import bench_path  # noqa: F401
+import systems
+from export.data.songs import read_songs
 from export.gan_bundle import export_gan
 from export.models.estimator import EstimatorConfig
 from export.models.wavegan import GanConfig
@@ -20,6 +22,7 @@ from quality import Mix
 from quality_page import Score
 from rival_fixtures import STEMS, tones, toy_songs, write_songs
 from scores import bss_eval_db, sdr_db
+from song_folders import link_songs
 from systems import RATE, PaperSong, card_row, gan_row, judged
 from systems_page import POSTER_MUSDB, Trained, systems_page
 
@@ -119,6 +122,73 @@ def test_gan_priors_are_a_row(tmp_path, mix):
         STEMS, mix.audio.shape
     )
     assert row.identity != gan_row(tmp_path, 3, 1).identity
+
+
+SLAKH = """\
+stems:
+  S00: {inst_class: Drums, audio_rendered: true}
+  S01: {inst_class: Guitar, audio_rendered: true}
+  S02: {inst_class: Bass, audio_rendered: true}
+"""
+
+
+@pytest.fixture
+def data_sets(tmp_path):
+    """A song of MUSDB18-HQ and a track of Slakh2100 as they lie on disk, in tones."""
+    audio = tones(3, 44_100, 2.0)
+    song = tmp_path / "musdb18hq" / "test" / "A - One"
+    track = tmp_path / "slakh" / "test" / "Track01876"
+    for folder in (song, track / "stems"):
+        folder.mkdir(parents=True)
+    for stem, own in zip(STEMS, audio, strict=True):
+        soundfile.write(song / f"{stem}.wav", np.stack([own, own], axis=1), 44_100)
+    soundfile.write(song / "mixture.wav", audio.sum(axis=0), 44_100)
+    for number, own in enumerate(audio[:3]):
+        soundfile.write(track / "stems" / f"S{number:02}.flac", own, 44_100)
+    (track / "metadata.yaml").write_text(SLAKH)
+    return tmp_path
+
+
+def test_whoever_has_musdb_and_slakh_prints_the_page_of_them(
+    family, data_sets, capsys, monkeypatch
+):
+    """From folder layouts to the page, by the script's own command line."""
+    card, _ = family
+    scores = data_sets / "scores.jsonl"
+    argv = ["systems.py", "--set", f"musdb18=musdb18hq:{data_sets / 'musdb18hq'}",
+            "--set", f"slakh=slakh2100:{data_sets / 'slakh'}", "--card", f"mine={card}",
+            "--only", "mixture / K", "--only", "mine", "--recordings", data_sets,
+            "--seconds", 1.5, "--scores", scores]  # fmt: skip
+    monkeypatch.setattr("sys.argv", list(map(str, argv)))
+    systems.main()
+    printed = capsys.readouterr().out
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert [(row["column"], row["song"], row["system"]) for row in rows] == [
+        (column, song, system)
+        for column, song in (("musdb18", "A - One"), ("slakh", "Track01876"))
+        for system in ("mixture / K", "mine")
+    ]
+    assert set(rows[0]["decibels"]) == set(STEMS)
+    assert all(np.isfinite(values[0]) for values in rows[0]["decibels"].values())
+    assert "mean, musdb18" in printed or "musdb18" in printed.lower()
+    assert "Slakh" in printed
+    systems.main()
+    assert len(scores.read_text().splitlines()) == len(rows), "what is measured is not again"
+    assert capsys.readouterr().out == printed
+
+
+def test_recordings_by_instrument_become_songs(tmp_path):
+    parts = tmp_path / "stems"
+    for instrument in ("vocals", "bass", "drums", "guitar", "piano"):
+        (parts / instrument).mkdir(parents=True)
+        for number in (1, 2, 13):
+            if (instrument, number) != ("piano", 2):
+                path = parts / instrument / f"rendered_{number:03}.wav"
+                soundfile.write(path, tones(number, RATE, 0.5)[0], RATE)
+    assert link_songs(parts, tmp_path / "songs") == 1, "one lacks its piano, one is held out"
+    assert link_songs(parts, tmp_path / "songs") == 1
+    [song] = read_songs([tmp_path / "songs"], STEMS, RATE).songs
+    assert song.name == "rendered_001"
 
 
 def score(system, song, level, column="familiar"):

@@ -28,6 +28,8 @@ class StemFindings(_Section):
     energy_db: float | None
     shift_db: float | None
     centroid_hz: float | None
+    low_share: float | None = None  # of its energy, below 120 Hz
+    crest_db: float | None = None  # of its 10 ms, the loudest hundredth over the mean
 
 
 class LevelFit(_Section):

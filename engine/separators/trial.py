@@ -34,6 +34,9 @@ MOVE = 12_347  # samples, a prime: no hop and no segment divides it
 SILENT_DB = -60.0
 _EDGE_S = 1.0  # at both ends, which the move changes
 _LAGS = 20_000
+LOW_HZ = 120.0  # below it there is next to no voice
+_BESIDE_VOCALS = ("drums", "bass", "instrumental", "accompaniment", "no-vocals")
+_SOME_LOW, _SHARPER_DB = 0.05, 2.0
 _MOST_ALIKE = 1e3  # condition of the stems' correlations
 
 
@@ -139,6 +142,8 @@ def measure(stem: Float, mix: Float, moved: Float, sample_rate: int, gain: float
         energy_db=round(energy_db, 2),
         shift_db=round(float(10 * np.log10(max(agreement, 1e-6))), 1),
         centroid_hz=round(_centroid(s, sample_rate), 1),
+        low_share=round(_low_share(s, sample_rate), 4),
+        crest_db=round(_crest_db(s, sample_rate), 2),
     )
 
 
@@ -149,19 +154,34 @@ def judge(loaded: LoadedCard, stems: dict[str, StemFindings]) -> list[Finding]:
     moved_alike = len({stem.lag for stem in stems.values() if stem.lag is not None}) == 1
     for name, stem in stems.items():
         found += _of_stem(loaded, name, stem, moved_alike=moved_alike)
-    heard = {n: s.centroid_hz for n, s in stems.items() if s.centroid_hz is not None}
-    if "bass" in heard and len(heard) > 1:
-        lowest = min(heard, key=lambda name: heard[name])
-        if lowest != "bass":
-            found.append(
-                Finding(
-                    f"bass is not the lowest stem ({lowest} is): are stems in the order of the "
-                    "model's outputs?"
-                )
-            )
+    found += _of_order(stems)
     for index, gain in enumerate(loaded.card.gain):
         if gain > 1.2:
             found.append(Finding(f"gain[{index}] {gain:g} is more than models are known to need"))
+    return found
+
+
+def _of_order(stems: dict[str, StemFindings]) -> list[Finding]:
+    """Names that do not go with the sound: nothing in a graph tells the order of its stems."""
+
+    def say(text: str) -> Finding:
+        return Finding(f"{text}: are stems in the order of the model's outputs?")
+
+    found = []
+    heard = {name: stem for name, stem in stems.items() if stem.centroid_hz is not None}
+    centroids = {name: stem.centroid_hz or 0.0 for name, stem in heard.items()}
+    lows = {name: stem.low_share for name, stem in heard.items() if stem.low_share is not None}
+    crests = {name: stem.crest_db for name, stem in heard.items() if stem.crest_db is not None}
+    if "bass" in centroids and (lowest := min(centroids, key=lambda n: centroids[n])) != "bass":
+        found.append(say(f"bass is not the lowest stem ({lowest} is)"))
+    for name in _BESIDE_VOCALS:
+        if name in lows and lows.get("vocals", 0.0) > max(2 * lows[name], _SOME_LOW):
+            shares = f"{lows['vocals']:.0%} of their energy below {LOW_HZ:g} Hz"
+            found.append(say(f"vocals have {shares}, {name} {lows[name]:.0%}"))
+    if "drums" in crests and len(crests) > 1:
+        sharpest = max(crests, key=lambda name: crests[name])
+        if crests[sharpest] > crests["drums"] + _SHARPER_DB:
+            found.append(say(f"drums are not the most transient stem ({sharpest} is)"))
     return found
 
 
@@ -305,6 +325,21 @@ def _centroid(stem: Double, sample_rate: int) -> float:
     power = np.square(np.abs(np.fft.rfft(stem))).sum(axis=0)
     hz = np.fft.rfftfreq(stem.shape[1], 1 / sample_rate)
     return float((power * hz).sum() / max(power.sum(), 1e-30))
+
+
+def _low_share(stem: Double, sample_rate: int) -> float:
+    """The part of a stem's energy that lies below LOW_HZ."""
+    power = np.square(np.abs(np.fft.rfft(stem))).sum(axis=0)
+    low = np.fft.rfftfreq(stem.shape[1], 1 / sample_rate) < LOW_HZ
+    return float(power[low].sum() / max(power.sum(), 1e-30))
+
+
+def _crest_db(stem: Double, sample_rate: int) -> float:
+    """How far the loudest hundredth of all 10 ms stands above the mean: hits do, tones do not."""
+    width = max(1, sample_rate // 100)
+    power = np.square(stem).sum(axis=0)
+    frames = power[: len(power) // width * width].reshape(-1, width).mean(axis=1)
+    return float(10 * np.log10(np.percentile(frames, 99) / max(float(frames.mean()), 1e-30)))
 
 
 def _peak_mib() -> float:

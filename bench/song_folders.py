@@ -1,0 +1,57 @@
+"""Puts recordings that lie by instrument together as songs, by links: what full supervision reads.
+
+    python bench/song_folders.py ../shared/audio/stems build/rivals/songs
+
+`STEMS/<instrument>/<song>.ogg` becomes `OUT/<song>/<instrument>.ogg` for every song that has all
+of the instruments. Songs whose number ends in 3 are held out for judging and stay out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+from engine import AUDIO_SUFFIXES
+from multitracks import HELD_OUT_DIGIT
+
+INSTRUMENTS = ("vocals", "bass", "drums", "guitar", "piano")
+
+
+def gathered(stems: Path, prefix: str = "rendered_") -> dict[str, dict[str, Path]]:
+    """Files of every whole song by instrument."""
+    songs: dict[str, dict[str, Path]] = defaultdict(dict)
+    for instrument in INSTRUMENTS:
+        for path in sorted((stems / instrument).glob(f"{prefix}*")):
+            if path.suffix.lower() in AUDIO_SUFFIXES and not path.stem.endswith(HELD_OUT_DIGIT):
+                songs[path.stem][instrument] = path
+    return {name: own for name, own in songs.items() if len(own) == len(INSTRUMENTS)}
+
+
+def link_songs(stems: Path, out: Path, prefix: str = "rendered_") -> int:
+    """Make the folders; returns how many songs there are. What is there already is replaced."""
+    songs = gathered(stems, prefix)
+    for name, own in songs.items():
+        (out / name).mkdir(parents=True, exist_ok=True)
+        for instrument, path in own.items():
+            link = out / name / f"{instrument}{path.suffix}"
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.resolve())
+    return len(songs)
+
+
+def main() -> None:
+    """Link and say how many."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stems", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--prefix", default="rendered_", help="of the songs' names")
+    given = parser.parse_args()
+    found = link_songs(given.stems, given.out, given.prefix)
+    print(f"{found} songs in {given.out}")
+    if not found:
+        raise SystemExit(f"{given.stems}: no song has all of {', '.join(INSTRUMENTS)}")
+
+
+if __name__ == "__main__":
+    main()
