@@ -48,7 +48,10 @@ def test_every_block_is_run_or_says_why_not(block):
         assert not typed, f"{block}: commands stand in a block of sh or console"
     elif block.language == "python":
         assert block.page.name == "python.md", f"{block}: test_python_door runs that page alone"
-    elif block.language not in TYPED:
+    elif block.language in TYPED:
+        measured = "python bench/" in block.text and not block.reason
+        assert not measured, f"{block}: what a bench measures takes long: `<!-- not run: ... -->`"
+    else:
         assert block.reason or "file" in block.said, (
             f"{block}: say above it `<!-- file: NAME as KIND -->` or `<!-- not run: REASON -->` "
             "(tests/docs_fixtures.py)"
