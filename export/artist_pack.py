@@ -334,4 +334,6 @@ def _written(
         f"{out}: {best.scores.mean:.2f} dB on the held-out songs, {before.mean:.2f} dB before "
         f"({told}); weights of step {best.step}{share}"
     )
+    if len(gains) == 1:
+        yield "one held-out song says little of others: keep more back with --hold-out"
     yield f"now: priors: {out.name} in a preset, or stemwright separate SONG --priors {out}"
