@@ -129,8 +129,10 @@ class JobFacts(SetFacts):
     @staticmethod
     def parse(text: str | None) -> JobFacts:
         """From the journal's text; nothing is known where that is none of ours."""
+        if text is None:
+            return JobFacts()
         try:
-            return JobFacts.model_validate(json.loads(text or "{}"))
+            return JobFacts.model_validate(json.loads(text))
         except (ValueError, RecursionError, ValidationError):
             return JobFacts()
 
