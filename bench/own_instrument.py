@@ -375,8 +375,8 @@ def _table(data: str, view: str, scores: Sequence[Score]) -> Iterator[str]:
     yield ""
     yield f"## {data}: {view}, {len(songs)} songs"
     yield ""
-    yield "| row | minutes | target | over mixture / K | all stems |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| row | minutes | songs | target | over mixture / K | all stems |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     floor = {score.song: score for score in scores if score.row == "mixture / K"}
     rows = sorted(dict.fromkeys((score.row, score.minutes) for score in scores))
     for row, minutes in rows:
@@ -386,7 +386,8 @@ def _table(data: str, view: str, scores: Sequence[Score]) -> Iterator[str]:
         means = [score.mean_db for score in mine.values() if score.mean_db is not None]
         told = f"{np.mean(means):.2f}" if means else ""
         length = f"{minutes:g}" if minutes else ""
-        yield f"| {row} | {length} | {target:.2f} | {bootstrap(gains)} | {told} |"
+        cells = (row, length, str(len(mine)), f"{target:.2f}", str(bootstrap(gains)), told)
+        yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -63,5 +63,5 @@ def test_the_page_says_gains_over_the_mixture():
         for row, sdr in (("mixture / K", 1.0), ("pack", 4.0))
     ]
     text = "\n".join(page(scores, "python bench/own_instrument.py"))
-    assert "| pack |  | 4.00 | 3.00 [3.00, 3.00] | 4.00 |" in text
+    assert "| pack |  | 2 | 4.00 | 3.00 [3.00, 3.00] | 4.00 |" in text
     assert "## mine: whole, 2 songs" in text
