@@ -131,8 +131,12 @@ class Studio:
             start_new_session=True,
         )
         if until:
-            _interrupt_once_there(process, self.folder / until)
-        said, _ = process.communicate(timeout=LIMIT_S)
+            _end_once_there(process, self.folder / until)
+        try:
+            said, _ = process.communicate(timeout=LIMIT_S)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
         return said.replace(f"{self.folder}/", ""), process.returncode
 
     def prepare(self, block):
@@ -163,9 +167,9 @@ def answers(told, said):
     return not told or re.fullmatch(pattern, said) is not None
 
 
-def _interrupt_once_there(process, path):
+def _end_once_there(process, path):
     end = time.monotonic() + LIMIT_S
     while not path.exists() and process.poll() is None:
         assert time.monotonic() < end, f"{path} never came"
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, signal.SIGTERM)  # SIGINT may be ignored: that is inherited
