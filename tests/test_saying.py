@@ -224,6 +224,9 @@ NEEDED = {
     ("prior", "make"): ["--recordings", HOSTILE, "--output", HOSTILE, "--into", HOSTILE],
     ("prior", "render"): ["--stem", HOSTILE, "--minutes", "1"],
     ("prior", "sample"): ["--output", HOSTILE],
+    ("prior", "tune"): ["--output", HOSTILE],
+    ("prior", "pack"): ["--output", HOSTILE],
+    ("prior", "voices"): ["--output", HOSTILE, "--parts", "x"],
     ("separator", "estimate"): ["--output", HOSTILE],
 }
 NO_NAME = [("doctor",), ("preset", "list"), ("preset", "schema"), ("plugin", "list")]
@@ -266,11 +269,41 @@ def test_presets_and_their_words_are_foreign(tmp_path, monkeypatch):
         assert not raw_controls(done.output), words
 
 
+def command_of(verb):
+    command = stemwright.main
+    for name in verb:
+        command = command.commands[name]
+    return command
+
+
+DEMANDING = [
+    verb
+    for verb in leaves(stemwright.main)
+    if any(isinstance(each, click.Option) and each.required for each in command_of(verb).params)
+]
+
+
+@pytest.mark.parametrize("verb", DEMANDING, ids=" ".join)
+def test_an_option_that_is_required_is_asked_for(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    names = [
+        "file" if getattr(each.type, "file_okay", True) else "folder"
+        for each in command_of(verb).params
+        if isinstance(each, click.Argument) and each.required
+    ]
+    done = CliRunner().invoke(stemwright.main, [*verb, *names])
+    assert done.exit_code == 2
+    assert "Missing option" in done.output
+
+
 def test_everything_is_printed_in_one_place():
     """So that what holds for `say` holds for all: a print elsewhere would be a hole in it."""
     allowed = {
         "presets/saying.py",
         "engine/audio/decoder_process.py",  # a child that talks to its parent
+        "export/voice_fitting.py",  # the same
         "engine/cli/terminal.py",  # rich, with every text made printable
         "hotfolder/catalogue/terminal.py",
     }

@@ -62,15 +62,9 @@ def output(
     required: bool = False,
 ) -> Callable[[Verb], Verb]:
     """`-o/--output`: where a verb puts what it makes, the same for every verb."""
-    return click.option(
-        "-o",
-        "--output",
-        type=kind,
-        default=default,
-        show_default=default is not None,
-        required=required,
-        help=says,
-    )
+    # a default of None would be a value to click, and the option never missing
+    told: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
+    return click.option("-o", "--output", type=kind, required=required, help=says, **told)
 
 
 class Renamed(click.Command):
