@@ -3,7 +3,7 @@
 import numpy as np
 import soundfile
 
-from export.data.songs import Song, Songs
+from export.data.songs import MultitrackSong, Songs
 
 STEMS = ("vocals", "bass", "drums", "other")
 _TONES = ((700.0, 1.0), (90.0, 2.0), (2500.0, 4.0), (1300.0, 0.5))  # hertz, beats a second
@@ -28,7 +28,7 @@ def toy_songs(count: int = 6, rate: int = 8000, seconds: float = 2.0) -> Songs:
     songs = []
     for number in range(count):
         audio = np.round(tones(number, rate, seconds)[:, None] * 32_767).astype(np.int16)
-        songs.append(Song(f"song {number}", audio, 1 / 32_767, str(number)))
+        songs.append(MultitrackSong(f"song {number}", audio, 1 / 32_767, str(number)))
     return Songs(songs, STEMS, rate)
 
 

@@ -116,6 +116,16 @@ def test_the_page_of_the_architecture_names_every_room():
     assert rooms == ["engine/", "export/"], "these two are told by the rooms inside them"
 
 
+def test_every_public_class_has_a_name_of_its_own():
+    places = {}
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert places, "no classes found"
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_no_modules_import_each_other_in_a_circle():
     uses = {path: set(relative_imports(path)) for path in SOURCES}
     while leaves := [path for path, used in uses.items() if not used & uses.keys()]:

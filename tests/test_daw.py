@@ -19,7 +19,7 @@ import xmlschema
 from engine import RenderOptions, load_manifest, render
 from engine.daw.dawproject import write_dawproject
 from engine.daw.reaper import quoted
-from engine.daw.session import Session, Track
+from engine.daw.session import DawTrack, Session
 from engine.daw.writing import write_session
 from presets import StemwrightError, load_preset
 from vst3_fixtures import needs_zam
@@ -279,7 +279,7 @@ def test_media_above_four_gibibytes(tmp_path):
     with stem.open("wb") as file:
         file.write(head)
         file.truncate(len(head) + frames * 4)
-    track = Track("long", stem, "#000000", 2, 44100, frames)
+    track = DawTrack("long", stem, "#000000", 2, 44100, frames)
     out = tmp_path / "long.dawproject"
     write_dawproject(Session("long", 44100, (track,)), out, tmp_path, "Stemwright 0")
     with zipfile.ZipFile(out) as archive:

@@ -18,7 +18,7 @@ from engine.separators.estimating import CardSeparation
 from engine.separators.loading import load_card
 from engine.separators.network import Network
 from engine.separators.stft import ModelStft
-from engine.separators.windows import OverlapAdd, Windows
+from engine.separators.windows import OverlapAdd, WindowGrid
 from presets import StemwrightError
 
 RATE = toys.RATE
@@ -94,7 +94,7 @@ def test_transform_of_demucs_has_its_frames_and_comes_back(rng):
 @pytest.mark.parametrize("samples", [1, 500, 1000, 4097])
 def test_weights_sum_to_one_at_every_sample(overlap, samples, blend):
     usable = 1000
-    grid = Windows(usable + 200, 100, max(1, usable - round(overlap * usable)), blend)
+    grid = WindowGrid(usable + 200, 100, max(1, usable - round(overlap * usable)), blend)
     adder = OverlapAdd(grid, samples)
     ones = np.ones((1, grid.length), np.float32)
     sums = np.concatenate([adder.add(i, ones) for i in range(grid.count(samples))], axis=1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from export.data.songs import Prefetched, Remix, Song, Songs, read_songs
+from export.data.songs import MultitrackSong, Prefetched, Remix, Songs, read_songs
 from presets import StemwrightError
 from rival_fixtures import STEMS, tones, toy_songs, write_songs
 
@@ -85,7 +85,10 @@ def test_without_a_remix_excerpts_are_parts_of_their_songs():
 def test_remixing_deals_stems_out_within_a_group():
     """Every song's stems are constants of their own, so that one sees where they come from."""
     songs = Songs(
-        [Song(str(n), np.full((2, 1, 50), 100 * (n + 1), np.int16), 0.001) for n in range(8)],
+        [
+            MultitrackSong(str(n), np.full((2, 1, 50), 100 * (n + 1), np.int16), 0.001)
+            for n in range(8)
+        ],
         ("a", "other"),
         8000,
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.voices.score import Note, read_score
+from engine.voices.score import ScoreNote, read_score
 from presets import StemwrightError
 
 SATB = ("soprano", "alto", "tenor", "bass")
@@ -119,7 +119,7 @@ def test_notes_of_one_singer_never_overlap(tmp_path):
 
 def test_numbers_at_any_time_are_the_notes_and_nan_in_rests(tmp_path):
     score = read_score(midi(tmp_path / "a.mid", [("alto", [(480, 960, 60)])]), ["alto"])
-    assert score.parts["alto"] == (Note(0.5, 1.0, 60),)
+    assert score.parts["alto"] == (ScoreNote(0.5, 1.0, 60),)
     found = score.numbers_at(np.array([0.49, 0.5, 0.99, 1.0]))[0]
     assert list(np.isnan(found)) == [True, False, False, True]
 

@@ -37,7 +37,7 @@ from export.models.source_filter import (
     predictor,
 )
 from export.models.source_filter import filter_power as torch_filter_power
-from export.training.voice_training import Synthesis, VoiceSettings
+from export.training.voice_training import SourceFilterSynthesis, VoiceSettings
 from export.voices import fit_voices
 from presets import StemwrightError
 
@@ -161,7 +161,7 @@ def test_magnitudes_in_numpy_are_those_in_torch(config):
     torch.manual_seed(1)
     network = SourceFilterNetwork(config).eval()
     with torch.no_grad():
-        powers = Synthesis(heard, config).powers(network, excerpt)
+        powers = SourceFilterSynthesis(heard, config).powers(network, excerpt)
         told = (excerpt.mel, excerpt.pitch, excerpt.harmonics)
         parameters = VoiceParameters(*(values[0].numpy() for values in network(*told)))
     for index, bins in enumerate(heard.bins):

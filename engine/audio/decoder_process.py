@@ -29,7 +29,7 @@ INTEGER_BITS |= {"ALAC_16": 16, "ALAC_20": 20, "ALAC_24": 24, "ALAC_32": 32}
 FLOAT_BITS = {"FLOAT": 32, "DOUBLE": 64}
 
 
-class Link(TypedDict):
+class StreamRequest(TypedDict):
     """A stream to decode: bytes in hexadecimal, and the ranges of the file behind them."""
 
     prefix: str
@@ -100,7 +100,7 @@ class _Spliced(io.RawIOBase):
         return self._file.read(min(size, stop - place))
 
 
-def _opened(path: Path, links: list[Link]) -> list[soundfile.SoundFile]:
+def _opened(path: Path, links: list[StreamRequest]) -> list[soundfile.SoundFile]:
     if not links:  # a descriptor, since a name's ending would be taken for a format
         flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
         return [soundfile.SoundFile(os.open(path, flags))]

@@ -61,7 +61,7 @@ class MixFile:
 
 
 @dataclass(frozen=True)
-class Piece:
+class FrameBlock:
     """Consecutive frames (channels, n)."""
 
     audio: npt.NDArray[np.float32]
@@ -73,7 +73,7 @@ class PieceReader:
     def __init__(self, pieces: Iterator[npt.NDArray[np.float32]], channels: int) -> None:
         self._pieces, self._held = pieces, [np.zeros((channels, 0), np.float32)]
 
-    def read(self, frames: int, /) -> Piece:
+    def read(self, frames: int, /) -> FrameBlock:
         """The next frames; fewer at the end."""
         while sum(piece.shape[1] for piece in self._held) < frames:
             piece = next(self._pieces, None)
@@ -82,7 +82,7 @@ class PieceReader:
             self._held.append(piece)
         joined = np.concatenate(self._held, axis=1)
         self._held = [joined[:, frames:]]
-        return Piece(joined[:, :frames])
+        return FrameBlock(joined[:, :frames])
 
 
 def blocks_of(signal: Signal, frames: int = BLOCK_FRAMES) -> Iterator[MixBlock]:

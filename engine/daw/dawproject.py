@@ -15,7 +15,7 @@ from ..audio.blocks import BLOCK_FRAMES
 from ..audio.reading import MixReader
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
-from .session import WAVE_CONTAINERS, Device, Session, Track
+from .session import WAVE_CONTAINERS, DawTrack, PluginDevice, Session
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # a zip knows no earlier date; a fixed one makes equal bytes
 COPY_BYTES = 1 << 20
@@ -56,7 +56,7 @@ def _state_name(track: int, place: int) -> str:
     return f"plugins/{track:02d}-{place}.vstpreset"
 
 
-def _as_wave(track: Track, workspace: Path) -> Path:
+def _as_wave(track: DawTrack, workspace: Path) -> Path:
     """The track's file, written anew as WAV at its own depth where it is none."""
     with MixReader(track.file) as reader:
         info = reader.info
@@ -126,7 +126,7 @@ def _project(session: Session, names: list[str], program: str) -> ET.Element:
     return root
 
 
-def _track(number: int, track: Track) -> ET.Element:
+def _track(number: int, track: DawTrack) -> ET.Element:
     element = ET.Element(
         "Track", id=f"track-{number}", name=_text(track.name), color=track.colour,
         contentType="audio", loaded="true",
@@ -143,7 +143,7 @@ def _track(number: int, track: Track) -> ET.Element:
     return element
 
 
-def _device(number: int, place: int, device: Device) -> ET.Element:
+def _device(number: int, place: int, device: PluginDevice) -> ET.Element:
     name = _text(device.name)
     element = ET.Element(
         "Vst3Plugin", id=f"device-{number}-{place}", name=name, deviceName=name,

@@ -9,12 +9,12 @@ from typing import Any
 from presets import Plugin, StemwrightError
 
 from ..plugins.catalogue import PluginCatalogue, host_request, opened
-from .session import Device
+from .session import PluginDevice
 
 PRESET_MAGIC, CLASS_ID = b"VST3", slice(8, 40)  # VST3 SDK, "Preset format": header, class id
 
 
-def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[Device, ...]:
+def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[PluginDevice, ...]:
     """One device for each step of a chain as it stands in a manifest; all are plug-ins.
 
     Every plug-in is opened in a process of its own and set as the step says.
@@ -23,7 +23,7 @@ def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[Dev
     return tuple(_device(catalogue, Plugin.model_validate(step), timeout_s) for step in chain)
 
 
-def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> Device:
+def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> PluginDevice:
     file = catalogue.find(step.plugin)
     with opened(catalogue, file, timeout_s) as child:
         told = child.state(host_request(file, step))
@@ -37,4 +37,4 @@ def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> Devic
             f"plug-in {file.stem}: expected its state as a .vstpreset with a class id, got "
             "something else. Leave --live out: the processed stem is then printed.",
         )
-    return Device(class_id.upper(), told["name"], state)
+    return PluginDevice(class_id.upper(), told["name"], state)

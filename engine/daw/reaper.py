@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..audio.reading import MixReader
-from .session import Session, Track
+from .session import DawTrack, Session
 
 SPACE = uuid.UUID("6f0f2a2c-5d0a-5c54-9d5e-5e1a3c6b7a10")  # ours: equal sessions get equal ids
 SOURCES = {"flac": "FLAC"}  # WAV, RF64 and AIFF are all WAVE to REAPER
@@ -30,7 +30,7 @@ def write_reaper(session: Session, path: Path, program: str) -> None:
     path.write_text("\n".join(_project(session, places, program)) + "\n", encoding="utf-8")
 
 
-def _placed(track: Track, folder: Path) -> str:
+def _placed(track: DawTrack, folder: Path) -> str:
     """Where the track's file lies, relative to the project; copied to `Media/` if elsewhere."""
     home, file = folder.resolve(), track.file.resolve()
     if file.is_relative_to(home):
@@ -82,7 +82,7 @@ def _project(session: Session, places: list[str], program: str) -> Iterator[str]
     yield ">"
 
 
-def _track(session: Session, number: int, track: Track, place: str) -> Iterator[str]:
+def _track(session: Session, number: int, track: DawTrack, place: str) -> Iterator[str]:
     guid = _guid(session.title, str(number), track.name)
     yield f"  <TRACK {guid}"
     yield f"    NAME {quoted(track.name)}"

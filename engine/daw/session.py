@@ -27,7 +27,7 @@ WAVE_CONTAINERS = ("wav", "rf64")
 
 
 @dataclass(frozen=True)
-class Device:
+class PluginDevice:
     """A plug-in that stays live in the session: VST3 class id (32 hex digits), name, state."""
 
     class_id: str
@@ -36,7 +36,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Track:
+class DawTrack:
     """One lane with one clip. `gain` is linear, `start_s` counts from the session's zero."""
 
     name: str
@@ -48,7 +48,7 @@ class Track:
     gain: float = 1.0
     muted: bool = False
     start_s: float = 0.0
-    devices: tuple[Device, ...] = ()
+    devices: tuple[PluginDevice, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -62,7 +62,7 @@ class Session:
 
     title: str
     sample_rate: int
-    tracks: tuple[Track, ...]
+    tracks: tuple[DawTrack, ...]
     worst: Passage | None = None
 
     @property
@@ -71,7 +71,7 @@ class Session:
         return max(track.start_s + track.duration_s for track in self.tracks)
 
 
-Live = Callable[[Sequence[dict[str, Any]]], tuple[Device, ...]]
+Live = Callable[[Sequence[dict[str, Any]]], tuple[PluginDevice, ...]]
 """Opens the plug-ins of a chain as it stands in a manifest and says what they are."""
 
 
@@ -107,7 +107,7 @@ def session_of(
 
 def _stem_track(
     folder: Path, manifest: Manifest, file: Written, colour: str, live: Live | None
-) -> Track:
+) -> DawTrack:
     """One stem; a printed sum beside it is muted, or everything would be heard twice."""
     spec = _spec(manifest, file.stem)
     chain = spec.get("chain", ())
@@ -138,12 +138,12 @@ def _track(
     gain: float = 1.0,
     muted: bool = False,
     start_s: float | None = None,
-    devices: tuple[Device, ...] = (),
-) -> Track:
+    devices: tuple[PluginDevice, ...] = (),
+) -> DawTrack:
     """A file as a track; it begins at its own time reference unless `start_s` says where."""
     with MixReader(path) as reader:
         info = reader.info
-    return Track(
+    return DawTrack(
         name=name,
         file=path,
         colour=colour,
@@ -170,7 +170,7 @@ def time_reference(path: Path) -> int:
     return int(low + (high << 32))
 
 
-def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | None) -> Track:
+def _reference(folder: Path, manifest: Manifest, workspace: Path, mix: Path | None) -> DawTrack:
     """The mix, grey and muted, to compare with."""
     dry = [file for file in manifest.files if file.kind == "dry"]
     start_s = time_reference(folder / dry[0].path) / manifest.input.sample_rate if dry else 0.0

@@ -38,7 +38,7 @@ LOWEST_HZ = 60.0
 
 
 @dataclass(frozen=True)
-class Quality:
+class PreviewQuality:
     """How previews sound: their rate (0: the mix's own) and most channels."""
 
     rate_hz: int
@@ -46,14 +46,14 @@ class Quality:
 
 
 QUALITIES = {
-    "light": Quality(16_000, 1),
-    "standard": Quality(24_000, 2),
-    "full": Quality(0, 2),
+    "light": PreviewQuality(16_000, 1),
+    "standard": PreviewQuality(24_000, 2),
+    "full": PreviewQuality(0, 2),
 }
 
 
 @dataclass
-class Heard:
+class LanePeaks:
     """What one pass leaves of a lane: min and max per column in 1/127, and levels in dB."""
 
     peaks: list[tuple[float, float]] = field(default_factory=list)
@@ -75,11 +75,11 @@ class Previews:
     blocks: int
     shift: int
     written_bytes: int
-    heard: dict[str, Heard]
+    heard: dict[str, LanePeaks]
 
 
 def write_previews(
-    lanes: Sequence[Lane], folder: Path, quality: Quality, source_rate: int
+    lanes: Sequence[Lane], folder: Path, quality: PreviewQuality, source_rate: int
 ) -> Previews:
     """One pass over all files of a set; scripts with the blocks of every lane go to `folder`."""
     rate = min(quality.rate_hz or source_rate, source_rate)
@@ -128,7 +128,7 @@ class _Pass:
 
     def __init__(self, lanes: Sequence[Lane], rate: int, most_channels: int) -> None:
         self.lanes, self.rate = list(lanes), rate
-        self.heard = {lane.key: Heard() for lane in lanes}
+        self.heard = {lane.key: LanePeaks() for lane in lanes}
         with ExitStack() as stack:
             infos = [stack.enter_context(MixReader(lane.file)).info for lane in lanes if lane.file]
         self.channels = min(most_channels, max(info.channels for info in infos))
@@ -191,7 +191,7 @@ class _Pass:
             self._hear(self.heard[key], block / scale)
         return clipped
 
-    def _hear(self, heard: Heard, audio: Double) -> None:
+    def _hear(self, heard: LanePeaks, audio: Double) -> None:
         """Peaks and spectra of the next frames; a rest shorter than a column is a column."""
         mono = audio.mean(axis=0)
         step = max(1, round(self.rate / self._peaks_per_s))
@@ -239,14 +239,14 @@ class _Resampled:
         return np.asarray(self._stream.resample_chunk(audio.T, last=last)).T
 
 
-def peaks_text(heard: Heard, full: float) -> str:
+def peaks_text(heard: LanePeaks, full: float) -> str:
     """Min and max per column, two signed bytes each, in base64; `full` is what 127 stands for."""
     table = np.array(heard.peaks) / full * 127
     rounded = np.stack([np.floor(table[:, 0]), np.ceil(table[:, 1])], axis=1)
     return base64.b64encode(np.clip(rounded, -127, 127).astype(np.int8).tobytes()).decode("ascii")
 
 
-def picture_levels(heard: Heard, rate: int) -> NDArray[np.uint8]:
+def picture_levels(heard: LanePeaks, rate: int) -> NDArray[np.uint8]:
     """The spectrogram as 0 to 255, high frequencies on top: (PICTURE_ROWS, columns).
 
     Rows are spaced evenly in pitch from LOWEST_HZ to half the rate, each the loudest of its

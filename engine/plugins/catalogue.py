@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from presets import Plugin, StemwrightError, expanded, home_folder, suggestion
 
 from .client import MISDEEDS, PluginClient, PluginFailedError
-from .messages import Inspection, InstanceRequest, ParameterFacts
+from .messages import InstanceRequest, ParameterFacts, PluginInspection
 from .store import PluginStore, default_store
 
 FOLDERS_VARIABLE = "STEMWRIGHT_PLUGINS"
@@ -62,7 +62,7 @@ class PluginCatalogue:
         """Whether `inspect` remembers a file, and need not load it."""
         return _is_inspection(self.store.parameters(file))
 
-    def inspect(self, file: Path, timeout_s: float | None = None) -> Inspection:
+    def inspect(self, file: Path, timeout_s: float | None = None) -> PluginInspection:
         """Name, version and parameters of all plug-ins in a file; remembered until it changes.
 
         It may be silent for `timeout_s`, or for `inspection_timeout_s` when it is looked at on
@@ -79,7 +79,7 @@ class PluginCatalogue:
                     if timeout_s is None or failure.kind != "hung":
                         raise
                     raise PluginFailedError("hung", f"{failure}. {_patience(file)}") from None
-            fresh: Inspection = {**found, "load_s": time.monotonic() - start}
+            fresh: PluginInspection = {**found, "load_s": time.monotonic() - start}
             self.store.keep_parameters(file, fresh)
             return fresh
         return known
@@ -130,7 +130,7 @@ def _patience(file: Path) -> str:
     )
 
 
-def _is_inspection(known: Any) -> TypeGuard[Inspection]:  # noqa: ANN401 - whatever lies there
+def _is_inspection(known: Any) -> TypeGuard[PluginInspection]:  # noqa: ANN401 - whatever lies there
     """Whether what lies in the memory is an inspection: the file may be anybody's."""
     try:
         assert known is not None

@@ -45,7 +45,7 @@ class Inspected(TypedDict):
     plugins: list[PluginFacts]
 
 
-class Inspection(Inspected):
+class PluginInspection(Inspected):
     """The same with the seconds that it took, as it is remembered."""
 
     load_s: float

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from presets import needed_folder, user_folder
 
-from .messages import Inspection
+from .messages import PluginInspection
 
 FOLDER_VARIABLE = "STEMWRIGHT_CACHE"
 FAILURES_UNTIL_QUARANTINE = 3
@@ -37,7 +37,7 @@ class PluginStore:
         """What `inspect` found, when it has been asked since the plug-in changed; foreign."""
         return self._read(plugin, "parameters")
 
-    def keep_parameters(self, plugin: Path, found: Inspection) -> None:
+    def keep_parameters(self, plugin: Path, found: PluginInspection) -> None:
         self._write(plugin, "parameters", {"plugin": str(plugin), **found})
 
     def failures(self, plugin: Path) -> list[str]:

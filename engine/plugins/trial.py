@@ -21,7 +21,7 @@ CERTAIN_CORRELATION = 0.9
 
 
 @dataclass(frozen=True)
-class Trial:
+class PluginTrial:
     """What one plug-in of a file did. It passed when there are no problems."""
 
     name: str
@@ -33,7 +33,7 @@ class Trial:
     problems: tuple[str, ...]
 
 
-def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list[Trial]:
+def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list[PluginTrial]:
     """Every plug-in of a file, tried with noise and silence in a process of its own.
 
     A file that passes leaves the quarantine; one that fails comes a step nearer to it.
@@ -52,7 +52,7 @@ def try_plugin(catalogue: PluginCatalogue, file: Path, timeout_s: float) -> list
     return trials
 
 
-def _tried(child: PluginClient, file: Path, name: str) -> Trial:
+def _tried(child: PluginClient, file: Path, name: str) -> PluginTrial:
     generator = np.random.default_rng(0)
     noise = generator.standard_normal((CHANNELS, BLOCKS * BLOCK_FRAMES)).astype(np.float32) * 0.1
     instance: InstanceRequest = {**host_request(file, None), "plugin_name": name}
@@ -68,7 +68,7 @@ def _tried(child: PluginClient, file: Path, name: str) -> Trial:
     delay = _delay(noise, first)
     if delay:
         problems.append(f"delays by {delay} samples more than the {facts['latency']} it reports")
-    return Trial(
+    return PluginTrial(
         name=name,
         version=facts["version"],
         load_s=load_s,

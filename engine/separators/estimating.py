@@ -28,7 +28,7 @@ from ..model.sessions import Device
 from .following import follow_above
 from .loading import LoadedCard
 from .network import Network, NotFiniteError
-from .windows import OverlapAdd, Windows
+from .windows import OverlapAdd, WindowGrid
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -54,7 +54,7 @@ class CardSeparation:
 
         Raises Interrupted when `hooks.should_stop` says so between two calls of the network.
         """
-        info, grid = signal.info, Windows.of(self.card)
+        info, grid = signal.info, WindowGrid.of(self.card)
         samples = resampled_frames(info.frames, info.sample_rate, self.card.sample_rate)
         total = grid.count(samples)
         folder.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ class _Work:
     network: Network
     groups: ChannelGroups
     moments: Double | None
-    grid: Windows
+    grid: WindowGrid
 
     def stems(self, segments: list[Float], first: int) -> list[Float]:
         """Each segment (channels, length) -> (stems, channels, length); `first` is its number."""

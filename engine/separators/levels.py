@@ -21,7 +21,7 @@ from .card import Normalise
 from .excerpt import separated_excerpt
 from .loading import LoadedCard
 from .lock import LevelFindings, LevelFit
-from .windows import Windows
+from .windows import WindowGrid
 
 Float = NDArray[np.float32]
 
@@ -108,7 +108,7 @@ def _in_one_run(
 ) -> list[Float]:
     """Stems of every passage. They follow each other in one signal, so that the network is loaded
     once, with silence between and each at the same place of the grid of segments."""
-    grid, samples = Windows.of(loaded.card), passages[0].shape[1]
+    grid, samples = WindowGrid.of(loaded.card), passages[0].shape[1]
     place = -(-(samples + grid.length) // grid.hop) * grid.hop
     line = np.zeros((passages[0].shape[0], place * len(passages)), np.float32)
     for number, passage in enumerate(passages):

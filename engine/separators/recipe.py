@@ -32,7 +32,7 @@ from ..model.two_passes import Separation
 from .ensemble import ensemble
 from .estimating import CardSeparation
 from .loading import LoadedCard
-from .windows import Windows
+from .windows import WindowGrid
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -283,7 +283,7 @@ class RecipeSeparation(Generic[Report]):
     def _count(self, card: str, info: SourceInfo) -> int:
         about = self.cards[card].card
         samples = resampled_frames(info.frames, info.sample_rate, about.sample_rate)
-        return Windows.of(about).count(samples)
+        return WindowGrid.of(about).count(samples)
 
     def _segments(self, info: SourceInfo) -> int:
         """Segments of all cards of all nodes together."""

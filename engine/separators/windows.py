@@ -20,7 +20,7 @@ Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Windows:
+class WindowGrid:
     """The grid of one model's segments.
 
     Of a segment's `length` samples `discard` are thrown away at both ends; what is left begins
@@ -33,7 +33,7 @@ class Windows:
     blend: str = "hann"
 
     @classmethod
-    def of(cls, card: SeparatorCard) -> Windows:
+    def of(cls, card: SeparatorCard) -> WindowGrid:
         """The grid that a card asks for."""
         usable = card.segment - 2 * card.discard
         hop = max(1, usable - round(card.overlap * usable))
@@ -91,7 +91,7 @@ class OverlapAdd:
     `tail` is all that it remembers: the shared part of the last segments, (..., shared).
     """
 
-    def __init__(self, windows: Windows, samples: int, tail: Float | None = None) -> None:
+    def __init__(self, windows: WindowGrid, samples: int, tail: Float | None = None) -> None:
         self.windows, self.samples, self.tail = windows, samples, tail
 
     def add(self, index: int, segment: Float) -> Float:

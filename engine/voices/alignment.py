@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .salience import FRAME_S, LOWEST_HZ, STEP_CENTS, Frames, activations
-from .score import Score
+from .score import VoiceScore
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -63,7 +63,7 @@ class Alignment:
         return found
 
 
-def align(frames: Frames, score: Score) -> Alignment:
+def align(frames: Frames, score: VoiceScore) -> Alignment:
     """Find where the recording is in the score."""
     heard = heard_semitones(frames)
     fits = _Fits(heard, score)
@@ -102,7 +102,7 @@ def heard_semitones(frames: Frames) -> Float:
     return _unit(summed)
 
 
-def written_semitones(score: Score, times: Double, shift: int = 0) -> Float:
+def written_semitones(score: VoiceScore, times: Double, shift: int = 0) -> Float:
     """What is sung by the score, `shift` semitones higher, at times of any shape; (*times,
     SEMITONES), of length 1, or 0 in rests."""
     numbers = score.numbers_at(times.ravel())
@@ -125,7 +125,7 @@ class _Fit:
 class _Fits:
     """Correlations of a recording with a score at any stretch and transposition."""
 
-    def __init__(self, heard: Float, score: Score) -> None:
+    def __init__(self, heard: Float, score: VoiceScore) -> None:
         self._score, self._steps = score, len(heard)
         self._sounding = max(int((np.square(heard).sum(axis=1) > 0).sum()), 1)
         longest = int(np.ceil(2.05 * score.seconds / STEP_S)) + 2

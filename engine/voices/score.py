@@ -37,7 +37,7 @@ _CALLED = {
 
 
 @dataclass(frozen=True)
-class Note:
+class ScoreNote:
     """One note: seconds and MIDI's number of its pitch (69 is 440 Hz)."""
 
     begin_s: float
@@ -46,13 +46,13 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Score:
+class VoiceScore:
     """The notes of every part by the part's name, none overlapping within a part.
 
     `told_by` says how parts were matched: by their `names`, or by `pitch`, from the highest down.
     """
 
-    parts: dict[str, tuple[Note, ...]]
+    parts: dict[str, tuple[ScoreNote, ...]]
     told_by: str
 
     @property
@@ -75,7 +75,7 @@ class Score:
         return found
 
 
-def read_score(path: Path, names: Sequence[str]) -> Score:
+def read_score(path: Path, names: Sequence[str]) -> VoiceScore:
     """Read a Standard MIDI File and match its tracks, channels or layers to `names`.
 
     Raises StemwrightError for what is no MIDI file, or has fewer parts than there are names.
@@ -84,7 +84,7 @@ def read_score(path: Path, names: Sequence[str]) -> Score:
     if not voices:
         raise StemwrightError("voices-midi", f"{printable(path)}: no note is in it.")
     matched, told_by = _matched(path, voices, names)
-    return Score({name: _one_at_a_time(matched[name].notes) for name in names}, told_by)
+    return VoiceScore({name: _one_at_a_time(matched[name].notes) for name in names}, told_by)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Part:
     """A track, channel or layer."""
 
     name: str
-    notes: tuple[Note, ...]
+    notes: tuple[ScoreNote, ...]
 
     @property
     def middle(self) -> float:
@@ -172,9 +172,9 @@ class _Clock:
         return float(self._seconds[which] + since)
 
 
-def _notes_of(track: mido.MidiTrack, clock: _Clock) -> dict[int, list[Note]]:
+def _notes_of(track: mido.MidiTrack, clock: _Clock) -> dict[int, list[ScoreNote]]:
     """Sort the notes by channel, without drums."""
-    found: dict[int, list[Note]] = defaultdict(list)
+    found: dict[int, list[ScoreNote]] = defaultdict(list)
     open_notes: dict[tuple[int, int], list[int]] = defaultdict(list)
     now = 0
     for message in track:
@@ -187,7 +187,7 @@ def _notes_of(track: mido.MidiTrack, clock: _Clock) -> dict[int, list[Note]]:
         elif open_notes[key]:
             begin = open_notes[key].pop(0)
             if now > begin:
-                note = Note(clock.seconds(begin), clock.seconds(now), message.note)
+                note = ScoreNote(clock.seconds(begin), clock.seconds(now), message.note)
                 found[message.channel].append(note)
     return found
 
@@ -197,7 +197,7 @@ def _layers(part: _Part) -> list[_Part]:
     count = _most_at_once(part.notes)
     if count < 2:
         return [part]
-    layers: list[list[Note]] = [[] for _ in range(count)]
+    layers: list[list[ScoreNote]] = [[] for _ in range(count)]
     for group in _together(part.notes):
         group = sorted(group, key=lambda note: -note.number)[:count]
         free = [
@@ -210,7 +210,7 @@ def _layers(part: _Part) -> list[_Part]:
     return [_Part(f"{part.name} layer {n + 1}".strip(), tuple(x)) for n, x in enumerate(layers)]
 
 
-def _nearest(group: list[Note], layers: list[list[Note]], free: list[int]) -> list[int]:
+def _nearest(group: list[ScoreNote], layers: list[list[ScoreNote]], free: list[int]) -> list[int]:
     """Layers for notes that begin together, highest first: in order, as near as they go."""
     if len(group) >= len(free):
         return free
@@ -224,8 +224,8 @@ def _nearest(group: list[Note], layers: list[list[Note]], free: list[int]) -> li
     return list(min(combinations(free, len(group)), key=far))
 
 
-def _together(notes: Iterable[Note]) -> list[list[Note]]:
-    groups: list[list[Note]] = []
+def _together(notes: Iterable[ScoreNote]) -> list[list[ScoreNote]]:
+    groups: list[list[ScoreNote]] = []
     for note in notes:
         if groups and note.begin_s - groups[-1][0].begin_s <= TOGETHER_S:
             groups[-1].append(note)
@@ -234,7 +234,7 @@ def _together(notes: Iterable[Note]) -> list[list[Note]]:
     return groups
 
 
-def _most_at_once(notes: Sequence[Note]) -> int:
+def _most_at_once(notes: Sequence[ScoreNote]) -> int:
     """How many notes sound at once for more than a moment."""
     edges = [(note.begin_s + TOGETHER_S, 1) for note in notes]
     edges += [(note.end_s - TOGETHER_S, -1) for note in notes]
@@ -245,11 +245,11 @@ def _most_at_once(notes: Sequence[Note]) -> int:
     return max(most, 1)
 
 
-def _one_at_a_time(notes: Sequence[Note]) -> tuple[Note, ...]:
+def _one_at_a_time(notes: Sequence[ScoreNote]) -> tuple[ScoreNote, ...]:
     """Let each note of one singer end where the next begins, at the latest."""
     ordered = sorted(notes, key=lambda note: (note.begin_s, note.number))
     cut = [
-        Note(note.begin_s, min(note.end_s, after.begin_s), note.number)
+        ScoreNote(note.begin_s, min(note.end_s, after.begin_s), note.number)
         for note, after in pairwise(ordered)
     ]
     return tuple(note for note in (*cut, *ordered[-1:]) if note.end_s > note.begin_s)

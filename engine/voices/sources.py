@@ -25,7 +25,7 @@ from .pitch_files import read_pitch_files
 from .pitches import PitchTracks
 from .refining import refine
 from .salience import FRAME_S, RATE, Frames
-from .score import Score, read_score
+from .score import VoiceScore, read_score
 from .tracker import STRIDE, Coarse, TrackerSettings, assign, track
 
 Float = NDArray[np.float32]
@@ -164,7 +164,7 @@ def _by_score(
     return tracks, about
 
 
-def _sung_by(score: Score, fit: Alignment, frames: int) -> Float:
+def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
     """The score's pitches at every frame of the recording, in Hz."""
     numbers = score.numbers_at(fit.score_times(frames)) + fit.transposition
     hertz = 440 * 2 ** ((np.nan_to_num(numbers) - 69) / 12)

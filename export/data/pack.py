@@ -50,7 +50,7 @@ class Packed(BaseModel):
     member: str
 
 
-class PackCard(BaseModel):
+class TrainingPackCard(BaseModel):
     """What a pack holds. `held_out` recordings of each part were found and not packed."""
 
     model_config = ConfigDict(frozen=True)
@@ -112,7 +112,7 @@ def write_pack(
                         member=member,
                     )
                 )
-        card = PackCard(
+        card = TrainingPackCard(
             front_end=view,
             step_db=step_db,
             floor_db=FLOOR_DB,
@@ -135,11 +135,11 @@ def write_pack(
     yield f"{out}: {hours:.2f} hours in {out.stat().st_size / 2**20:.1f} MiB"
 
 
-def read_pack(path: Path) -> PackCard:
+def read_pack(path: Path) -> TrainingPackCard:
     """What a pack says it holds; raises StemwrightError when it is none."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return PackCard.model_validate_json(archive.read(_CARD))
+            return TrainingPackCard.model_validate_json(archive.read(_CARD))
     except (OSError, KeyError, zipfile.BadZipFile, ValidationError) as error:
         raise StemwrightError(
             "pack-unreadable",
@@ -199,7 +199,7 @@ def restored(codes: Codes, peak: float, step_db: float, floor_db: float = FLOOR_
     return np.minimum(table, 6e4).astype(np.float16)[codes]  # no code of a recording is so loud
 
 
-def _clip(archive: zipfile.ZipFile, card: PackCard, recording: Packed) -> Clip:
+def _clip(archive: zipfile.ZipFile, card: TrainingPackCard, recording: Packed) -> Clip:
     blob = archive.read(recording.member)
     bands = len(card.front_end.edges_hz) - 1
     codes = np.cumsum(

@@ -32,7 +32,7 @@ _AHEAD = 3  # batches that are drawn while the last one is computed on
 
 
 @dataclass(frozen=True)
-class Song:
+class MultitrackSong:
     """One song: stems in 16 bits, (stems, channels, samples), to be multiplied by `scale`."""
 
     name: str
@@ -66,7 +66,9 @@ AS_THEY_ARE = Remix()
 class Songs:
     """Songs ready to draw excerpts from, all with the same stems, rate and channels."""
 
-    def __init__(self, songs: Sequence[Song], stems: Sequence[str], sample_rate: int) -> None:
+    def __init__(
+        self, songs: Sequence[MultitrackSong], stems: Sequence[str], sample_rate: int
+    ) -> None:
         if not songs:
             raise StemwrightError(
                 "no-songs",
@@ -101,7 +103,7 @@ class Songs:
         count = max(1, round(validation * len(order)))
         return self._of(order[count:]), self._of(order[:count])
 
-    def _of(self, songs: Iterable[Song]) -> Songs:
+    def _of(self, songs: Iterable[MultitrackSong]) -> Songs:
         ordered = sorted(songs, key=lambda song: song.name)
         return Songs(ordered, self.stems, self.sample_rate)
 
@@ -156,7 +158,7 @@ class Songs:
         return out
 
 
-def excerpt(rng: Rng, song: Song, speed: float, row: Float) -> None:
+def excerpt(rng: Rng, song: MultitrackSong, speed: float, row: Float) -> None:
     """Write an excerpt of a song, played at `speed`, into a row (stems, channels, samples)."""
     needed = int(np.ceil(row.shape[2] * speed)) + 1
     start = int(rng.integers(max(song.samples - needed, 0) + 1))
@@ -205,7 +207,9 @@ def _song_folders(folder: Path) -> list[Path]:
     return inside or [folder]
 
 
-def _read_song(folder: Path, stems: Sequence[str], sample_rate: int, channels: int) -> Song | None:
+def _read_song(
+    folder: Path, stems: Sequence[str], sample_rate: int, channels: int
+) -> MultitrackSong | None:
     parts: dict[str, list[Float]] = {stem: [] for stem in stems}
     hashed = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in AUDIO_SUFFIXES):
@@ -229,7 +233,7 @@ def _read_song(folder: Path, stems: Sequence[str], sample_rate: int, channels: i
             audio[index, :, : part.shape[1]] += part
     scale = max(float(np.abs(audio).max()), 1e-6) / _FULL
     stored = np.round(audio / np.float32(scale)).astype(np.int16)
-    return Song(folder.name, stored, scale, hashed.hexdigest()[:16])
+    return MultitrackSong(folder.name, stored, scale, hashed.hexdigest()[:16])
 
 
 def _read_part(path: Path, sample_rate: int, channels: int) -> Float:

@@ -37,7 +37,7 @@ Rng = np.random.Generator
 CHECKPOINT = "checkpoint.npz"
 
 
-class Excerpts(Protocol):
+class ExcerptSource(Protocol):
     """Where batches come from: band magnitudes of one instrument alone in every row. For a flow
     with labels the rows follow `labels_of_rows`."""
 
@@ -66,7 +66,9 @@ class TrainSettings:
     seed: int = 0
 
 
-def measure_features(excerpts: Excerpts, settings: TrainSettings, batches: int = 40) -> Features:
+def measure_features(
+    excerpts: ExcerptSource, settings: TrainSettings, batches: int = 40
+) -> Features:
     """Mean and standard deviation of every band; the floor keeps empty bands from exploding."""
     rng = np.random.default_rng([settings.seed, 1])
     compressed = torch.cat(
@@ -112,8 +114,8 @@ class FlowTask:
         self,
         config: FlowConfig,
         settings: TrainSettings,
-        train: Excerpts,
-        valid: Excerpts,
+        train: ExcerptSource,
+        valid: ExcerptSource,
         leak: Leak | None,
         given: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,

@@ -80,7 +80,7 @@ class Task(Protocol[HeldOut]):
 
 
 @dataclass(frozen=True)
-class Progress(Generic[Held]):
+class TrainingProgress(Generic[Held]):
     """One report: the mean number of the steps since the last one, and what held-out songs say."""
 
     step: int
@@ -154,7 +154,7 @@ class TrainingRun(Generic[Held]):
         step_s = (time.monotonic() - began_s) / (FORECAST_STEPS - 1)
         return f"{left} steps of {step_s:.2g} s: will take about {duration_text(left * step_s)}"
 
-    def run(self, every: int = 100) -> Iterator[Progress[Held]]:
+    def run(self, every: int = 100) -> Iterator[TrainingProgress[Held]]:
         """Train to the end; after every `every` steps save, validate and report."""
         self._begun = self._begun or time.monotonic()
         while self._done < 1:
@@ -193,7 +193,7 @@ class TrainingRun(Generic[Held]):
         whole = max(self.deadline - self._begun, 1e-9)
         return min((time.monotonic() - self._begun) / whole, 1.0)
 
-    def _progress(self, loss: float) -> Progress[Held]:
+    def _progress(self, loss: float) -> TrainingProgress[Held]:
         seconds = time.monotonic() - self._begun
         rate = (self.step - self.started_at) / max(seconds, 1e-9)
         steps = self.task.settings.steps
@@ -201,7 +201,7 @@ class TrainingRun(Generic[Held]):
         if self.deadline is not None:
             left = max(self.deadline - time.monotonic(), 0)
             steps = self.step + round(left * rate)
-        return Progress(
+        return TrainingProgress(
             self.step, steps, loss, self.task.validate(), seconds, max(left, 0.0), rate
         )
 

@@ -64,7 +64,7 @@ class VoiceTask:
         self.model = SourceFilterNetwork(config)
         if start is not None:
             self.model.load_state_dict(dict(start))
-        self.synthesis = Synthesis(train, config)
+        self.synthesis = SourceFilterSynthesis(train, config)
 
     def described(self) -> About:
         """The size."""
@@ -107,7 +107,7 @@ class VoiceTask:
         return float(np.mean([float(self._loss(one)) for one in sampled]))
 
 
-class Synthesis:
+class SourceFilterSynthesis:
     """The magnitudes of voices in torch, for every window of the loss."""
 
     def __init__(self, mixtures: MixtureExcerpts, config: SourceFilterConfig) -> None:

@@ -1,7 +1,7 @@
 """Training of separators that take waveforms: Demucs v2 and Wave-U-Net.
 
 Both learn from mixes whose stems are known. What belongs to the papers (losses, rates, gains,
-remixing) is a `Recipe`; the loop, its checkpoints and its budget are the same for both.
+remixing) is a `TrainingRecipe`; the loop, its checkpoints and its budget are the same for both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VALIDATION_BATCHES = 4
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """How a paper trains: its loss, its remixing."""
 
     loss: Literal["l1", "mse"]
@@ -44,12 +44,14 @@ class Recipe:
     remix: Remix
 
 
-RECIPES: Mapping[Kind, Recipe] = MappingProxyType(
+RECIPES: Mapping[Kind, TrainingRecipe] = MappingProxyType(
     {
         # Défossez et al., section 5: L1, gains, signs, stems remixed in groups of four
-        "demucs": Recipe("l1", 3e-4, Remix((0.25, 1.25), flip=True, group=4, semitones=2.0)),
+        "demucs": TrainingRecipe(
+            "l1", 3e-4, Remix((0.25, 1.25), flip=True, group=4, semitones=2.0)
+        ),
         # Stoller et al., section 4.2: squared error, stems at 0.7 to 1 of their level
-        "waveunet": Recipe("mse", 1e-4, Remix((0.7, 1.0), group=4, semitones=2.0)),
+        "waveunet": TrainingRecipe("mse", 1e-4, Remix((0.7, 1.0), group=4, semitones=2.0)),
     }
 )
 

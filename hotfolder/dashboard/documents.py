@@ -60,7 +60,7 @@ class Step(TypedDict):
     detail: str | None
 
 
-class StemFile(TypedDict):
+class StemFileRow(TypedDict):
     """One file of a set, in the manifest's order."""
 
     stem: str
@@ -79,6 +79,6 @@ class JobDetail(JobRow):
     """One job with its history and, when it is done, its set, which may have a `page`."""
 
     history: list[Step]
-    files: list[StemFile]
+    files: list[StemFileRow]
     facts: SetSummary | None
     page: bool

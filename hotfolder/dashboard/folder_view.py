@@ -22,7 +22,7 @@ from ..clock import iso_time
 from ..health import HealthDocument
 from ..job import FINAL, RUNNING, Job, State
 from ..settings import HotFolderSettings
-from .documents import Disk, JobDetail, JobPage, JobRow, Overview, SetSummary, StemFile, Step
+from .documents import Disk, JobDetail, JobPage, JobRow, Overview, SetSummary, StemFileRow, Step
 
 PAGE_ROWS = 100
 HISTORY_DAYS = 14
@@ -137,7 +137,7 @@ class FolderView:
             return {**row, "history": history, "files": [], "facts": None, "page": False}
         manifest = load_manifest(job.destination)
         files = [
-            StemFile(stem=file.stem, kind=file.kind, lufs=file.loudness.integrated_lufs)
+            StemFileRow(stem=file.stem, kind=file.kind, lufs=file.loudness.integrated_lufs)
             for file in manifest.files
         ]
         facts = SetSummary(null_dbfs=manifest.null_dbfs, seconds=sum(manifest.seconds.values()))
