@@ -353,7 +353,7 @@ def _held_by(owner: str, job: Job, now: Instant, lease_s: float) -> Job:
 def _columns_of(job: Job) -> dict[str, Column]:
     """A job as the values of its row."""
     columns = {name: _storable(getattr(job, name)) for name in _NAMES}
-    return columns | {"destination_key": _destination_key(job.destination)}
+    return columns | {"destination_key": _storable(_destination_key(job.destination))}
 
 
 def _storable(value: Path | Column) -> Column:
