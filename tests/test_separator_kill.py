@@ -103,7 +103,7 @@ def test_a_batch_tells_the_cost_of_a_preset_once_before_it_starts(studio):
 @pytest.mark.slow
 def test_the_hot_folder_goes_on_in_the_middle_of_a_recipe(studio):
     for place in ("whole", "killed"):
-        write_mix(studio / place / "root" / "inbox" / "song.wav", 30.0)
+        write_mix(studio / place / "root" / "inbox" / "song.wav", 150.0)
     assert begin(studio, "whole").wait(300) == 0, logs(studio / "whole")
     rng, kills = np.random.default_rng(1), 0
     while not originals(studio / "killed" / "root", "done"):
