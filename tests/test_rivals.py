@@ -29,8 +29,8 @@ def mix(tmp_path_factory):
     return path, mono
 
 
-def test_both_are_there():
-    assert [card.stem for card in CARDS] == ["demucs", "waveunet"]
+def test_all_are_there():
+    assert [card.stem for card in CARDS] == ["demucs", "interleaved", "waveunet"]
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.stem)
