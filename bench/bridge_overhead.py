@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import pedalboard
 
-from engine.audio.blocks import BLOCK_FRAMES, Audio, endless, take
+from engine.audio.blocks import BLOCK_FRAMES, AudioBlock, endless, take
 from engine.plugins.rack import PluginRack
 from presets import Plugin
 
@@ -31,19 +31,19 @@ CASES: dict[str, dict[str, bool | float | str]] = {
 }
 
 
-def signal(seconds: int) -> Audio:
+def signal(seconds: int) -> AudioBlock:
     """Noise `(2, samples)`."""
     generator = np.random.default_rng(0)
     return (generator.standard_normal((2, seconds * RATE)) * 0.1).astype(np.float32)
 
 
-def blocks(audio: Audio) -> Iterator[Audio]:
+def blocks(audio: AudioBlock) -> Iterator[AudioBlock]:
     """A stream of it."""
     parts = (audio[:, at : at + BLOCK_FRAMES] for at in range(0, audio.shape[1], BLOCK_FRAMES))
     return endless(parts, 2)
 
 
-def in_our_process(name: str, audio: Audio) -> tuple[float, Audio]:
+def in_our_process(name: str, audio: AudioBlock) -> tuple[float, AudioBlock]:
     """Seconds and result with the plug-in loaded here."""
     load = vars(pedalboard)["load_plugin"]
     plugin = load(f"/usr/lib/vst3/{name}.vst3", parameter_values=CASES[name])
@@ -55,7 +55,7 @@ def in_our_process(name: str, audio: Audio) -> tuple[float, Audio]:
     return time.perf_counter() - start, result
 
 
-def in_a_child(rack: PluginRack, name: str, audio: Audio) -> tuple[float, Audio]:
+def in_a_child(rack: PluginRack, name: str, audio: AudioBlock) -> tuple[float, AudioBlock]:
     """Seconds and result through the bridge."""
     step = Plugin(plugin=name, parameters=CASES[name])
     stream = rack.stream(blocks(audio), step, 2, RATE, "bench")
