@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import importlib
 import re
 import subprocess
 import sys
@@ -124,6 +125,17 @@ def test_every_public_class_has_a_name_of_its_own():
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert places, "no classes found"
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_bench_takes_from_the_rooms_is_there(path):
+    """Benches are run by hand, so a name that moved would be missed for long."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ROOMS:
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")
 
 
 def test_no_modules_import_each_other_in_a_circle():
