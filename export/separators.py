@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine import encoder_path, find_prior, put_file, read_bundle
 from presets import StemwrightError
 
-from .data.songs import read_songs
+from .data.songs import Songs, read_songs
 from .models.demucs import Demucs
 from .models.estimator import Encoder, EstimatorConfig, Head
 from .models.mask_graphs import emit_masks, joined_masks
@@ -78,8 +78,7 @@ def train_separator(
     config = config_of(kind, published)
     read = read_songs(songs, config.stems, config.sample_rate, config.audio_channels)
     train, valid = read.split()
-    names = ", ".join(song.name for song in valid.songs)
-    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
+    yield _material(read, valid)
     settings = WaveformSettings(
         steps=options.steps,
         seconds=seconds,
@@ -88,11 +87,7 @@ def train_separator(
     )
     task = WaveformTask(kind, config, replace(settings, **options.changes()), train, valid, device)
     run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
-    size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{device_summary(device)}; {TITLES[kind]}, {size:.2f} M parameters"
-    if run.step:
-        yield f"resuming at step {run.step}"
-    yield run.forecast()
+    yield from _beginning(run, task.model, TITLES[kind], device)
     for p in run.run(REPORT_EVERY if device.type == "cpu" else run.every):
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.5f}  held out {p.valid}  {p.left}"
     yield f"written: {export_separator(options.out, options.out / f'{kind}.yaml')}"
@@ -104,23 +99,34 @@ def train_interleaved(songs: Sequence[Path], options: TrainingOptions) -> Iterat
     device = training_device(options.device, options.threads)
     read = read_songs(songs, FOUR, front_end().sample_rate)
     train, valid = read.split()
-    names = ", ".join(song.name for song in valid.songs)
-    yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
+    yield _material(read, valid)
     updates = math.ceil(options.steps / len(FOUR))
     settings = settings_of(
         "interleaved", FOUR, updates=updates, seed=options.seed, **options.changes()
     )
     task = InterleavedTask("interleaved", FOUR, FAMILY, settings, train, valid, device)
     run = TrainingRun(options.out, FAMILY_CHECKPOINT, task, device, options.deadline)
-    size = sum(p.numel() for p in task.model.parameters()) / 1e6
-    yield f"{device_summary(device)}; interleaved, {size:.2f} M parameters"
-    if run.step:
-        yield f"resuming at step {run.step}"
-    yield run.forecast()
+    yield from _beginning(run, task.model, "interleaved", device)
     for p in run.run(run.every):
         told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  held out {told}  {p.left}"
     yield f"written: {export_family(options.out, options.out / 'interleaved.yaml')}"
+
+
+def _material(read: Songs, valid: Songs) -> str:
+    names = ", ".join(song.name for song in valid.songs)
+    return f"{len(read.songs)} songs, {read.minutes:.1f} minutes; held out: {names}"
+
+
+def _beginning(
+    run: TrainingRun[Any], model: torch.nn.Module, title: str, device: torch.device
+) -> Iterator[str]:
+    """Say what is trained where, from which step, and how long it will take."""
+    size = sum(p.numel() for p in model.parameters()) / 1e6
+    yield f"{device_summary(device)}; {title}, {size:.2f} M parameters"
+    if run.step:
+        yield f"resuming at step {run.step}"
+    yield run.forecast()
 
 
 @dataclass(frozen=True)
