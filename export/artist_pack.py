@@ -115,10 +115,10 @@ def tune_pack(
         device,
     )
     run = TrainingRun(options.out, CHECKPOINT, task, device, options.deadline)
-    yield f"held-out songs before: {_line(task.before)}"
+    yield f"held-out songs before: {_line(task.kept.before)}"
     if run.step:
         yield f"resuming at step {run.step}"
-        task.consider(run.step, run.validate())  # what the checkpoint had not seen yet
+        task.kept.consider(run.step, run.validate())  # what the checkpoint had not seen yet
     yield device_summary(device)
     yield f"{run.forecast()} at most"
     yield from _tuned(task, run)
@@ -230,12 +230,12 @@ def _rehearsal(
 def _tuned(task: ArtistTask, run: TrainingRun[Scores]) -> Iterator[str]:
     """Train until held-out songs have not gained for a while."""
     for progress in run.run(EVERY):
-        task.consider(progress.step, progress.valid)
+        task.kept.consider(progress.step, progress.valid)
         yield (
             f"step {progress.step}/{progress.steps}  train {progress.train_loss:.3f}  "
             f"held out {_line(progress.valid)}  {progress.left}"
         )
-        if progress.step - task.best.step >= PATIENCE * EVERY:
+        if progress.step - task.kept.best.step >= PATIENCE * EVERY:
             yield f"nothing better for {PATIENCE * EVERY} steps: ended"
             break
     run.save()
@@ -256,8 +256,7 @@ def _written(
     held_out: Sequence[str],
 ) -> Iterator[str]:
     """Write the best as a pack, unless it is what the tuning began with."""
-    best, before = task.best, task.before
-    assert best.scores is not None
+    best, before = task.kept.best, task.kept.before
     if not best.step:
         raise StemwrightError(
             "pack-not-better",
@@ -292,9 +291,9 @@ def _written(
             )
         gains = tuple(
             float(np.mean([after[s] - before.of_songs[song][s] for s in after]))
-            for song, after in best.scores.of_songs.items()
+            for song, after in best.score.of_songs.items()
         )
-        was, now = before.by_stem, best.scores.by_stem
+        was, now = before.by_stem, best.score.by_stem
         minutes = {
             stem: sum(
                 source.minutes
@@ -317,7 +316,7 @@ def _written(
             songs=tuple(name for name in tracks.songs if name not in held_out),
             held_out=tuple(held_out),
             before_db=before.mean,
-            after_db=best.scores.mean,
+            after_db=best.score.mean,
             gains_db=gains,
             step=best.step,
             share=best.share,
@@ -328,10 +327,10 @@ def _written(
             out.rmdir()  # empty: looked at before the training
         folder.rename(out)
     share = "" if best.share == 1 else f", {best.share:.0%} of the way from the old weights"
-    songs = zip(best.scores.of_songs, gains, strict=True)
+    songs = zip(best.score.of_songs, gains, strict=True)
     told = ", ".join(f"{song} {gain:+.2f}" for song, gain in songs)
     yield (
-        f"{out}: {best.scores.mean:.2f} dB on the held-out songs, {before.mean:.2f} dB before "
+        f"{out}: {best.score.mean:.2f} dB on the held-out songs, {before.mean:.2f} dB before "
         f"({told}); weights of step {best.step}{share}"
     )
     if len(gains) == 1:

@@ -19,6 +19,7 @@ from export.data.mixes import RandomMixes
 from export.data.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
 from export.data.sampling import Interference
 from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
+from export.models.graph_reader import read_head
 from export.training.estimator_training import CHECKPOINT as ESTIMATOR
 from export.training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
 from export.training.expectation import Expectation
@@ -245,6 +246,26 @@ def test_head_learns_on_the_frozen_encoder_and_resumes_exactly(mixes, encoder, t
     assert reports[-1].valid < 0.9 * untrained.validate()
     found, before = run.task.measure()
     assert found > before
+
+
+def test_a_head_is_never_worse_than_the_one_that_it_began_as(mixes, encoder, tmp_path):
+    begun = head_run(tmp_path / "begun", mixes, encoder, 40)[0].task.model
+    settings = EstimatorSettings(20, batch=4, frames=16, warm_up=1, learning_rate=30)  # too much
+    task = HeadTask("low", encoder, settings, mixes, mixes, begun={"old": begun})
+    run = TrainingRun(tmp_path, HEAD, task)
+    for progress in run.run(every=10):
+        assert progress.valid > task.kept.before
+        task.kept.consider(progress.step, progress.valid)
+    run.save()
+    task.kept.take()
+    assert task.validate() <= task.kept.before
+    exported, kept = load_head(tmp_path, 0), dict(task.model.named_parameters())
+    again = HeadTask("low", encoder, settings, mixes, mixes, begun={"old": begun})
+    TrainingRun(tmp_path, HEAD, again)  # goes on with the best of before
+    assert again.kept.best.score == pytest.approx(task.kept.best.score)
+    assert exported.training["best step"] == task.kept.best.step
+    read = read_head(exported.graph.SerializeToString())
+    assert torch.allclose(read.last.weight, kept["last.weight"], atol=1e-3)
 
 
 def test_a_head_of_another_encoder_is_not_trained_on(mixes, encoder, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine import ModelCard, give_way
-from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
 from ..data.true_mixes import TrueMix
 from ..models.estimator import Encoder, Head
+from .best_weights import BestWeights
 from .checkpoint import Checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
 from .run import mixed_precision
@@ -33,8 +33,6 @@ from .run import mixed_precision
 Float = NDArray[np.float32]
 
 CHECKPOINT = "artist.npz"
-SHARES = (0.25, 0.5, 0.75)  # of the tuned weights against those at the beginning
-_BEST = "best/"
 _LEAST = np.float32(1e-7)
 
 
@@ -88,16 +86,6 @@ class HeldOutSongs:
         return np.asarray(masks / masks.sum(axis=0), np.float32)
 
 
-@dataclass
-class Best:
-    """The best weights so far: at which step, how much of them, and what held-out songs say."""
-
-    step: int = 0
-    share: float = 0.0
-    scores: Scores | None = None
-    weights: dict[str, Tensor] = field(default_factory=dict)
-
-
 class ArtistTask:
     """An encoder and its heads that go on on sums of an artist's stems and of others'.
 
@@ -124,40 +112,24 @@ class ArtistTask:
         )
         self.model = nn.ModuleDict({"encoder": self.encoder, "heads": self.heads}).to(device)
         self.model.requires_grad_(True)
-        self._begun = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self.before = held_out.scores(self.encoder, dict(self.heads.items()))
-        self.best = Best(scores=self.before, weights=dict(self._begun))
+        self.kept = BestWeights(self.model, self.validate, lambda scores: scores.mean)
 
     def described(self) -> dict[str, Any]:
         """The size, the heads, and where the best weights were found."""
         return {
             "config": self.encoder.config.to_dict(),
             "heads": list(self.heads),
-            "best step": self.best.step,
-            "best share": self.best.share,
+            "best step": self.kept.best.step,
+            "best share": self.kept.best.share,
         }
 
     def arrays(self) -> dict[str, Float]:
         """The best weights."""
-        return {f"{_BEST}{name}": value.cpu().numpy() for name, value in self.best.weights.items()}
+        return self.kept.arrays()
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take the best weights back."""
-        kept = {
-            name.removeprefix(_BEST): torch.from_numpy(values)
-            for name, values in checkpoint.arrays.items()
-            if name.startswith(_BEST)
-        }
-        about = checkpoint.about
-        if kept.keys() != self._begun.keys():
-            raise StemwrightError(
-                "run-differs",
-                "the folder of the run holds a training of other heads. Tune with another --run, "
-                "or remove that folder to begin anew.",
-            )
-        with self._weights(kept):
-            scores = self._scores()
-        self.best = Best(int(about["best step"]), float(about["best share"]), scores, kept)
+        self.kept.resume(checkpoint)
 
     def loss(self, step: int, done: float) -> tuple[Tensor, Tensor]:
         """The heads' losses on new sums, added up."""
@@ -184,35 +156,11 @@ class ArtistTask:
 
     def validate(self) -> Scores:
         """What held-out songs say of the weights as they are."""
-        return self._scores()
-
-    def consider(self, step: int, scores: Scores) -> None:
-        """Keep the weights as they are if held-out songs like them better than any before, and
-        mixtures with those at the beginning likewise."""
-        now = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self._keep(step, 1.0, scores, now)
-        for share in SHARES:
-            between = {
-                name: torch.lerp(self._begun[name].to(value), value, share)
-                for name, value in now.items()
-            }
-            with self._weights(between):
-                self._keep(step, share, self._scores(), between)
-
-    def _keep(self, step: int, share: float, scores: Scores, weights: dict[str, Tensor]) -> None:
-        assert self.best.scores is not None
-        if scores.mean > self.best.scores.mean:
-            self.best = Best(step, share, scores, weights)
-
-    def _scores(self) -> Scores:
         return self.held_out.scores(self.encoder, dict(self.heads.items()))
-
-    def _weights(self, weights: Mapping[str, Tensor]) -> _Borrowed:
-        return _Borrowed(self.model, weights)
 
     def chosen(self) -> tuple[Encoder, dict[str, Head]]:
         """Encoder and heads with the best weights, on the processor."""
-        self.model.load_state_dict(self.best.weights)
+        self.kept.take()
         self.model.to("cpu").eval().requires_grad_(False)
         return self.encoder, {name: head for name, head in self._named_heads()}
 
@@ -220,18 +168,3 @@ class ArtistTask:
         for name, head in self.heads.items():
             assert isinstance(head, Head)
             yield name, head
-
-
-class _Borrowed:
-    """A model with other weights for a while."""
-
-    def __init__(self, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-        self._model, self._weights = model, weights
-        self._own: dict[str, Tensor] = {}
-
-    def __enter__(self) -> None:
-        self._own = {name: value.clone() for name, value in self._model.state_dict().items()}
-        self._model.load_state_dict(self._weights)
-
-    def __exit__(self, *_: object) -> None:
-        self._model.load_state_dict(self._own)

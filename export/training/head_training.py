@@ -2,7 +2,8 @@
 
 The encoder is the ONNX file that the installed bundles share, so nobody else's bytes change and
 the new head works in a set with the old ones. It begins as the installed head that finds the new
-instrument best already (docs/lab.md). Mixes, loss and schedule are those that encoder
+instrument best already (docs/lab.md), and ends as the best of its steps on held-out mixes, or of
+mixtures with the head that it began as. Mixes, loss and schedule are those that encoder
 and heads were first trained with (`estimator_train`).
 """
 
@@ -28,6 +29,7 @@ from presets import StemwrightError
 from ..data.mixes import RandomMixes
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
 from ..models.graph_reader import read_encoder, read_head
+from .best_weights import BestWeights, best_of
 from .checkpoint import About, Checkpoint, load_checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
 
@@ -97,6 +99,8 @@ class HeadTask:
         encoder.model.to(self.device)
         torch.manual_seed(settings.seed)
         self.model, self.begins_as = self._nearest(begun)
+        self.model.to(self.device)
+        self.kept = BestWeights(self.model, self.validate, lambda loss: -loss)
         self.config = EstimatorConfig(
             bands=encoder.bands, hidden=encoder.hidden, head=self.model.first.out_channels
         )
@@ -119,14 +123,16 @@ class HeadTask:
             "config": self.config.to_dict(),
             "encoder_sha256": self.encoder.sha256,
             "begins as": self.begins_as,
+            "best step": self.kept.best.step,
+            "best share": self.kept.best.share,
         }
 
     def arrays(self) -> dict[str, Float]:
-        """Nothing besides weights."""
-        return {}
+        """The best weights."""
+        return self.kept.arrays()
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Refuse a head that belongs to another encoder."""
+        """Take the best weights back; refuse a head that belongs to another encoder."""
         theirs = checkpoint.about["encoder_sha256"]
         if theirs != self.encoder.sha256:
             raise StemwrightError(
@@ -135,6 +141,7 @@ class HeadTask:
                 f"installed priors read {self.encoder.sha256[:12]}. Remove the file to train a "
                 "head for that one.",
             )
+        self.kept.resume(checkpoint)
 
     def loss(self, step: int, done: float) -> tuple[Tensor, Tensor]:
         """The head's loss on new mixes."""
@@ -204,9 +211,14 @@ def load_head(folder: Path, seed: int) -> TrainedHead | None:
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = checkpoint.about["config"]
     head = Head(EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}))
-    head.load_state_dict(checkpoint.model)
+    head.load_state_dict(best_of(checkpoint) or checkpoint.model)
     trained = trained_head(head.eval(), checkpoint.about["encoder_sha256"], seed)
-    return replace(trained, training=checkpoint.training)
+    best = {
+        key: checkpoint.about[key]
+        for key in ("best step", "best share")
+        if key in checkpoint.about
+    }
+    return replace(trained, training=checkpoint.training | best)
 
 
 def _plays(magnitudes: Tensor, mix: Tensor) -> Tensor:

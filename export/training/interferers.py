@@ -156,18 +156,33 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
         yield f"head: begins as that of {task.begins_as}, which finds {others.stem} best so far"
     if run.step:
         yield f"head: resuming at step {run.step} of {steps}"
+        task.kept.consider(run.step, run.validate())  # what the checkpoint had not seen yet
     yield f"head: {run.forecast()}"
     for p in run.run(run.every):
+        task.kept.consider(p.step, p.valid)
         yield (
             f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "
             f"validation {p.valid:.3f}  {p.left}"
         )
+    run.save()
+    task.kept.take()
+    yield f"head: {_taken(task)}"
     found, before = task.measure()
     yield (
         f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
         f"mix itself has {before:.1f} dB"
     )
     yield from expected(task, others, sum(source.minutes for source in corpus.sources)).lines()
+
+
+def _taken(task: HeadTask) -> str:
+    """Which weights the head ends with."""
+    best = task.kept.best
+    if not best.step:
+        begun = f"the head of {task.begins_as}" if task.begins_as else "a new head"
+        return f"no step was better than {begun} on held-out mixes: it stays as that is"
+    share = "" if best.share == 1 else f", {best.share:.0%} of the way from the head it began as"
+    return f"weights of step {best.step}{share}"
 
 
 def expected(task: HeadTask, others: Interferers, minutes: float) -> Expectation:
