@@ -62,7 +62,7 @@ def table(priors, recordings):
 def test_every_prior_wins_its_own_audio(table):
     for stem, rival in (("low", "high"), ("high", "low")):
         assert table.likelihood[stem][stem].mean > table.likelihood[rival][stem].mean
-        assert table.told_apart[stem][stem] == 1.0
+        assert table.separability[stem][stem] == 1.0
         assert table.good(stem)
 
 

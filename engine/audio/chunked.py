@@ -48,10 +48,10 @@ class Form:
 
     def shown(self, size: int, unit: str = "") -> str:
         """A number of bytes, with the time that they last."""
-        told = f"{size} {unit}" if unit else str(size)
+        amount = f"{size} {unit}" if unit else str(size)
         if not self.codec or not self.frame_bytes or not self.sample_rate:
-            return told
-        return f"{told} ({size / self.frame_bytes / self.sample_rate:.3f} s)"
+            return amount
+        return f"{amount} ({size / self.frame_bytes / self.sample_rate:.3f} s)"
 
 
 def inspect_wav(path: Path) -> Inspection:
@@ -188,17 +188,17 @@ def _refuse_beyond(file: ChunkFile, chunk: Chunk, audio: Chunk | None, form: For
 
 def _refuse_second(file: ChunkFile, audio: Chunk, form: Form) -> None:
     """Two chunks of audio: a decoder would read the first and stop."""
-    others = [chunk for chunk in file.chunks if chunk.id == audio.id and chunk != audio]
-    if others:
-        counted, all_there = audio.size, audio.size + sum(chunk.size for chunk in others)
-        count = 1 + len(others)
+    further = [chunk for chunk in file.chunks if chunk.id == audio.id and chunk != audio]
+    if further:
+        counted, all_there = audio.size, audio.size + sum(chunk.size for chunk in further)
+        count = 1 + len(further)
         raise left_over(
             file.path,
             form.shown(counted, f"{AUDIO} in its first of {count} '{audio.id.decode()}' chunks"),
             form.shown(all_there),
             "",
             "Export it anew as one. For the second part alone, "
-            + _take_all(form, others[0].offset),
+            + _take_all(form, further[0].offset),
         )
 
 

@@ -58,6 +58,6 @@ def left_over(
 
 def unfinished(path: Path, what: str, rescue: str) -> FaultyFileError:
     """A header that its writer never completed."""
-    told = f"{what}, so nothing says whether all audio is there"
+    problem = f"{what}, so nothing says whether all audio is there"
     advice = f"A recorder or a pipe was still writing: let it finish. If it has ended, {rescue}"
-    return FaultyFileError(path, "mix-unfinished", told, advice)
+    return FaultyFileError(path, "mix-unfinished", problem, advice)

@@ -53,13 +53,13 @@ class Metadata:
     def with_history(self, line: str) -> Metadata:
         """The same with one more line of coding history in the bext chunk, where there is one."""
 
-        def told(chunks: tuple[RawChunk, ...]) -> tuple[RawChunk, ...]:
+        def extended(chunks: tuple[RawChunk, ...]) -> tuple[RawChunk, ...]:
             return tuple(
                 (name, with_history(payload, line) if name == b"bext" else payload)
                 for name, payload in chunks
             )
 
-        return replace(self, before=told(self.before), after=told(self.after))
+        return replace(self, before=extended(self.before), after=extended(self.after))
 
 
 def metadata_for(mix: Path, tags: FileTags, fmt: FileFormat) -> Metadata:
@@ -217,10 +217,10 @@ def _id3(tags: FileTags) -> bytes:
     """The file's own ID3 tag as it is, with what else the file says; or one of all its fields."""
     if not tags.id3 or "ID3" in tags.unread:
         return tags.id3 or id3_bytes(tags.fields, tags.pictures)
-    told = FileTags()
-    fields = told.add_id3(tags.id3)
+    in_tag = FileTags()
+    fields = in_tag.add_id3(tags.id3)
     more = {name: values for name, values in tags.fields.items() if name not in fields}
-    images = [image for image in tags.pictures if image not in told.pictures]
+    images = [image for image in tags.pictures if image not in in_tag.pictures]
     return id3_bytes(more, images, onto=tags.id3)
 
 
@@ -235,6 +235,15 @@ def _untranslatable(mix: Path, container: str) -> set[str]:
     """Names of the chunks that have no counterpart in another container."""
     if container not in ("wav", "rf64", "w64", "aiff"):
         return set()
-    told = {b"LIST", b"list", b"id3 ", b"ID3 ", b"NAME", b"AUTH", b"ANNO", b"(c) "} | NOT_COPIED
-    names = (chunk.id for chunk in walk_chunks(mix).chunks if chunk.id not in told)
+    translated = {
+        b"LIST",
+        b"list",
+        b"id3 ",
+        b"ID3 ",
+        b"NAME",
+        b"AUTH",
+        b"ANNO",
+        b"(c) ",
+    } | NOT_COPIED
+    names = (chunk.id for chunk in walk_chunks(mix).chunks if chunk.id not in translated)
     return {name.decode("latin-1").strip() for name in names}

@@ -27,10 +27,10 @@ def resampled(
         return
     left = resampled_frames(frames, source_rate, target_rate)
     for piece in _converted(blocks, channels, source_rate, target_rate):
-        given = piece[:, :left]
-        left -= given.shape[1]
-        if given.shape[1]:
-            yield given
+        kept = piece[:, :left]
+        left -= kept.shape[1]
+        if kept.shape[1]:
+            yield kept
     if left:
         yield np.zeros((channels, left), np.float32)
 

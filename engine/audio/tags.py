@@ -273,8 +273,8 @@ def _frames(frames: Iterable[Any]) -> tuple[Tags, list[Picture], set[str]]:
         elif not texts:
             unread.add(name)
         else:
-            told = tags.setdefault(_id3_key(frame), [])
-            told += [text for text in texts if text not in told]
+            values = tags.setdefault(_id3_key(frame), [])
+            values += [text for text in texts if text not in values]
     return tags, pictures, unread
 
 

@@ -234,14 +234,14 @@ def flac_head(file: BinaryIO, blocks: tuple[RawChunk, ...]) -> bytes:
     Leaves the file at its first audio frame.
     """
     assert file.read(4) == b"fLaC"
-    given = {name[0] for name, _ in blocks}
+    replaced = {name[0] for name, _ in blocks}
     kept: list[tuple[int, bytes]] = []
     last = False
     while not last:
         head = file.read(4)
         last, kind = bool(head[0] & 0x80), head[0] & 0x7F
         payload = file.read(int.from_bytes(head[1:4], "big"))
-        if kind not in given and kind != 1:  # 1 is padding
+        if kind not in replaced and kind != 1:  # 1 is padding
             kept.append((kind, payload))
     kept += [(name[0], payload) for name, payload in blocks]
     out = [b"fLaC"]

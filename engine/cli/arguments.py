@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,9 +63,9 @@ def output(
     required: bool = False,
 ) -> Callable[[Verb], Verb]:
     """`-o/--output`: where a verb puts what it makes, the same for every verb."""
+    option = partial(click.option, "-o", "--output", type=kind, required=required, help=says)
     # a default of None would be a value to click, and the option never missing
-    told: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
-    return click.option("-o", "--output", type=kind, required=required, help=says, **told)
+    return option() if default is None else option(default=default, show_default=True)
 
 
 class Renamed(click.Command):
@@ -73,8 +74,8 @@ class Renamed(click.Command):
     `old_names` says for each old spelling which one it is now.
     """
 
-    def __init__(self, *args: Any, old_names: Mapping[str, str], **given: Any) -> None:  # noqa: ANN401 - click's own signature
-        super().__init__(*args, **given)
+    def __init__(self, *args: Any, old_names: Mapping[str, str], **attributes: Any) -> None:  # noqa: ANN401 - click's own signature
+        super().__init__(*args, **attributes)
         self.old_names = dict(old_names)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

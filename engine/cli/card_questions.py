@@ -22,7 +22,7 @@ def stem_names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def asked_draft(models: Sequence[Path], given: DraftOptions, draft: Draft) -> Draft:
+def asked_draft(models: Sequence[Path], options: DraftOptions, draft: Draft) -> Draft:
     """Ask for everything that is missing until nothing is, and draft again after each answer.
 
     An answer that cannot be is said to be so, and asked for again. Ctrl-C leaves no card.
@@ -31,30 +31,32 @@ def asked_draft(models: Sequence[Path], given: DraftOptions, draft: Draft) -> Dr
 
     if draft.missing and "sample_rate" not in draft.keys:
         rate = click.prompt("sample rate of the model, in Hz", 44100, type=click.IntRange(8000))
-        given = replace(given, sample_rate=rate)
+        options = replace(options, sample_rate=rate)
     while draft.missing:
         key, what = next(iter(draft.missing.items()))
         try:
-            tried = _answered(given, key, what)
-            draft, given = draft_card(models, tried), tried
+            tried = _answered(options, key, what)
+            draft, options = draft_card(models, tried), tried
         except StemwrightError as error:
             say(error.sentence)
     return draft
 
 
-def _answered(given: DraftOptions, key: str, what: str) -> DraftOptions:
+def _answered(options: DraftOptions, key: str, what: str) -> DraftOptions:
     from ..separators.drafting import TENSOR
 
     if key in _NUMBERS:
         number = int(click.prompt(f"{key} ({what})", type=click.IntRange(_NUMBERS[key])))
         if key == "segment":
-            return replace(given, segment=number)
-        return replace(given, n_fft=number) if key == "stft.n_fft" else replace(given, hop=number)
+            return replace(options, segment=number)
+        return (
+            replace(options, n_fft=number) if key == "stft.n_fft" else replace(options, hop=number)
+        )
     text = str(click.prompt(f"{key} ({what})")).strip()
     if key == "stems":
-        return replace(given, stems=stem_names(text))
+        return replace(options, stems=stem_names(text))
     if key.startswith(TENSOR):
         name = key.removeprefix(TENSOR)
         line = text if text.startswith(f"{name} ") else f"{name} {text}"
-        return replace(given, tensors=(*given.tensors, line))
-    return replace(given, licence=text)
+        return replace(options, tensors=(*options.tensors, line))
+    return replace(options, licence=text)

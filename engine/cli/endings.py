@@ -23,19 +23,19 @@ from ..version import ENGINE_VERSION
 MENDABLE, BUG, INTERRUPTED = 1, 3, 130
 
 
-def tell_ending(error: BaseException, about: Path | None = None) -> int:
-    """Complain of what ended a verb, or the work `about` one of its files; the exit code."""
-    (first, *others), code = _ending(error)
-    if about is not None and isinstance(error, StemwrightError):
-        first = placed_at(about, first)
+def tell_ending(error: BaseException, file: Path | None = None) -> int:
+    """Complain of what ended a verb, or the work on one `file` of several; the exit code."""
+    (first, *further), code = _ending(error)
+    if file is not None and isinstance(error, StemwrightError):
+        first = placed_at(file, first)
     complain(f"stemwright: {first}")
-    for line in others:
+    for line in further:
         complain(line)
     return code
 
 
 @contextlib.contextmanager
-def one_of_many(about: Path) -> Iterator[list[int]]:
+def one_of_many(file: Path) -> Iterator[list[int]]:
     """Tell what is wrong with one of several files, so that it stops none of the others.
 
     Gives a list that holds the exit code afterwards, when there was something.
@@ -44,7 +44,7 @@ def one_of_many(about: Path) -> Iterator[list[int]]:
     try:
         yield codes
     except Exception as error:
-        codes.append(tell_ending(error, about))
+        codes.append(tell_ending(error, file))
 
 
 def _ending(error: BaseException) -> tuple[tuple[str, ...], int]:
@@ -59,8 +59,8 @@ def _ending(error: BaseException) -> tuple[tuple[str, ...], int]:
         return (_of_the_disk(error) + _published(),), MENDABLE
     log = _bug_report(error)
     known = _published() or " No set is left half-published."  # workers may have whole ones
-    told = f"a bug of ours: {type(error).__name__}: {error}.{known} Please report it"
-    return (f"{told} with {log}." if log else f"{told}.",), BUG
+    sentence = f"a bug of ours: {type(error).__name__}: {error}.{known} Please report it"
+    return (f"{sentence} with {log}." if log else f"{sentence}.",), BUG
 
 
 def _published() -> str:
@@ -82,15 +82,15 @@ def _of_the_disk(error: OSError) -> str:
 
 def _bug_report(error: BaseException) -> Path | None:
     """Leave the traceback where it can be pasted from; nothing where no file can be written."""
-    told = "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="stemwright-", suffix=".log", delete=False, encoding="utf-8",
             errors="backslashreplace",
         ) as file:  # fmt: skip
-            file.write(f"stemwright {ENGINE_VERSION}\n{sys.argv!r}\n{told}")
+            file.write(f"stemwright {ENGINE_VERSION}\n{sys.argv!r}\n{trace}")
     except OSError:
-        for line in told.splitlines():
+        for line in trace.splitlines():
             complain(line)
         return None
     return Path(file.name)

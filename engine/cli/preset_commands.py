@@ -186,12 +186,12 @@ def plugin_inspect(name: str, as_json: bool) -> None:
     if as_json:
         say_json(found["plugins"], indent=1)
         return
-    for about in found["plugins"]:
+    for plugin in found["plugins"]:
         say(
-            f"{about['name']} {about['version']} ({about['maker']}), channels: "
-            f"{', '.join(map(str, about['channels']))}, latency {about['latency']}"
+            f"{plugin['name']} {plugin['version']} ({plugin['maker']}), channels: "
+            f"{', '.join(map(str, plugin['channels']))}, latency {plugin['latency']}"
         )
-        for key, parameter in about["parameters"].items():
+        for key, parameter in plugin["parameters"].items():
             low_high = parameter["range"]
             values = (
                 f"{low_high[0]:g} to {low_high[1]:g}"

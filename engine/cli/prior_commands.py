@@ -35,9 +35,9 @@ def prior_list(priors: tuple[Path, ...], as_json: bool) -> None:
 
     for name, path in list_priors(priors).items():
         card, _, sha256 = read_bundle(path)
-        about = {"name": name, "stem": card.stem, "path": str(path), "sha256": sha256}
+        entry = {"name": name, "stem": card.stem, "path": str(path), "sha256": sha256}
         if as_json:
-            say_json({**about, "labels": card.labels})
+            say_json({**entry, "labels": card.labels})
         else:
             labels = f"  ({', '.join(card.labels)})" if card.labels else ""
             say(f"{name:12} {card.parameters / 1e6:5.2f} M  {sha256[:12]}  {path}{labels}")

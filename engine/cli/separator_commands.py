@@ -65,7 +65,7 @@ def separator_init(
     from ..separators.drafting import DraftOptions, card_text, draft_card
     from ..separators.loading import load_card
 
-    given = DraftOptions(
+    options = DraftOptions(
         name,
         licence,
         stem_names(stems or ""),
@@ -76,12 +76,12 @@ def separator_init(
         sample_rate,
         tensors,
     )
-    draft = draft_card(models, given)
+    draft = draft_card(models, options)
     path = models[0].with_name(f"{draft.keys['name']}.yaml")
     if path.exists() and not force:
         raise StemwrightError("card-exists", f"{path} is there already. Give --force or --name.")
     if sys.stdin.isatty():
-        draft = asked_draft(models, given, draft)
+        draft = asked_draft(models, options, draft)
     path.write_text(card_text(draft), encoding="utf-8")
     if draft.missing:
         for key, what in draft.missing.items():

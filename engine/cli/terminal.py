@@ -147,7 +147,9 @@ def quality_lines(manifest: Manifest) -> Iterator[str]:
     quality = manifest.quality
     if quality is None or quality.worst is None:
         return
-    stems = ", ".join(f"{stem} {_db(about.leakage_db)}" for stem, about in quality.stems.items())
+    stems = ", ".join(
+        f"{stem} {_db(measured.leakage_db)}" for stem, measured in quality.stems.items()
+    )
     yield f"leakage {_db(quality.leakage_db)} dB ({stems}), residual {_db(quality.residual_db)} dB"
     worst = quality.worst
     yield f"worst   {worst.listen}: leakage {_db(worst.leakage_db)} dB, most in {worst.stem}"

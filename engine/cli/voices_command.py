@@ -83,7 +83,7 @@ def voices(
     preset: str | None,
     report: str | None,
     as_json: bool,
-    **given: Any,  # noqa: ANN401 - what all renders share
+    **shared: Any,  # noqa: ANN401 - what all renders share
 ) -> None:
     """Take the singers of MIX apart, by their pitches.
 
@@ -97,13 +97,13 @@ def voices(
         raise click.UsageError("give --midi or --f0, not both: a score comes before tables")
     chosen = _preset(preset, parts, pitches, fit)
     options = RenderOptions(
-        device=given["device"],
-        strict_device=given["strict_device"],
-        seed=given["seed"],
-        threads=given["threads"],
-        prior_folders=given["priors"],
-        separator_folders=given["separators"],
-        unchecked_separators=given["unchecked"],
+        device=shared["device"],
+        strict_device=shared["strict_device"],
+        seed=shared["seed"],
+        threads=shared["threads"],
+        prior_folders=shared["priors"],
+        separator_folders=shared["separators"],
+        unchecked_separators=shared["unchecked"],
         score=midi,
         pitch_files=tables,
     )

@@ -26,8 +26,8 @@ def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[Plu
 def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> PluginDevice:
     file = catalogue.find(step.plugin)
     with opened(catalogue, file, timeout_s) as child:
-        told = child.state(host_request(file, step))
-    state = base64.b64decode(told["state"])
+        reply = child.state(host_request(file, step))
+    state = base64.b64decode(reply["state"])
     class_id = state[CLASS_ID].decode("ascii", "replace")
     if state[:4] != PRESET_MAGIC or not all(
         digit in "0123456789abcdefABCDEF" for digit in class_id
@@ -37,4 +37,4 @@ def _device(catalogue: PluginCatalogue, step: Plugin, timeout_s: float) -> Plugi
             f"plug-in {file.stem}: expected its state as a .vstpreset with a class id, got "
             "something else. Leave --live out: the processed stem is then printed.",
         )
-    return PluginDevice(class_id.upper(), told["name"], state)
+    return PluginDevice(class_id.upper(), reply["name"], state)

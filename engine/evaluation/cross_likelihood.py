@@ -53,7 +53,7 @@ class JudgedRow(TypedDict):
 
     likelihood: dict[str, dict[str, float]]
     margin: dict[str, dict[str, float]]
-    told_apart: dict[str, float]
+    told_apart: dict[str, float]  # the separability, by the name that cards have
     percentiles: tuple[float, ...]
     inversion: float
     recordings: int
@@ -67,8 +67,8 @@ class Judgement:
 
     `likelihood[prior][stem]` is log p of the stem's audio under the prior; only cells of one
     stem can be compared with each other. `margin[stem][rival]` is by how much the stem's own
-    prior is ahead of a rival, excerpt by excerpt; `told_apart[stem][rival]` the share of
-    excerpts in which it is ahead, `told_apart[stem][stem]` the share in which it is ahead of
+    prior is ahead of a rival, excerpt by excerpt; `separability[stem][rival]` the share of
+    excerpts in which it is ahead, `separability[stem][stem]` the share in which it is ahead of
     all. `percentiles[stem]` are PERCENTS of its own prior's log p, excerpt by excerpt.
     `inversion[prior]` is the largest error of inverse(forward(x)), playing having LEVEL_DB.
 
@@ -78,7 +78,7 @@ class Judgement:
 
     likelihood: dict[str, dict[str, Interval]]
     margin: dict[str, dict[str, Interval]]
-    told_apart: dict[str, dict[str, float]]
+    separability: dict[str, dict[str, float]]
     percentiles: dict[str, tuple[float, ...]]
     inversion: dict[str, float]
     recordings: dict[str, int]
@@ -102,7 +102,7 @@ class Judgement:
         return {
             "likelihood": {k: asdict(v) for k, v in self.likelihood[stem].items()},
             "margin": {k: asdict(v) for k, v in self.margin[stem].items()},
-            "told_apart": self.told_apart[stem],
+            "told_apart": self.separability[stem],
             "percentiles": self.percentiles[stem],
             "inversion": self.inversion[stem],
             "recordings": self.recordings[stem],
@@ -129,15 +129,15 @@ class Judgement:
 
     def _verdict(self, stem: str) -> str:
         word = {True: "good", False: "NOT GOOD", None: "not compared"}[self.good(stem)]
-        about = f"{stem}: {word}; inversion error {self.inversion[stem]:.0e}"
+        verdict = f"{stem}: {word}; inversion error {self.inversion[stem]:.0e}"
         if self.margin[stem]:
             rival, margin = min(self.margin[stem].items(), key=lambda item: item[1].mean)
-            about += (
-                f"; likeliest in {self.told_apart[stem][stem]:.0%} of {self.excerpts[stem]} "
+            verdict += (
+                f"; likeliest in {self.separability[stem][stem]:.0%} of {self.excerpts[stem]} "
                 f"excerpts of {self.recordings[stem]} recordings; nearest rival {rival}, "
                 f"{margin.mean:.2f} [{margin.low:.2f}, {margin.high:.2f}] behind"
             )
-        return about
+        return verdict
 
 
 def judge_priors(
@@ -188,10 +188,10 @@ def judgement_png(judgement: Judgement) -> bytes:
     return heat_map(cells, behind.tolist(), judgement.stems, judgement.stems)
 
 
-def held_out(given: Sequence[str]) -> dict[str, list[Path]]:
+def held_out(arguments: Sequence[str]) -> dict[str, list[Path]]:
     """Parse STEM=PLACE, a place being a recording or a folder of them; stems may repeat."""
     found: dict[str, list[Path]] = {}
-    for item in given:
+    for item in arguments:
         stem, separator, place = item.partition("=")
         if not separator or not stem or not place or not Path(place).exists():
             raise StemwrightError(

@@ -31,9 +31,9 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 
 def read_bundle(path: Path) -> tuple[ModelCard, dict[str, bytes], str]:
     """Read and check a bundle without opening a session: card, files, sha256 of the file."""
-    about, files, sha256 = read_card(path)
+    fields, files, sha256 = read_card(path)
     try:
-        card = ModelCard.model_validate(about)
+        card = ModelCard.model_validate(fields)
     except pydantic.ValidationError as error:
         raise damaged(path, f"its card cannot be read: {error}") from error
     check_files(path, GRAPHS, card.files, files)
@@ -55,8 +55,8 @@ def read_card(path: Path, kind: str = FLOW) -> tuple[dict[str, Any], dict[str, b
     except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, EOFError) as error:
         raise damaged(path, str(error)) from error
     try:
-        about = json.loads(files["card.json"])
-        schema, found = about.get("schema_version"), about.get("kind", FLOW)
+        fields = json.loads(files["card.json"])
+        schema, found = fields.get("schema_version"), fields.get("kind", FLOW)
     except KeyError:
         raise damaged(path, "it has no card.json") from None
     except (ValueError, AttributeError) as error:
@@ -69,7 +69,7 @@ def read_card(path: Path, kind: str = FLOW) -> tuple[dict[str, Any], dict[str, b
             f"{path}: a prior of kind {found}, where one of kind {kind} is needed. Flows are "
             "searched in spectra, GANs as waveforms; name a bundle of the right kind.",
         )
-    return about, files, hashlib.sha256(blob).hexdigest()
+    return fields, files, hashlib.sha256(blob).hexdigest()
 
 
 def check_files(

@@ -85,6 +85,6 @@ class Synthesis:
     def _give(self, audio: Float) -> Float:
         skipped = min(self._skip, audio.shape[1])
         self._skip -= skipped
-        given = audio[:, skipped : skipped + self.left]
-        self.left -= given.shape[1]
-        return given
+        kept = audio[:, skipped : skipped + self.left]
+        self.left -= kept.shape[1]
+        return kept

@@ -54,9 +54,9 @@ class GanPrior:
 
     def __init__(self, path: Path, device: Device) -> None:
         self.path = path
-        about, self._files, self.sha256 = read_card(path, KIND)
+        fields, self._files, self.sha256 = read_card(path, KIND)
         try:
-            self.card = GanCard.model_validate(about)
+            self.card = GanCard.model_validate(fields)
         except ValueError as error:
             raise damaged(path, f"its card cannot be read: {error}") from error
         check_files(path, GRAPHS, self.card.files, self._files)
@@ -79,14 +79,16 @@ class GanPrior:
         (waveform,) = self._sessions["inverse"].run(["waveform"], {"latents": latents})
         return np.asarray(waveform)
 
-    def gradient(self, latents: Float, mix: Float, others: Float) -> tuple[Float, Float, Float]:
+    def gradient(
+        self, latents: Float, mix: Float, other_waveforms: Float
+    ) -> tuple[Float, Float, Float]:
         """Return the loss per example, this prior's waveforms and the gradient by latents.
 
-        `others` are the waveforms of the other priors, (batch, rivals, samples) with at least
-        one; for a source alone, silence.
+        `other_waveforms` are those of the other priors, (batch, rivals, samples), at least one;
+        for a source alone, silence.
         """
-        given = {"latents": latents, "mix": mix, "others": others}
-        loss, own, slope = self._sessions["gradient"].run(["loss", "own", "gradient"], given)
+        inputs = {"latents": latents, "mix": mix, "others": other_waveforms}
+        loss, own, slope = self._sessions["gradient"].run(["loss", "own", "gradient"], inputs)
         return loss, own, slope
 
     def within(self, latents: Float) -> Float:

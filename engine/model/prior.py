@@ -116,16 +116,16 @@ class Prior:
                     raise
         return sessions[graph]
 
-    def _run(self, graph: str, outputs: list[str], given: Mapping[str, Any]) -> list[Any]:
+    def _run(self, graph: str, outputs: list[str], inputs: Mapping[str, Any]) -> list[Any]:
         session = self._session(graph)
         with telling_device_faults(self.got):
-            found: list[Any] = session.run(outputs, given)
+            found: list[Any] = session.run(outputs, inputs)
         return found
 
     def forward(self, magnitudes: Float) -> tuple[Float, Float]:
         """Return latents and the log-determinant per example."""
-        given = {"magnitudes": magnitudes, **self._asked}
-        latents, log_det = self._run("forward", ["latents", "log_det"], given)
+        inputs = {"magnitudes": magnitudes, **self._asked}
+        latents, log_det = self._run("forward", ["latents", "log_det"], inputs)
         return latents, log_det
 
     def inverse(self, latents: Float) -> Float:
@@ -137,7 +137,7 @@ class Prior:
         self,
         latents: Float,
         mix: Float,
-        others: Float,
+        other_magnitudes: Float,
         guide: Float,
         weight: Float,
         *,
@@ -146,21 +146,21 @@ class Prior:
     ) -> tuple[Float, Float, Float]:
         """Return the loss per example, this prior's magnitudes and the gradient by latents.
 
-        `others` is the sum of the other priors' magnitudes, `guide` an estimate of this one's,
+        `other_magnitudes` is the sum of the other priors', `guide` an estimate of this one's,
         `weight` says how much each point of the spectrogram counts; all have the mix's shape
         (batch, frames, bands).
         """
-        given = {
+        inputs = {
             "latents": latents,
             "mix": mix,
-            "others": others,
+            "others": other_magnitudes,
             "guide": guide,
             "weight": weight,
             "prior_weight": np.array(prior_weight, np.float32),
             "guide_weight": np.array(guide_weight, np.float32),
             **self._asked,
         }
-        loss, own, gradient = self._run("gradient", ["loss", "own", "gradient"], given)
+        loss, own, gradient = self._run("gradient", ["loss", "own", "gradient"], inputs)
         return loss, own, gradient
 
     def bound(self, graph: str) -> BoundSession:

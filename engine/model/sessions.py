@@ -126,10 +126,10 @@ def make_session(
     if len(providers) > 1 and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds CUDA inside the nvidia wheels
     try:
-        given = str(model) if isinstance(model, Path) else model
-        session = onnxruntime.InferenceSession(given, options, providers=providers)
+        source = str(model) if isinstance(model, Path) else model
+        session = onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:
-        if _no_memory(error) or _cpu_reads(given, options):
+        if _no_memory(error) or _cpu_reads(source, options):
             raise _device_failed(device.name, error) from error
         raise
     got = _NAMES.get(session.get_providers()[0], session.get_providers()[0])
@@ -149,8 +149,8 @@ def _cpu_reads(model: bytes | str, options: onnxruntime.SessionOptions) -> bool:
 
 
 def _no_memory(error: Exception) -> bool:
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in told for words in _NO_MEMORY)
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in message for words in _NO_MEMORY)
 
 
 @contextmanager
