@@ -181,16 +181,16 @@ class Preset(_Section):
         search = data.get("search")
         inside = search.get("inside") if isinstance(search, dict) else None
         # what is searched is not kept: the stems found in it are
-        given = [name for name in _leaves_in(data.get("recipe")) if name != inside]
-        given += _parts_in(data.get("voices"))
-        stems = data.get("stems", {} if given else None)
+        elsewhere = [name for name in _leaves_in(data.get("recipe")) if name != inside]
+        elsewhere += _parts_in(data.get("voices"))
+        stems = data.get("stems", {} if elsewhere else None)
         if not isinstance(stems, dict):
             return data
-        stems = {**stems, **{name: {} for name in given if name not in stems}}
+        stems = {**stems, **{name: {} for name in elsewhere if name not in stems}}
         pack = f"{data['priors']}/" if data.get("priors") else ""
         named = {
             key: {"prior": f"{pack}{key}", **spec}
-            if isinstance(spec, dict) and key not in given and not spec.get("separator")
+            if isinstance(spec, dict) and key not in elsewhere and not spec.get("separator")
             else spec
             for key, spec in stems.items()
         }
@@ -244,11 +244,11 @@ class Preset(_Section):
     @property
     def searched(self) -> tuple[str, ...]:
         """Stems that are found by their own priors."""
-        given = set(self.parts)
+        elsewhere = set(self.parts)
         if self.tree is not None:
             inside = self.search.inside or RESIDUAL
-            given |= {p.name for p in self.pieces if p.is_leaf and p.name != inside}
-        return tuple(name for name in self.stems if name not in given)
+            elsewhere |= {p.name for p in self.pieces if p.is_leaf and p.name != inside}
+        return tuple(name for name in self.stems if name not in elsewhere)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -389,8 +389,8 @@ def _source_problem(preset: Preset) -> str | None:
         return None
     leaves = [piece.name for piece in preset.pieces if piece.is_leaf]
     if preset.search.inside and preset.search.inside not in leaves:
-        told = ", ".join(leaves)
-        return f"search.inside: {preset.search.inside} is none of what comes out: {told}"
+        outputs = ", ".join(leaves)
+        return f"search.inside: {preset.search.inside} is none of what comes out: {outputs}"
     if preset.search.inside and not preset.searched:
         return f"search.inside: no stem is left to be searched inside {preset.search.inside}"
     if len(preset.searched) == 1 and preset.search.output != "raw":
@@ -412,14 +412,16 @@ def _voices_problem(preset: Preset) -> str | None:
             return f"voices.parts: {part} has a prior or separator; call the voice otherwise"
         if any(piece.name == part for piece in preset.pieces):
             return f"voices.parts: {part} comes out of the recipe already; call it otherwise"
-    others = [name for name in preset.stems if name not in voices.parts]
+    besides = [name for name in preset.stems if name not in voices.parts]
     if voices.of is None:
-        if not others and preset.tree is None:
+        if not besides and preset.tree is None:
             return None
-        told = ", ".join(others) or "the recipe"
-        return f"voices: of is missing; besides the voices there are {told}: which is taken apart?"
-    if voices.of not in others:
-        return f"voices.of: no stem '{voices.of}' among {', '.join(others) or 'none'}"
+        listed = ", ".join(besides) or "the recipe"
+        return (
+            f"voices: of is missing; besides the voices there are {listed}: which is taken apart?"
+        )
+    if voices.of not in besides:
+        return f"voices.of: no stem '{voices.of}' among {', '.join(besides) or 'none'}"
     if voices.of == preset.remainder:
         return f"voices.of: {voices.of} is what the others leave; name a stem that is found"
     return None

@@ -168,10 +168,12 @@ class SearchSettings(BaseModel):
         fixed = TIERS[named]
         other = [name for name in OF_FLOWS if stated.get(name, fixed[name]) != fixed[name]]
         if tier and other:
-            told = ", ".join(f"{name} {stated[name]} (of {tier}: {fixed[name]})" for name in other)
+            conflict = ", ".join(
+                f"{name} {stated[name]} (of {tier}: {fixed[name]})" for name in other
+            )
             raise StemwrightError(
                 "preset-tier",
-                f"tier {tier} was asked for, but the preset's search states {told}. Leave the "
+                f"tier {tier} was asked for, but the preset's search states {conflict}. Leave the "
                 "tier out, or take a preset without these values.",
             )
         values = DEFAULTS | fixed | stated | {"tier": None if other else named}

@@ -104,8 +104,8 @@ def _values(step: Effect) -> str:
 def _search(preset: Preset) -> str:
     """The tier, or what the preset has in its place."""
     values = preset.search.resolved()
-    told = ", ".join(f"{name} {getattr(values, name):g}" for name in OF_FLOWS)
-    return values.tier or f"{told} (no tier)"
+    numbers = ", ".join(f"{name} {getattr(values, name):g}" for name in OF_FLOWS)
+    return values.tier or f"{numbers} (no tier)"
 
 
 def _settings(preset: Preset) -> list[str]:

@@ -55,8 +55,8 @@ def descend_on_device(
         for each in own[1:]:
             total = card.scaled_sum(total, each, 1)
         for index, (mover, gradient) in enumerate(zip(movers, gradients, strict=True)):
-            others = card.scaled_sum(total, own[index], -1)
-            moving = {"latents": mover.latents, "others": others, "guide": guides[index]}
+            other_magnitudes = card.scaled_sum(total, own[index], -1)
+            moving = {"latents": mover.latents, "others": other_magnitudes, "guide": guides[index]}
             found = gradient.run(moving | fixed)
             own[index] = found["own"]
             mover.move(found["gradient"], step + 1)

@@ -45,8 +45,8 @@ def search_gan(
     losses: list[float] = []
 
     def move(index: int) -> tuple[Float, Float, Float]:
-        others = np.delete(played, index, axis=0).swapaxes(0, 1)
-        rivals = np.ascontiguousarray(others) if len(priors) > 1 else silence
+        other_waveforms = np.delete(played, index, axis=0).swapaxes(0, 1)
+        rivals = np.ascontiguousarray(other_waveforms) if len(priors) > 1 else silence
         loss, own, slope = priors[index].gradient(latents[index], mix, rivals)
         moved = priors[index].within(latents[index] + optimisers[index].move(slope))
         return loss, own, moved

@@ -48,11 +48,11 @@ def with_foreign(
 
     Shape: own (stems, batch, frames, bands), foreign the same for the stems at `places`.
     """
-    others = [index for index in range(stems) if index not in places]
+    unguided = [index for index in range(stems) if index not in places]
     found = np.zeros((stems, *mix.shape), np.float32)
     found[list(places)] = foreign
-    if others:
+    if unguided:
         left = np.maximum(mix - foreign.sum(axis=0), 0.05 * mix)
-        shares = np.ones((len(others), *mix.shape), np.float32) if own is None else own[others]
-        found[others] = left * combine(shares, None, mix, MaskPlan())
+        shares = np.ones((len(unguided), *mix.shape), np.float32) if own is None else own[unguided]
+        found[unguided] = left * combine(shares, None, mix, MaskPlan())
     return found

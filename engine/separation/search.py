@@ -163,11 +163,11 @@ def _adam(
     optimisers = [Adam(z.shape, plan.learning_rate) for z in latents]
 
     def move(index: int, step: int) -> tuple[Float, Float]:
-        others = total - magnitudes[index]
+        other_magnitudes = total - magnitudes[index]
         _, own, gradient = priors[index].gradient(
             latents[index],
             task.mix,
-            others,
+            other_magnitudes,
             task.guide[index],
             task.weight,
             prior_weight=plan.prior_weight,

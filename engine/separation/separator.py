@@ -215,8 +215,8 @@ def _batches(
 def _common_front_end(priors: Mapping[str, Prior]) -> FrontEnd:
     """The view that all priors share; they must agree, or their magnitudes cannot be added."""
     views = {stem: prior.card.front_end.front_end() for stem, prior in priors.items()}
-    first, *others = views
-    for other in others:
+    first, *further = views
+    for other in further:
         if views[other] != views[first]:
             raise StemwrightError(
                 "priors-differ",

@@ -126,11 +126,11 @@ def second_look(estimator: Estimator, windows: Windows, masks: Float) -> Float:
         (windows.paired, windows.halves),
     ):
         if chosen.any():
-            weight, given = windows.weight[chosen], masks[:, chosen]
+            weight, estimates = windows.weight[chosen], masks[:, chosen]
             found[:, chosen] = _by_power(
                 (_masks(estimator, mask * look, weight), mask * look)
                 for look in looks
-                for mask in given
+                for mask in estimates
             )
     return found
 
@@ -142,9 +142,9 @@ def _masks(estimator: Estimator, look: Float, weight: Float) -> Float:
 def _by_power(looks: Iterable[tuple[Float, Float]]) -> Float:
     """The mean of the masks of several looks, (priors, batch, frames, bands) and (batch, frames,
     bands), each counting as much as it has of the power, point by point."""
-    (masks, power), *others = ((masks, _counted(look)) for masks, look in looks)
+    (masks, power), *further = ((masks, _counted(look)) for masks, look in looks)
     found, total = masks * power, power.copy()
-    for masks, power in others:
+    for masks, power in further:
         found += masks * power
         total += power
     return np.asarray(found / total, np.float32)

@@ -332,14 +332,14 @@ def _misfits(card: SeparatorCard) -> list[str]:
 
 def _spectral_misfits(card: SeparatorCard) -> list[str]:
     found = []
-    fed: set[str] = {entry.role for entry in card.inputs}
-    given: set[str] = {entry.role for entry in card.outputs}
-    roles = fed | given
+    input_roles: set[str] = {entry.role for entry in card.inputs}
+    output_roles: set[str] = {entry.role for entry in card.outputs}
+    roles = input_roles | output_roles
     if roles != {"wave"} and card.stft is None:
         found.append(f"stft: is missing; role {sorted(roles - {'wave'})[0]} needs it")
     if roles == {"wave"} and card.stft is not None:
         found.append("stft: no tensor is a spectrum; leave it out")
-    for side, where in ((fed, "inputs"), (given, "outputs")):
+    for side, where in ((input_roles, "inputs"), (output_roles, "outputs")):
         if ("real" in side) != ("imag" in side):
             found.append(f"{where}: real and imag go together")
     if card.stft is not None:

@@ -21,7 +21,7 @@ from presets import StemwrightError
 from ..model.sessions import Device, make_session
 from .card import GRAPH_SUFFIXES
 from .graph import external_files, sha256_of
-from .layouts import Entry, Tensor, guessed, told_tensors
+from .layouts import Entry, Tensor, guessed, stated_tensors
 
 UVR_KEY_BYTES = 10_240_000  # of a file's end
 _UNKNOWN = "FILL IN"
@@ -86,7 +86,7 @@ def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
     return draft
 
 
-def told_by_file(model: Path) -> dict[str, Any]:
+def keys_in_metadata(model: Path) -> dict[str, Any]:
     """Keys of a card that an export by unblend carries in itself; of other files none."""
     session = _session(model)
     metadata = dict(session.get_modelmeta().custom_metadata_map)
@@ -160,11 +160,11 @@ def _session(model: Path) -> Any:  # noqa: ANN401
     except StemwrightError:
         raise
     except Exception as error:
-        told = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())[:300]
         raise StemwrightError(
             "separator-graph",
-            f"{model} cannot be loaded: {told}. Is it a whole ONNX file, with its weights beside "
-            "it and with standard operators only?",
+            f"{model} cannot be loaded: {reason}. Is it a whole ONNX file, with its weights "
+            "beside it and with standard operators only?",
         ) from error
 
 
@@ -231,33 +231,38 @@ def _from_shapes(
 ) -> None:
     """Layouts that are told by rank and sizes, or by the user; others are asked for."""
     inputs, outputs = sides
-    told = told_tensors(tensors, (*inputs, *outputs))
-    entries = [told.get(t.name) or guessed(t, inputs=True) for t in inputs]
-    back = [told.get(t.name) or guessed(t, inputs=False) for t in outputs]
-    for tensor, entry in zip((*inputs, *outputs), (*entries, *back), strict=True):
+    stated = stated_tensors(tensors, (*inputs, *outputs))
+    found_inputs = [stated.get(t.name) or guessed(t, inputs=True) for t in inputs]
+    found_outputs = [stated.get(t.name) or guessed(t, inputs=False) for t in outputs]
+    for tensor, entry in zip((*inputs, *outputs), (*found_inputs, *found_outputs), strict=True):
         if entry is None:
             draft.ask(
                 f"{TENSOR}{tensor.name}",
                 f"{tensor.shape_text}: its role and axes, such as "
                 f'--tensor "{tensor.name} wave b c n"',
             )
-    fed = [entry for entry in entries if entry]
-    given = [entry for entry in back if entry]
-    if len(fed) + len(given) < len(entries) + len(back):
+    input_entries = [entry for entry in found_inputs if entry]
+    output_entries = [entry for entry in found_outputs if entry]
+    if len(input_entries) + len(output_entries) < len(found_inputs) + len(found_outputs):
         return
-    draft.keys["inputs"], draft.keys["outputs"] = fed, given
+    draft.keys["inputs"], draft.keys["outputs"] = input_entries, output_entries
     stems = next(
-        (size for t, e in zip(outputs, given, strict=True) if (size := t.size_of("s", e))), None
+        (
+            size
+            for t, e in zip(outputs, output_entries, strict=True)
+            if (size := t.size_of("s", e))
+        ),
+        None,
     )
     draft.ask("stems", f"{stems or files} names, in the order of the model's outputs: --stems a,b")
-    channels = {t.size_of("c", e) for t, e in zip(inputs, fed, strict=True)} - {None}
+    channels = {t.size_of("c", e) for t, e in zip(inputs, input_entries, strict=True)} - {None}
     if channels == {1}:
         draft.keys["channels"] = 1
-    lengths = [t.size_of("n", e) for t, e in zip(inputs, fed, strict=True)]
+    lengths = [t.size_of("n", e) for t, e in zip(inputs, input_entries, strict=True)]
     if length := next((length for length in lengths if length), None):
         draft.keys["segment"] = length
-    if any(e["role"] != "wave" for e in (*fed, *given)):
-        _transform(draft, inputs, fed)
+    if any(e["role"] != "wave" for e in (*input_entries, *output_entries)):
+        _transform(draft, inputs, input_entries)
     elif "segment" not in draft.keys:
         draft.ask("segment", "samples of one call; the graph takes any number: --segment")
 
@@ -279,7 +284,7 @@ def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[Tensor]) 
     key = uvr_key(model)
     try:
         entries = json.loads(table.read_text("utf-8"))
-        about = entries[key]
+        settings = entries[key]
     except OSError as error:
         raise StemwrightError("uvr-table", f"{table}: {error.strerror}.") from error
     except ValueError as error:
@@ -290,22 +295,22 @@ def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[Tensor]) 
             f"{table} has no entry {key}, which is the key of {model.name}. Update UVR's models, "
             "or give --n-fft, --hop and --stems.",
         ) from None
-    if "mdx_n_fft_scale_set" not in about:
+    if "mdx_n_fft_scale_set" not in settings:
         raise StemwrightError(
             "uvr-table",
-            f"{table}: {model.name} is no MDX-Net model there but {sorted(about)}. Its settings "
-            "are in a YAML file of UVR's; write them into the card by hand.",
+            f"{table}: {model.name} is no MDX-Net model there but {sorted(settings)}. Its "
+            "settings are in a YAML file of UVR's; write them into the card by hand.",
         )
-    frames = 2 ** int(about["mdx_dim_t_set"])
-    n_fft, dim_f = int(about["mdx_n_fft_scale_set"]), int(about["mdx_dim_f_set"])
-    stem = str(about["primary_stem"]).lower().replace(" ", "-")
+    frames = 2 ** int(settings["mdx_dim_t_set"])
+    n_fft, dim_f = int(settings["mdx_n_fft_scale_set"]), int(settings["mdx_dim_f_set"])
+    stem = str(settings["primary_stem"]).lower().replace(" ", "-")
     rest = {"vocals": "instrumental", "instrumental": "vocals"}.get(stem, f"no-{stem}")
     stft = {"n_fft": n_fft, "hop": 1024, "dim_f": dim_f, "zero_low_bins": 3}
     draft.keys |= {
         "source": "UVR MDX-Net",
         "stems": [stem],
         "rest": rest,
-        "gain": float(about.get("compensate", 1.0)),
+        "gain": float(settings.get("compensate", 1.0)),
         "segment": 1024 * (frames - 1),
         "discard": n_fft // 2,
         "stft": stft,

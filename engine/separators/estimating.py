@@ -73,15 +73,15 @@ class CardSeparation:
                 self.got = network.got
                 work = _Work(network, groups, moments, grid)
                 for first in range(0, total, self.card.batch):
-                    given = list(islice(segments, self.card.batch))
+                    batch = list(islice(segments, self.card.batch))
                     if first < state.done:
                         continue
                     if hooks.should_stop():
                         raise Interrupted
-                    for index, stems in enumerate(work.stems(given, first), start=first):
+                    for index, stems in enumerate(work.stems(batch, first), start=first):
                         scratch.append(dict(zip(self.stems, adder.add(index, stems), strict=True)))
                     scratch.flush()
-                    done = first + len(given)
+                    done = first + len(batch)
                     _State(done, scratch.frames, adder.tail).save(folder)
                     hooks.progress(done, total)
 
@@ -108,10 +108,10 @@ class CardSeparation:
     def _cut(pieces: Iterator[Float], left: int, info: SourceInfo, count: int) -> Iterator[Float]:
         """Pieces of all stems' channels together, to the signal's length."""
         for piece in pieces:
-            given = piece[:, :left]
-            left -= given.shape[1]
-            if given.shape[1]:
-                yield given.reshape(count, info.channels, -1)
+            kept = piece[:, :left]
+            left -= kept.shape[1]
+            if kept.shape[1]:
+                yield kept.reshape(count, info.channels, -1)
         if left:
             yield np.zeros((count, info.channels, left), np.float32)
 
@@ -173,10 +173,10 @@ class _Work:
         if not views:
             return found
         try:
-            given = self.network.run(np.stack(views))
+            estimates = self.network.run(np.stack(views))
         except NotFiniteError as error:
             raise self._not_finite(first + places[error.segment][0]) from None
-        for (index, number, channels), stems in zip(places, given, strict=True):
+        for (index, number, channels), stems in zip(places, estimates, strict=True):
             found[index][:, list(channels)] = self._undone(stems, number, len(channels))
         return found
 

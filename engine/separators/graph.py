@@ -102,20 +102,20 @@ def open_graph(
     return session, got
 
 
-def _why_unreadable(file: CardFile, told: str) -> str:
+def _why_unreadable(file: CardFile, message: str) -> str:
     """ONNX Runtime's reason and what to do."""
-    reason = " ".join(told.split())[:300]
+    reason = " ".join(message.split())[:300]
     advice = "Is it a whole ONNX file? Torch checkpoints must be exported first."
     if re.search(
-        r"not a registered function|custom op|No Op registered|is not a registered", told
+        r"not a registered function|custom op|No Op registered|is not a registered", message
     ):
         advice = (
             "It needs operators that ONNX Runtime does not have; custom ones are never loaded. "
             "Export the model anew with standard operators only."
         )
-    elif "opset" in told.lower():
+    elif "opset" in message.lower():
         advice = "Export it with an opset that this ONNX Runtime has, or install a newer one."
-    elif "external" in told.lower() or "escape" in told.lower():
+    elif "external" in message.lower() or "escape" in message.lower():
         advice = "Its outside weights must lie beside the card and be listed in files."
     return f"{file.path} cannot be loaded: {reason}. {advice}"
 

@@ -41,12 +41,12 @@ class Tensor:
         """The size of a letter of its pattern, where the graph fixes it."""
         for number, axis in enumerate(Axes.parse(entry["axes"]).axes):
             if letter in axis and (size := self.size(number)):
-                others = prod(_KNOWN.get(other, 1) for other in axis if other != letter)
-                return size // others
+                known = prod(_KNOWN.get(other, 1) for other in axis if other != letter)
+                return size // known
         return None
 
 
-def told_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Entry]:
+def stated_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Entry]:
     """`name role axes` of the user's, by the tensors' names."""
     known = {tensor.name: tensor for tensor in tensors}
     found: dict[str, Entry] = {}
@@ -59,11 +59,11 @@ def told_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, E
                 f"{line!r}: expected NAME ROLE AXES, such as `{next(iter(known))} wave b c n`; "
                 f"tensors are {', '.join(f'{t.name} {t.shape_text}' for t in tensors)}.",
             )
-        found[name] = _told(known[name], role, axes.strip())
+        found[name] = _stated_entry(known[name], role, axes.strip())
     return found
 
 
-def _told(tensor: Tensor, role: str, axes: str) -> Entry:
+def _stated_entry(tensor: Tensor, role: str, axes: str) -> Entry:
     entry: Entry = {"name": tensor.name, "role": role, "axes": axes}
     try:
         pattern = Axes.parse(axes)
@@ -71,9 +71,9 @@ def _told(tensor: Tensor, role: str, axes: str) -> Entry:
             entry["patch"] = patch
         OutputCard.model_validate(entry)  # an input's roles are among an output's
     except ValueError as error:
-        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise StemwrightError(
-            "separator-tensor", f"{tensor.name}: {told.removeprefix('Value error, ')}."
+            "separator-tensor", f"{tensor.name}: {problem.removeprefix('Value error, ')}."
         ) from None
     if pattern.rank != len(tensor.shape):
         raise StemwrightError(

@@ -92,9 +92,9 @@ def better_level(found: LevelFindings) -> Normalise | None:
             heard.append((fit.steady_db - fit.off_db, normalise))
     if not heard:
         return None
-    (best, normalise), *others = sorted(heard, reverse=True)
+    (best, normalise), *worse = sorted(heard, reverse=True)
     off_db = found.of(normalise).off_db
-    if off_db is None or off_db > _STRANGE_DB or (others and best - others[0][0] < _CLEAR_DB):
+    if off_db is None or off_db > _STRANGE_DB or (worse and best - worse[0][0] < _CLEAR_DB):
         return None
     if normalise == "track-mean-std" and found.louder is not None:
         # what is steadier still far above has a threshold that loud songs pass, and no level

@@ -57,19 +57,19 @@ class LoadedCard:
     @property
     def stft(self) -> ModelStft | None:
         """The model's transform of one segment."""
-        about, card = self.card.stft, self.card
-        if about is None:
+        transform, card = self.card.stft, self.card
+        if transform is None:
             return None
         return ModelStft(
             card.segment,
-            about.n_fft,
-            about.hop,
-            about.window,
-            about.center,
-            about.normalized,
-            about.bins,
-            about.pre_pad,
-            about.trim_frames,
+            transform.n_fft,
+            transform.hop,
+            transform.window,
+            transform.center,
+            transform.normalized,
+            transform.bins,
+            transform.pre_pad,
+            transform.trim_frames,
         )
 
     @property

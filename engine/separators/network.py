@@ -95,8 +95,8 @@ class Network(Closing):
         waves: list[Float] = []
         magnitudes: list[Float] = []
         for number, session in enumerate(self._graphs):
-            given = self._fed(session, segments, spectrum)
-            tensors = self._run(session, given)
+            inputs = self._fed(session, segments, spectrum)
+            tensors = self._run(session, inputs)
             wave, magnitude = self._assembled(tensors, spectrum, len(segments), number)
             waves += [wave] if wave is not None else []
             magnitudes += [magnitude] if magnitude is not None else []
@@ -132,13 +132,13 @@ class Network(Closing):
         spectrum: Complex | None,
     ) -> dict[str, NDArray[Any]]:
         types = {tensor.name: tensor.type for tensor in session.get_inputs()}
-        given: dict[str, NDArray[Any]] = {}
+        inputs: dict[str, NDArray[Any]] = {}
         for entry in self.card.inputs:
             array, order = self._input(entry, segments, spectrum)
             tensor = entry.layout.pack(array, order)
             half = types[entry.name] == "tensor(float16)"
-            given[entry.name] = tensor.astype(np.float16) if half else tensor
-        return given
+            inputs[entry.name] = tensor.astype(np.float16) if half else tensor
+        return inputs
 
     def _input(
         self, entry: InputCard, segments: Float, spectrum: Complex | None
@@ -156,20 +156,20 @@ class Network(Closing):
             return _patched(magnitude, entry.patch), "bckft"
         return np.asarray(spectrum.real if entry.role == "real" else spectrum.imag), "bcft"
 
-    def _run(self, session: Any, given: Mapping[str, NDArray[Any]]) -> dict[str, Float]:  # noqa: ANN401
+    def _run(self, session: Any, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Float]:  # noqa: ANN401
         names = [entry.name for entry in self.card.outputs]
         try:
             with telling_device_faults(self._device):
-                found = session.run(names, given)
+                found = session.run(names, inputs)
         except StemwrightError:
             raise
         except Exception as error:
-            told = " ".join(str(error).split())[:300]
-            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in given.items())
+            reason = " ".join(str(error).split())[:300]
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
             raise self.loaded.error(
                 "separator-run",
                 ("segment",),
-                f"the graph does not work on what the card feeds it ({shapes}): {told}. Compare "
+                f"the graph does not work on what the card feeds it ({shapes}): {reason}. Compare "
                 "segment, stft and the axes of the inputs with the model's own program.",
             ) from error
         return {
@@ -231,8 +231,8 @@ class Network(Closing):
             if entry.patch is not None:
                 sizes |= {"t": entry.patch, "k": -(-stft.frames // entry.patch)}
         if "s" in layout.letters:
-            others = int(np.prod([sizes[x] for x in layout.letters if x != "s"]))
-            sizes["s"] = tensor.size // others
+            known = int(np.prod([sizes[x] for x in layout.letters if x != "s"]))
+            sizes["s"] = tensor.size // known
         order = "bscrft" if entry.role == "mask" else _ORDER[entry.role]
         try:
             found = layout.unpack(tensor, order, sizes)

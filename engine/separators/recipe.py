@@ -281,9 +281,9 @@ class RecipeSeparation(Generic[Report]):
         return ScratchSignal(folder, name, mix.info)
 
     def _count(self, card: str, info: SourceInfo) -> int:
-        about = self.cards[card].card
-        samples = resampled_frames(info.frames, info.sample_rate, about.sample_rate)
-        return WindowGrid.of(about).count(samples)
+        described = self.cards[card].card
+        samples = resampled_frames(info.frames, info.sample_rate, described.sample_rate)
+        return WindowGrid.of(described).count(samples)
 
     def _segments(self, info: SourceInfo) -> int:
         """Segments of all cards of all nodes together."""
@@ -301,12 +301,12 @@ def check_outputs(tree: Node, pieces: Sequence[Piece], cards: Mapping[str, Loade
         if not piece.is_rest and not _giving(split, piece, cards):
             asked = [piece.node.card] if piece.node.card else list(split.names)
             known = {name: cards[name].card.used for name in asked if name}
-            told = "; ".join(f"{name} gives {', '.join(used)}" for name, used in known.items())
+            offered = "; ".join(f"{name} gives {', '.join(used)}" for name, used in known.items())
             near = suggestion(piece.output, [stem for used in known.values() for stem in used])
             raise StemwrightError(
                 "separator-output",
-                f"{piece.name}: no output {piece.output!r}{near} ({told}). Name one of them with "
-                "`output:`, or use `rest` for what they leave.",
+                f"{piece.name}: no output {piece.output!r}{near} ({offered}). Name one of them "
+                "with `output:`, or use `rest` for what they leave.",
             )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..model.sessions import Device
 from ..version import ENGINE_VERSION
 from .card import Normalise, StftCard
-from .drafting import told_by_file
+from .drafting import keys_in_metadata
 from .excerpt import EXCERPT_S, computed_music, excerpt, separated_excerpt
 from .levels import better_level, try_levels
 from .loading import LoadedCard
@@ -253,14 +253,14 @@ def _of_rest(loaded: LoadedCard, stems: Float, mix: Float) -> list[Finding]:
 
 def against_metadata(loaded: LoadedCard) -> list[Finding]:
     """What an export says of itself is believed: its author wrote both."""
-    told, card = told_by_file(loaded.path_of(loaded.card.graphs[0])), loaded.card
-    expected = {key: value for key, value in told.items() if key not in ("stems", "stft")}
+    metadata, card = keys_in_metadata(loaded.path_of(loaded.card.graphs[0])), loaded.card
+    expected = {key: value for key, value in metadata.items() if key not in ("stems", "stft")}
     written: dict[str, object] = {key: getattr(card, key) for key in expected}
-    stems = told.get("stems")
+    stems = metadata.get("stems")
     if stems and sorted(stems) == sorted(card.stems):  # they may be called otherwise
         expected["stems"], written["stems"] = tuple(stems), card.stems
-    if card.stft is not None and "stft" in told:
-        theirs = StftCard(**told["stft"])
+    if card.stft is not None and "stft" in metadata:
+        theirs = StftCard(**metadata["stft"])
         for key in ("n_fft", "hop", "window", "normalized", "bins", "pre_pad", "trim_frames"):
             name = "stft.dim_f" if key == "bins" else f"stft.{key}"
             expected[name], written[name] = getattr(theirs, key), getattr(card.stft, key)
@@ -287,17 +287,19 @@ def _of_level(loaded: LoadedCard, level: LevelFindings) -> list[Finding]:
     other: Normalise = "track-mean-std" if own == "none" else "none"
     if not level.matters or (better := better_level(level)) == own:
         return []
-    told = f"normalise: {own} and {other} give stems that are only {level.alike_db:g} dB alike, "
+    likeness = (
+        f"normalise: {own} and {other} give stems that are only {level.alike_db:g} dB alike, "
+    )
     if better is None:
         return [
             Finding(
-                f"{told}and nothing in them tells which is right ({level.summary(own)}; "
+                f"{likeness}and nothing in them tells which is right ({level.summary(own)}; "
                 f"{level.summary(other)}). Does the model's own program normalise the song?"
             )
         ]
     return [
         Finding(
-            f"{told}and {other} fits better ({level.summary(other)}) than the card's {own} "
+            f"{likeness}and {other} fits better ({level.summary(other)}) than the card's {own} "
             f"({level.summary(own)}). Was the model trained on "
             f"{'songs as they are' if other == 'none' else 'normalised songs'}?"
         )

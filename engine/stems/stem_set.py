@@ -186,10 +186,10 @@ def _without_overflow(
     assert plan.grid_bits is not None
     peak = max(max(-least, most) for least, most in peaks.values())
     if policy == "fail":
-        told = ", ".join(f"{stem} by {level_db:.2f} dB" for stem, level_db in over.items())
+        excesses = ", ".join(f"{stem} by {level_db:.2f} dB" for stem, level_db in over.items())
         raise StemwrightError(
             "stem-overflow",
-            f"{told} over full scale at {plan.format.depth} bits. Choose the overflow policy "
+            f"{excesses} over full scale at {plan.format.depth} bits. Choose the overflow policy "
             "float32 or common-gain, or a float depth.",
         )
     if policy == "common-gain":
@@ -211,8 +211,8 @@ class _Writing:
     ) -> None:
         self._mix, self._scratch, self._remainder, self._tick = mix, scratch, remainder, tick
         self._pool = pool
-        given = scratch.stems
-        self.stems = given if remainder in given else (*given, remainder)
+        names = scratch.stems
+        self.stems = names if remainder in names else (*names, remainder)
         self._done = 0
 
     def peaks(self, plan: _Plan) -> dict[str, tuple[int, int]]:
@@ -228,8 +228,8 @@ class _Writing:
         """The grid that a set of 32-bit floats needs, from a look at all of it."""
         found = Survey({})
         separated = self._scratch.blocks(BLOCK_FRAMES)
-        for (block, target), given in zip(self._targets(plan), separated, strict=True):
-            free = {stem: audio for stem, audio in given.items() if stem != self._remainder}
+        for (block, target), stems in zip(self._targets(plan), separated, strict=True):
+            free = {stem: audio for stem, audio in stems.items() if stem != self._remainder}
             found.add(_full_scale_one(target, plan), free)
             self._advance(block.frames, passes=3)
         grid = FloatGrid.of(found, self._remainder, RESIDUAL)
@@ -323,11 +323,11 @@ class _Writing:
         """All stems with the remainder, as they are to be stored, block by block."""
         noise = {stem: _noise(plan, number) for number, stem in enumerate(self.stems, start=1)}
         separated = self._scratch.blocks(BLOCK_FRAMES)
-        for (block, target), given in zip(self._targets(plan), separated, strict=True):
-            free = [stem for stem in given if stem != self._remainder]
+        for (block, target), unrounded in zip(self._targets(plan), separated, strict=True):
+            free = [stem for stem in unrounded if stem != self._remainder]
             rounded = self._pool.map(
                 _on_grid,
-                map(given.__getitem__, free),
+                map(unrounded.__getitem__, free),
                 itertools.repeat(plan),
                 map(noise.__getitem__, free),
             )

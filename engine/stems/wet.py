@@ -411,8 +411,9 @@ def _refuse_mixture(infos: Mapping[str, SourceInfo]) -> None:
         "numbers of channels": {info.channels for info in infos.values()} - {1},
     }.items():
         if len(values) > 1:
-            told = ", ".join(str(value) for value in sorted(values))
+            listed = ", ".join(str(value) for value in sorted(values))
             raise StemwrightError(
                 "stems-differ",
-                f"the stems have different {what} ({told}). Convert them, or process them apart.",
+                f"the stems have different {what} ({listed}). Convert them, or process them "
+                "apart.",
             )
