@@ -124,10 +124,14 @@ class PluginClient:
         """What the plug-in gave for the oldest block sent, and the latency it reports now."""
         half = self._answered % 2
         reply = self._receive()
-        given, latency = reply.get("frames"), reply.get("latency")
-        if not isinstance(given, int) or not isinstance(latency, int) or not 0 <= given <= frames:
-            raise PluginFailedError("garbled", f"gave {given} samples for {frames}")
-        return self._area.audio[half, :, :given].copy(), latency
+        returned, latency = reply.get("frames"), reply.get("latency")
+        if (
+            not isinstance(returned, int)
+            or not isinstance(latency, int)
+            or not 0 <= returned <= frames
+        ):
+            raise PluginFailedError("garbled", f"gave {returned} samples for {frames}")
+        return self._area.audio[half, :, :returned].copy(), latency
 
     def process(self, block: AudioBlock) -> tuple[AudioBlock, int]:
         """One block there and back."""

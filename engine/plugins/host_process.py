@@ -55,8 +55,8 @@ class Host:
         self.area = _mapped(request["area"], channels, request["frames"])
         first = _instance(request)
         groups = _groups(first, channels, self.sample_rate)
-        others = [_instance(request) for _ in groups[1:]]
-        self.instances = list(zip(groups, [first, *others], strict=True))
+        further = [_instance(request) for _ in groups[1:]]
+        self.instances = list(zip(groups, [first, *further], strict=True))
         for group, plugin in self.instances:
             # Parameters arrive with the first block; without this one they would come late.
             _run(plugin, np.zeros((len(group), PROBE_FRAMES), np.float32), self.sample_rate, True)
@@ -74,16 +74,16 @@ class Host:
         """Send the first frames of one half through the plug-in and put back what it gives."""
         half = self.area[request["half"]]
         block = half[:, : request["frames"]].copy()
-        given = 0
+        returned = 0
         for group, plugin in self.instances:
             out = _run(plugin, block[group], self.sample_rate, False)
-            given = out.shape[1]
+            returned = out.shape[1]
             if len(group) == 2 and group[0] == group[1]:  # mono through a stereo plug-in
                 out = out.mean(axis=0, keepdims=True)
                 group = group[:1]
-            half[group, :given] = out
+            half[group, :returned] = out
         return {
-            "frames": given,
+            "frames": returned,
             "latency": max(p.reported_latency_samples for _, p in self.instances),
         }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +56,8 @@ class PluginRack(Closing):
         file = self.catalogue.find(step.plugin)
         self.catalogue.check(step, where, self.timeout_s)
         slot = self._slot(file)
-        loaded = self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
+        with self._ended_on_failure(slot, where):
+            loaded = self._load(slot, step, channels, sample_rate)
         self.notes.append(_note(where, loaded))
         latency = loaded["latency"]
         return reblocked(self._processed(stream, slot, latency, sample_rate, where))
@@ -67,7 +68,8 @@ class PluginRack(Closing):
         self.catalogue.check(step, where, self.timeout_s)
         if step.state:
             slot = self._slot(file)
-            self._guarded(slot, where, self._load, slot, step, channels, sample_rate)
+            with self._ended_on_failure(slot, where):
+                self._load(slot, step, channels, sample_rate)
             slot.busy = False
 
     def release(self) -> None:
@@ -108,7 +110,7 @@ class PluginRack(Closing):
     def _processed(
         self, stream: Stream, slot: _Slot, latency: int, sample_rate: int, where: str
     ) -> Iterator[AudioBlock]:
-        taken = given = 0
+        taken = returned = 0
         on_their_way = 0
         for block in stream:
             slot.child.submit(block)
@@ -116,23 +118,24 @@ class PluginRack(Closing):
             if on_their_way < AT_ONCE:
                 continue
             on_their_way -= 1
-            at = taken / sample_rate
-            out, now = self._guarded(slot, where, slot.child.collect, BLOCK_FRAMES, at=at)
-            taken += BLOCK_FRAMES
-            given += out.shape[1]
-            self._guarded(slot, where, check_output, out, taken, given, (latency, now), at=at)
+            with self._ended_on_failure(slot, where, at_s=taken / sample_rate):
+                out, now = slot.child.collect(BLOCK_FRAMES)
+                taken += BLOCK_FRAMES
+                returned += out.shape[1]
+                check_output(out, taken, returned, (latency, now))
             yield out
 
-    def _guarded(self, slot: _Slot, where: str, action: Any, *given: Any, at: float = 0) -> Any:  # noqa: ANN401
-        """Run an action of the child; when it fails, the child goes and the name is told."""
+    @contextlib.contextmanager
+    def _ended_on_failure(self, slot: _Slot, where: str, at_s: float = 0) -> Iterator[None]:
+        """End a child that fails, and say in the preset's words which step it was."""
         try:
-            return action(*given)
+            yield
         except PluginFailedError as failure:
             slot.child.close()
             self._slots.remove(slot)
             if failure.kind in MISDEEDS:
                 self.catalogue.store.keep_failure(slot.file, str(failure))
-            place = f"{where}, {at:.1f} s into the stem" if at else where
+            place = f"{where}, {at_s:.1f} s into the stem" if at_s else where
             raise PluginStepError(where, plugin_error(slot.file, failure, place)) from None
 
 
@@ -149,13 +152,13 @@ def _note(where: str, loaded: Loaded) -> PluginNote:
     }
 
 
-def check_output(out: AudioBlock, sent: int, given: int, latencies: tuple[int, int]) -> None:
+def check_output(out: AudioBlock, sent: int, returned: int, latencies: tuple[int, int]) -> None:
     """Length, latency and finiteness of what came back."""
     latency, now = latencies
     if now != latency:
         raise PluginFailedError("latency", f"changed its latency from {latency} to {now} samples")
     expected = max(0, sent - latency)
-    if given != expected:
-        raise PluginFailedError("length", f"gave {given} samples where {expected} were due")
+    if returned != expected:
+        raise PluginFailedError("length", f"gave {returned} samples where {expected} were due")
     if not np.isfinite(out).all():
         raise PluginFailedError("not-finite", "put out NaN or infinity")
