@@ -263,7 +263,7 @@ class MixRender:
             priors=bundles_of(self.priors),
             separators=separators_of(self.cards, self.threads),
             made_by=made_by(self.preset, report),
-            voices=self.voices.used.about if self.voices and self.voices.used else None,
+            voices=self.voices.used.report if self.voices and self.voices.used else None,
             search=self.settings.as_json(),
             seed=self.options.seed,
             degraded=self._degraded(separated.search),

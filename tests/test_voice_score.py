@@ -74,7 +74,7 @@ def test_a_note_sounds_when_mido_says_that_its_ticks_are(tmp_path_factory, chang
 def test_parts_are_told_by_the_names_of_tracks_in_any_order(tmp_path):
     tracks = [("Bass", one(45)), ("S.", one(72)), ("Tenor voice", one(52)), ("alt", one(64))]
     score = read_score(midi(tmp_path / "a.mid", tracks), SATB)
-    assert score.told_by == "names"
+    assert score.matched_by == "names"
     assert [score.parts[name][0].number for name in SATB] == [72, 64, 52, 45]
 
 
@@ -93,7 +93,7 @@ def test_numbered_parts_keep_their_numbers(tmp_path):
 def test_parts_without_names_are_told_by_their_mean_pitch(tmp_path):
     tracks = [("x", one(45)), ("y", one(72)), ("z", one(52)), ("", one(64))]
     score = read_score(midi(tmp_path / "a.mid", tracks), SATB)
-    assert score.told_by == "pitch"
+    assert score.matched_by == "pitch"
     assert [score.parts[name][0].number for name in SATB] == [72, 64, 52, 45]
 
 

@@ -45,7 +45,7 @@ def test_voices_are_at_home_by_their_names_else_from_the_highest_down():
 def test_the_tracker_follows_all_voices(sab):
     audio, hertz = sab
     found = find_pitches(audio, PitchRequest(SAB))
-    assert found.about["origin"] == "tracker"
+    assert found.report["origin"] == "tracker"
     assert within(found.tracks.hertz, hertz, 23) > 0.75
     assert within(found.tracks.hertz, hertz, 5) > 0.65
 
@@ -62,9 +62,9 @@ def test_a_score_in_any_tempo_is_laid_onto_the_recording(
         tmp_path / "a.mid", seconds_a_note=seconds_a_note, lead_in=lead_in, tempo=tempo
     )
     found = find_pitches(audio, PitchRequest(SAB, path))
-    assert found.about["stretch"] == pytest.approx(1 / seconds_a_note, rel=0.03)
-    assert found.about["offset_s"] == pytest.approx(-lead_in / seconds_a_note, abs=0.25)
-    assert found.about["agreement"] > 2 * found.about["agreement_by_chance"]
+    assert found.report["stretch"] == pytest.approx(1 / seconds_a_note, rel=0.03)
+    assert found.report["offset_s"] == pytest.approx(-lead_in / seconds_a_note, abs=0.25)
+    assert found.report["agreement"] > 2 * found.report["agreement_by_chance"]
     assert within(found.tracks.hertz, hertz, 23) > 0.9
 
 
@@ -81,7 +81,7 @@ def test_a_choir_that_sings_lower_than_written_is_followed_and_told(song):
     audio, hertz = choir(transposed=-2)
     found = find_pitches(audio, PitchRequest(SAB, song))
     assert within(found.tracks.hertz, hertz, 23) > 0.85
-    assert any("-2 semitones" in note for note in notes_on(found.about))
+    assert any("-2 semitones" in note for note in notes_on(found.report))
 
 
 def test_a_score_of_another_song_is_refused(sab, tmp_path):
@@ -103,8 +103,8 @@ def test_a_tracked_set_is_the_same_twice(sab):
 
 def test_silence_is_rests_and_told_and_no_score_is_asked(song):
     found = find_pitches(np.zeros(RATE, np.float32), PitchRequest(SAB, song))
-    assert found.about["origin"] == "silence" and not found.tracks.hertz.any()
-    assert len([note for note in notes_on(found.about) if "never sings" in note]) == 3
+    assert found.report["origin"] == "silence" and not found.tracks.hertz.any()
+    assert len([note for note in notes_on(found.report) if "never sings" in note]) == 3
 
 
 def test_one_voice_is_followed():
@@ -119,9 +119,9 @@ def test_unisons_and_crossings_are_told(tmp_path):
     path = write_score(tmp_path / "a.mid", melodies)
     audio = sum(audio for audio, _ in ones).astype(np.float32)
     found = find_pitches(audio, PitchRequest(tuple(melodies), path))
-    assert set(found.about["unison_s"]) == {"soprano and alto"}
-    assert set(found.about["crossing_s"]) == {"soprano and alto"}
-    assert any("cross for" in note for note in notes_on(found.about))
+    assert set(found.report["unison_s"]) == {"soprano and alto"}
+    assert set(found.report["crossing_s"]) == {"soprano and alto"}
+    assert any("cross for" in note for note in notes_on(found.report))
 
 
 def test_a_preset_that_insists_on_a_score_has_one_or_says_so(sab):

@@ -57,12 +57,12 @@ def strengths_by_graph(mono: Float, rate: int, times: NDArray[np.float64]) -> Fl
 
     path, _ = need_graph()
     session, got = make_session(path.read_bytes(), Device("cpu"))
-    given = session.get_inputs()[0]
+    graph_input = session.get_inputs()[0]
     names = [out.name for out in session.get_outputs()]
-    if _CONTOUR not in names or given.shape[1:] != [_WINDOW, 1]:
+    if _CONTOUR not in names or graph_input.shape[1:] != [_WINDOW, 1]:
         raise StemwrightError(
             "voices-basic-pitch",
-            f"{path}: no graph that is known here: input {given.shape}, outputs "
+            f"{path}: no graph that is known here: input {graph_input.shape}, outputs "
             f"{', '.join(names)}. Version 0.4 of {PACKAGE} has it.",
         )
     audio = np.asarray(soxr.resample(mono, rate, _RATE), np.float32)
@@ -74,7 +74,7 @@ def strengths_by_graph(mono: Float, rate: int, times: NDArray[np.float64]) -> Fl
     with telling_device_faults(got):
         for n in range(count):
             window = padded[n * step : n * step + _WINDOW]
-            found = session.run([_CONTOUR], {given.name: window[None, :, None]})[0][0]
+            found = session.run([_CONTOUR], {graph_input.name: window[None, :, None]})[0][0]
             rows.append(found[_SHARED // 2 : -(_SHARED // 2)])
     contour = np.concatenate(rows)
     # frames of a window are _WINDOW / frames apart, a little more than the hop

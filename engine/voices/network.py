@@ -79,7 +79,7 @@ class VoiceNetwork:
         self.path, self.card, self.sha256 = path, card, sha256
         self._session: onnxruntime.InferenceSession
         self._session, self.got = make_session(files[f"{VOICE_GRAPH}.onnx"], device)
-        self._inputs = [given.name for given in self._session.get_inputs()]
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
         self._check(files["selftest.npz"])
 
     @classmethod
@@ -93,8 +93,8 @@ class VoiceNetwork:
         frame."""
         return heard_in_windows(self._run, self.card.mels, self.card.harmonics, mix, tracks)
 
-    def _run(self, *given: Float) -> tuple[Float, ...]:
-        named = dict(zip(VOICE_INPUTS, given, strict=True))
+    def _run(self, *features: Float) -> tuple[Float, ...]:
+        named = dict(zip(VOICE_INPUTS, features, strict=True))
         with telling_device_faults(self.got):
             found = self._session.run(
                 list(VOICE_OUTPUTS), {name: named[name] for name in self._inputs}
@@ -141,9 +141,9 @@ def read_voice_weights(path: Path) -> tuple[VoiceCard, dict[str, Float], str]:
 
 
 def _read(path: Path) -> tuple[VoiceCard, dict[str, bytes], str]:
-    about, files, sha256 = read_card(path, KIND)
+    fields, files, sha256 = read_card(path, KIND)
     try:
-        card = VoiceCard.model_validate(about)
+        card = VoiceCard.model_validate(fields)
     except pydantic.ValidationError as error:
         raise damaged(path, f"its card cannot be read: {error}") from error
     check_files(path, [VOICE_GRAPH], card.files, files)
@@ -165,12 +165,12 @@ def heard_in_windows(
         frames = max(min(WINDOW, total - first), 2)
         cut, hertz, excitation = stretch(mix, tracks, driving, first, frames)
         features = voice_features(cut, hertz, excitation, mels, harmonics, level)
-        given = run(features.mel, features.pitch, features.harmonics)
+        parameters = run(features.mel, features.pitch, features.harmonics)
         if found:
-            pairs = zip(found, given, strict=True)
+            pairs = zip(found, parameters, strict=True)
             found = [_cross_faded(before, after) for before, after in pairs]
         else:
-            found = list(given)
+            found = list(parameters)
     return VoiceParameters(*(values[:, :total] for values in found))
 
 

@@ -34,9 +34,9 @@ def read_pitch_files(paths: Sequence[Path | str], names: Sequence[str]) -> Pitch
     Raises StemwrightError for what is no table, and for voices that no file gives.
     """
     columns: dict[str, tuple[Double, Double, Double]] = {}
-    for given in paths:
-        told, path = _told(str(given), names)
-        for name, column in _voices_in(path, told, names).items():
+    for argument in paths:
+        owner, path = _name_and_path(str(argument), names)
+        for name, column in _voices_in(path, owner, names).items():
             if name in columns:
                 raise _wrong(path, f"gives {name}, which another file has given already")
             columns[name] = column
@@ -55,7 +55,7 @@ def read_pitch_files(paths: Sequence[Path | str], names: Sequence[str]) -> Pitch
 
 def pitches_json(tracks: PitchTracks) -> str:
     """Write pitches down in the form that `read_pitch_files` takes again."""
-    about: dict[str, Any] = {
+    document: dict[str, Any] = {
         "origin": tracks.origin,
         "frame_seconds": tracks.frame_seconds,
         "voices": {
@@ -68,18 +68,18 @@ def pitches_json(tracks: PitchTracks) -> str:
             )
         },
     }
-    return json.dumps(about, separators=(",", ":")) + "\n"
+    return json.dumps(document, separators=(",", ":")) + "\n"
 
 
-def _told(given: str, names: Sequence[str]) -> tuple[str | None, Path]:
-    name, equals, rest = given.partition("=")
-    if equals and name in names and not Path(given).exists():
+def _name_and_path(argument: str, names: Sequence[str]) -> tuple[str | None, Path]:
+    name, equals, rest = argument.partition("=")
+    if equals and name in names and not Path(argument).exists():
         return name, Path(rest)
-    return None, Path(given)
+    return None, Path(argument)
 
 
 def _voices_in(
-    path: Path, told: str | None, names: Sequence[str]
+    path: Path, owner: str | None, names: Sequence[str]
 ) -> dict[str, tuple[Double, Double, Double]]:
     """Seconds, Hz and confidence of every voice in a file."""
     try:
@@ -102,7 +102,7 @@ def _voices_in(
             f"has {rows.shape[1]} columns and no head that names {', '.join(names)}; expected "
             "`time,NAME,NAME,...`, or two or three columns: seconds, Hz, confidence",
         )
-    name = told or _name_in(path, names)
+    name = owner or _name_in(path, names)
     sure = rows[:, 2] if rows.shape[1] == 3 else np.ones(len(rows))
     return {name: _checked(path, rows[:, 0], rows[:, 1], sure)}
 
@@ -111,9 +111,9 @@ def _from_json(
     path: Path, text: str, names: Sequence[str]
 ) -> dict[str, tuple[Double, Double, Double]]:
     try:
-        about = json.loads(text)
-        step = float(about["frame_seconds"])
-        voices = about["voices"]
+        document = json.loads(text)
+        step = float(document["frame_seconds"])
+        voices = document["voices"]
         found = {}
         for name in names:
             if name not in voices:

@@ -45,8 +45,8 @@ def refine(frames: Frames, near: Float, slack_cents: float, slack_frames: int = 
     for voice, row in enumerate(near):
         if not row.any():
             continue
-        others = np.delete(near, voice, axis=0)
-        salience = harmonic_salience(_held_back(spectrum, others), fine)
+        other_pitches = np.delete(near, voice, axis=0)
+        salience = harmonic_salience(_held_back(spectrum, other_pitches), fine)
         allowed = _allowed(row, len(fine), slack_cents, slack_frames)
         for begin, end in _runs(row > 0):
             way = _smoothest(salience[begin:end], allowed[begin:end])
@@ -55,11 +55,11 @@ def refine(frames: Frames, near: Float, slack_cents: float, slack_frames: int = 
     return Refined(hertz, confidence)
 
 
-def _held_back(spectrum: Float, others: Float) -> Float:
+def _held_back(spectrum: Float, other_pitches: Float) -> Float:
     """The spectrum without most of what stands at other voices' harmonics."""
     kept = np.ones_like(spectrum)
     places = np.arange(len(spectrum))
-    for row in others:
+    for row in other_pitches:
         sung = row > 0
         for harmonic in range(1, _OTHERS_HARMONICS + 1):
             centre = np.round(row * harmonic * PADDED / RATE).astype(int)

@@ -49,11 +49,11 @@ class ScoreNote:
 class VoiceScore:
     """The notes of every part by the part's name, none overlapping within a part.
 
-    `told_by` says how parts were matched: by their `names`, or by `pitch`, from the highest down.
+    `matched_by` says how parts were found: by `names`, or by `pitch` from the highest down.
     """
 
     parts: dict[str, tuple[ScoreNote, ...]]
-    told_by: str
+    matched_by: str
 
     @property
     def seconds(self) -> float:
@@ -83,8 +83,8 @@ def read_score(path: Path, names: Sequence[str]) -> VoiceScore:
     voices = [part for part in _parts_of(path) if part.notes]
     if not voices:
         raise StemwrightError("voices-midi", f"{printable(path)}: no note is in it.")
-    matched, told_by = _matched(path, voices, names)
-    return VoiceScore({name: _one_at_a_time(matched[name].notes) for name in names}, told_by)
+    matched, matched_by = _matched(path, voices, names)
+    return VoiceScore({name: _one_at_a_time(matched[name].notes) for name in names}, matched_by)
 
 
 @dataclass(frozen=True)
@@ -267,11 +267,13 @@ def _matched(
     if len(by_name) == len(names) == len({id(part) for part in by_name.values()}):
         return by_name, "names"
     if len(voices) != len(names):
-        told = ", ".join(f"{part.name or 'unnamed'} ({len(part.notes)} notes)" for part in voices)
+        listed = ", ".join(
+            f"{part.name or 'unnamed'} ({len(part.notes)} notes)" for part in voices
+        )
         more = "fewer" if len(voices) < len(names) else "more"
         raise StemwrightError(
             "voices-parts",
-            f"{printable(path)}: has {len(voices)} parts ({told}), {more} than the {len(names)} "
+            f"{printable(path)}: has {len(voices)} parts ({listed}), {more} than the {len(names)} "
             f"asked for ({', '.join(names)}). Give each part a track or channel of its own, named "
             "like the part, or ask for other parts with --parts.",
         )

@@ -49,7 +49,7 @@ class VoicesUsed:
 
     mono: Float
     tracks: PitchTracks
-    about: dict[str, Any]
+    report: dict[str, Any]
 
 
 class VoiceSeparation:
@@ -90,9 +90,9 @@ class VoiceSeparation:
         found = self._pitches(mono, self._request(mix.info), folder, hooks)
         shipped = self._shipped
         network = {"name": shipped.path.stem, "sha256": shipped.sha256}
-        about: dict[str, Any] = {
+        report: dict[str, Any] = {
             "network": network | {"licence": shipped.card.licence},
-            "pitches": found.about,
+            "pitches": found.report,
         }
         if self._fit_minutes and found.tracks.voiced().sum() > 0:
             hooks.entering(f"fitting {self._fit_minutes:g} min")
@@ -101,8 +101,8 @@ class VoiceSeparation:
                 minutes=self._fit_minutes, seed=self._seed, hooks=hooks,
             )  # fmt: skip
             self._network = VoiceNetwork.load(bundle, self._device)
-            about["fitted"] = {"minutes": self._fit_minutes, "sha256": self._network.sha256}
-        self.used = VoicesUsed(mono, found.tracks, about)
+            report["fitted"] = {"minutes": self._fit_minutes, "sha256": self._network.sha256}
+        self.used = VoicesUsed(mono, found.tracks, report)
         hooks.progress(1, 1)
 
     def write(
@@ -133,19 +133,19 @@ class VoiceSeparation:
         self, mono: Float, request: PitchRequest, folder: Path, hooks: SearchHooks
     ) -> FoundPitches:
         """Find the pitches, or take those that an interrupted render has found."""
-        kept, told = folder / "pitches.npz", folder / "pitches.json"
-        if told.exists():
-            about = json.loads(told.read_text("utf-8"))
-            if about["asked"] == _asked(request):
+        kept, facts = folder / "pitches.npz", folder / "pitches.json"
+        if facts.exists():
+            checkpoint = json.loads(facts.read_text("utf-8"))
+            if checkpoint["asked"] == _asked(request):
                 with np.load(kept, allow_pickle=False) as stored:
                     tracks = PitchTracks(
                         request.parts,
                         stored["hertz"],
-                        about["frame_seconds"],
+                        checkpoint["frame_seconds"],
                         stored["confidence"],
-                        about["found"]["origin"],
+                        checkpoint["found"]["origin"],
                     )
-                return FoundPitches(tracks, about["found"])
+                return FoundPitches(tracks, checkpoint["found"])
 
         def tick() -> None:
             if hooks.should_stop():
@@ -156,8 +156,8 @@ class VoiceSeparation:
         with kept.open("wb") as file:
             np.savez(file, hertz=tracks.hertz, confidence=tracks.confidence)
         step = tracks.frame_seconds
-        about = {"asked": _asked(request), "frame_seconds": step, "found": found.about}
-        put_file(told, json.dumps(about).encode())
+        checkpoint = {"asked": _asked(request), "frame_seconds": step, "found": found.report}
+        put_file(facts, json.dumps(checkpoint).encode())
         return found
 
 
@@ -245,9 +245,9 @@ class VoicesInside(Generic[Report]):
 
         def take(stems: Stems) -> None:
             frames = stems[self.of].shape[1]
-            given = parts.read(frames).audio.reshape(count, channels, frames)
+            sung = parts.read(frames).audio.reshape(count, channels, frames)
             kept = {name: audio for name, audio in stems.items() if name != self.of}
-            sink(kept | dict(zip(self.voices.stems, given.astype(self.dtype), strict=True)))
+            sink(kept | dict(zip(self.voices.stems, sung.astype(self.dtype), strict=True)))
 
         self.outer.write(mix, groups, workspace, take, meter)
 

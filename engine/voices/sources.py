@@ -64,18 +64,18 @@ class PitchRequest:
         """The tables that are read: only where no score is."""
         return self.files if self.method == "auto" and self.score is None else ()
 
-    def given(self) -> tuple[Path, ...]:
+    def sources(self) -> tuple[Path, ...]:
         """Every file that the pitches depend on."""
-        told = [
+        named = [
             text.partition("=")[2] if "=" in text and not Path(text).exists() else text
             for text in self.from_files
         ]
-        return (*([self.from_score] if self.from_score else []), *map(Path, told))
+        return (*([self.from_score] if self.from_score else []), *map(Path, named))
 
     def hashes(self) -> dict[str, str]:
         """sha256 of these files by their names."""
         try:
-            return {path.name: _sha256(path) for path in self.given()}
+            return {path.name: _sha256(path) for path in self.sources()}
         except OSError as error:
             raise StemwrightError(
                 "voices-f0", f"{printable(error.filename)}: {error.strerror}."
@@ -87,7 +87,7 @@ class FoundPitches:
     """Tracks, and what the manifest says of them in JSON."""
 
     tracks: PitchTracks
-    about: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def beside(mix: Path, parts: Sequence[str], method: str = "auto") -> PitchRequest:
@@ -116,22 +116,22 @@ def find_pitches(
         )
     frames = Frames.of(mono)
     tick()
-    about: dict[str, Any] = {"files": request.hashes()}
+    report: dict[str, Any] = {"files": request.hashes()}
     if not frames.level.max() > 1e-5:
         silent = np.zeros((len(request.parts), len(frames)), np.float32)
         found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
     elif request.from_score is not None:
         found, more = _by_score(frames, request.from_score, request.parts, tick)
-        about |= more
+        report |= more
     elif request.from_files:
         found, more = _by_files(frames, request)
-        about |= more
+        report |= more
     elif request.method == PACKAGE:
-        _, about["graph_sha256"] = need_graph()
+        _, report["graph_sha256"] = need_graph()
         found = _by_graph(mono, frames, request.parts, tick)
     else:
         found = _refined(frames, track(frames, request.parts, tick=tick), "tracker", request.parts)
-    return FoundPitches(found, {"origin": found.origin, **about, **_told(found)})
+    return FoundPitches(found, {"origin": found.origin, **report, **_singing(found)})
 
 
 def _by_score(
@@ -153,15 +153,15 @@ def _by_score(
     notes = []
     if fit.transposition:
         notes.append(f"the singers are {fit.transposition:+d} semitones off the score")
-    about = {
-        "told_by": score.told_by,
+    report = {
+        "told_by": score.matched_by,
         "offset_s": round(fit.offset_s, 3),
         "stretch": round(fit.stretch, 4),
         "agreement": round(fit.agreement, 3),
         "agreement_by_chance": round(fit.chance, 3),
         "notes": notes,
     }
-    return tracks, about
+    return tracks, report
 
 
 def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
@@ -172,10 +172,10 @@ def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
 
 
 def _by_files(frames: Frames, request: PitchRequest) -> tuple[PitchTracks, dict[str, Any]]:
-    given = read_pitch_files(request.files, request.parts)
-    hertz = given.at(np.arange(len(frames)) * FRAME_S)
-    sure = _nearest(given.confidence, len(frames))
-    tracks = PitchTracks(given.names, hertz, FRAME_S, sure, "file")
+    tables = read_pitch_files(request.files, request.parts)
+    hertz = tables.at(np.arange(len(frames)) * FRAME_S)
+    sure = _nearest(tables.confidence, len(frames))
+    tracks = PitchTracks(tables.names, hertz, FRAME_S, sure, "file")
     heard = refine(frames, hertz, 10.0)
     sung = hertz > 0
     agreement = float(heard.confidence[sung].mean()) if sung.any() else 0.0
@@ -204,7 +204,7 @@ def _refined(frames: Frames, coarse: Coarse, origin: str, parts: Sequence[str]) 
     return PitchTracks(tuple(parts), best.hertz, FRAME_S, sure, origin)
 
 
-def _told(tracks: PitchTracks) -> dict[str, Any]:
+def _singing(tracks: PitchTracks) -> dict[str, Any]:
     """How long each voice sings, how sure that is, and what is odd."""
     sung, sure = tracks.voiced(), tracks.sureness()
     voices = {
@@ -215,14 +215,14 @@ def _told(tracks: PitchTracks) -> dict[str, Any]:
     return {"voices": voices} | {name: pairs for name, pairs in oddities.items() if pairs}
 
 
-def notes_on(about: dict[str, Any]) -> list[str]:
+def notes_on(report: dict[str, Any]) -> list[str]:
     """What a person should know of the pitches, in sentences."""
-    notes = list(about.get("notes", ()))
-    for name, voice in about.get("voices", {}).items():
+    notes = list(report.get("notes", ()))
+    for name, voice in report.get("voices", {}).items():
         if not voice["sung_s"]:
             notes.append(f"{name} never sings: its stem is silent")
     for kind, what in (("unison_s", "sing the same note"), ("crossing_s", "cross")):
-        for pair, seconds in about.get(kind, {}).items():
+        for pair, seconds in report.get(kind, {}).items():
             notes.append(f"{pair} {what} for {seconds:g} s")
     return notes
 
