@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from engine import PitchTracks
 from export.data.mixtures import Mixture
+from export.synthesis.computed_instruments import SAMPLE_RATE_HZ
 from export.synthesis.midi import Note
 from export.synthesis.singing import FRAME_SECONDS as SUNG_SECONDS
-from export.synthesis.singing import SAMPLE_RATE_HZ, Throat, perform, syllables
+from export.synthesis.singing import Throat, perform, syllables
 
 Float = NDArray[np.float32]
 
@@ -101,7 +102,7 @@ def measured_pitch(audio: Float, part: str) -> Float:
     )
     times = np.arange(len(audio) // STEP + 1) * FRAME_SECONDS + margin / RATE
     found = np.array([pitch.get_value_at_time(time) for time in times])
-    return np.nan_to_num(found).astype(np.float32)
+    return np.asarray(np.nan_to_num(found), np.float32)
 
 
 @lru_cache

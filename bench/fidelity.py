@@ -192,7 +192,7 @@ def null(mix: Path, stems: list[Path]) -> tuple[str, str]:
 
 def depth_used(path: Path) -> str:
     """The bits that ever change, of those the file stores; floats as they are."""
-    subtype = soundfile.info(path).subtype
+    subtype: str = soundfile.info(path).subtype
     if not subtype.startswith("PCM_"):
         return {"FLOAT": "32f", "DOUBLE": "64f"}.get(subtype, subtype)
     bits = int(subtype.removeprefix("PCM_"))

@@ -75,7 +75,7 @@ def _measure(
         started = time.process_time()
         found = row.system(Mix(path, audio, rate, asked)) if asked else {}
         cpu_s = time.process_time() - started
-    decibels = {}
+    decibels: dict[str, tuple[float, ...]] = {}
     for stem, estimate in found.items():
         if float((truth[stem] ** 2).mean()) >= LEAST_POWER:
             sdr = sdr_db(truth[stem], estimate)

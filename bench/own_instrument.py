@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -256,19 +257,16 @@ class Bench:
         for view, true in views.items():
             count = len(true.stems) if view == "whole" else 2
             even = np.full_like(true.own, 1 / count)
-            self._keep(songs, true, view, "mixture / K", 0.0, lambda even=even: even)
-            self._keep(songs, true, view, "oracle", 0.0, lambda true=true: oracle(true))
+            self._keep(songs, true, view, "mixture / K", 0.0, partial(np.array, even))
+            self._keep(songs, true, view, "oracle", 0.0, partial(oracle, true))
             shipped = self._alone(songs.target)
             if view == "whole" and self._known(songs, true):
-                self._keep(
-                    songs, true, view, "shipped, in its set", 0.0,
-                    lambda true=true: in_its_set(
-                        self.shipped, true, [self._alone(stem) for stem in true.stems]
-                    ),
-                )  # fmt: skip
+                heads = [self._alone(stem) for stem in true.stems]
+                together = partial(in_its_set, self.shipped, true, heads)
+                self._keep(songs, true, view, "shipped, in its set", 0.0, together)
             unknown = self._unknown(self.shipped, true, shipped, songs.target)
             row = "shipped, rest unknown"
-            self._keep(songs, true, view, row, 0.0, lambda unknown=unknown: unknown)
+            self._keep(songs, true, view, row, 0.0, partial(np.array, unknown))
 
     def _alone(self, target: str) -> str:
         return target if target in self.shipped.heads else "other"
@@ -289,19 +287,13 @@ class Bench:
         network = Network(self.shipped.encoder, {**self.shipped.heads, "own": head})
         for view, true in views.items():
             masks = self._unknown(network, true, "own", songs.target)
-            self._keep(songs, true, view, rows[0], minutes, lambda masks=masks: masks)
-            self._keep(
-                songs, true, view, rows[1], minutes,
-                lambda true=true: self._unknown(
-                    network, true, "own", songs.target, spectra=True
-                ),
-            )  # fmt: skip
+            self._keep(songs, true, view, rows[0], minutes, partial(np.array, masks))
+            with_spectra = partial(self._unknown, network, true, "own", songs.target, spectra=True)
+            self._keep(songs, true, view, rows[1], minutes, with_spectra)
             if view == "whole" and self._known(songs, true):
                 names = ["own" if stem == songs.target else stem for stem in true.stems]
-                self._keep(
-                    songs, true, view, rows[2], minutes,
-                    lambda true=true, names=names: in_its_set(network, true, names),
-                )  # fmt: skip
+                together = partial(in_its_set, network, true, names)
+                self._keep(songs, true, view, rows[2], minutes, together)
 
     def _pack(self, songs: Set, song: str, views: Mapping[str, TrueMix]) -> None:
         true = views["whole"]

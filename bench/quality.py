@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import soundfile
@@ -174,7 +174,8 @@ class Engine:
         if estimate:
             first = Estimate(list(priors.values()), self.folders, Device("cpu"))
         separator = Separator(priors, plan, self.threads, first)
-        info, blocks = probe(mix.path), []
+        info = probe(mix.path)
+        blocks: list[Mapping[str, Audio]] = []
         signal = MixFile(mix.path, info)
         groups = channel_groups(info.channels, info.channel_mask)
         with tempfile.TemporaryDirectory() as folder:
@@ -289,7 +290,18 @@ def songs_of(spec: str, stems: Sequence[str]) -> tuple[str, list[Song], int]:
     return column, songs, len(found) - len(songs)
 
 
-def measure(song: Song, column: str, name: str, row: Row, seconds: float) -> Score:
+class Readable(Protocol):
+    """A song whose stems can be read."""
+
+    @property
+    def name(self) -> str:
+        """The song's."""
+
+    def read(self, seconds: float) -> tuple[Stems, int]:
+        """The stems (channels, samples) and their rate."""
+
+
+def measure(song: Readable, column: str, name: str, row: Row, seconds: float) -> Score:
     """Separate one song with one system and compare with the truth."""
     truth, rate = song.read(seconds)
     audio = np.sum(list(truth.values()), axis=0)

@@ -62,6 +62,7 @@ def measure_journal(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     for _ in range(CLAIMS):
         job = journal.claim("bench", now, 30, 1800)
+        assert job is not None, "there are more rows than claims"
         journal.advance(job, replace(job, state=State.DONE, owner=None), now)
     claimed = time.perf_counter() - began
     reported = _cpu_s(lambda: write_reports(catalogue, journal, folder / "out", now))
@@ -196,7 +197,7 @@ def main() -> None:
     asked = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| what | measured |\n|---|---|")
-    figures = {}
+    figures: dict[str, float] = {}
     load = os.getloadavg()[0]
     for measure in (measure_list, measure_journal, measure_overhead):
         with tempfile.TemporaryDirectory() as name:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PEAK_SIZE = 1024
 REPEATS = 15
 
 
-def step_flops(flow: dict[str, int], frames: int) -> float:
+def step_flops(flow: Mapping[str, int], frames: int) -> float:
     """Floating-point operations of the matrix products in one gradient step.
 
     A coupling's network has F = C h + L 2 k h^2 + (L - 1) 2 h^2 + h^2 + 2 C h weights for C
@@ -37,8 +38,8 @@ def step_flops(flow: dict[str, int], frames: int) -> float:
     """
     channels, hidden = flow["bands"], flow["hidden"]
     layers, kernel = flow["layers"], flow["kernel"]
-    net = channels * hidden + layers * 2 * kernel * hidden**2
-    net += (layers - 1) * 2 * hidden**2 + hidden**2 + 2 * channels * hidden
+    net = channels * hidden + layers * 2 * kernel * hidden * hidden
+    net += (layers - 1) * 2 * hidden * hidden + hidden * hidden + 2 * channels * hidden
     return 2 * 2 * flow["blocks"] * (net + 4 * 2 * channels) * frames / 2
 
 
@@ -47,14 +48,14 @@ def search_rate(threads: int) -> float:
     priors = [Prior(find_prior(stem), Device("cpu")) for stem in STEMS]
     flops = sum(step_flops(p.card.flow, BATCH * WINDOW) for p in priors)
     feeds = _feeds(priors[0].card.flow["bands"], BATCH)
-    return flops / _side_by_side(threads, [lambda p=p: p.gradient(**feeds) for p in priors]) / 1e9
+    return flops / _side_by_side(threads, [partial(p.gradient, **feeds) for p in priors]) / 1e9
 
 
 def matmul_peak(threads: int) -> float:
     """GFLOP/s of ONNX Runtime's own float32 MatMul of 1024 x 1024, `threads` side by side."""
     sessions = [_matmul_session() for _ in range(4)]
     a = np.random.default_rng(0).standard_normal((PEAK_SIZE, PEAK_SIZE)).astype(np.float32)
-    works = [lambda s=s: s.run(None, {"a": a}) for s in sessions]
+    works = [partial(session.run, None, {"a": a}) for session in sessions]
     return len(works) * 2 * PEAK_SIZE**3 / _side_by_side(threads, works) / 1e9
 
 
@@ -91,7 +92,7 @@ def mix_bands(session: Any) -> int:  # noqa: ANN401 - onnxruntime ships no types
     return int(next(i for i in session.get_inputs() if i.name == "mix").shape[2])
 
 
-def _side_by_side(threads: int, works: list[Callable[[], Any]]) -> float:
+def _side_by_side(threads: int, works: Sequence[Callable[[], object]]) -> float:
     with ThreadPoolExecutor(threads) as pool:
         return median_s(REPEATS, lambda: list(pool.map(lambda work: work(), works)))
 

@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -249,7 +250,7 @@ def children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path, megabytes: int):  # noqa: ANN201 - a generator
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A file system of its own where we may mount one; the plain folder elsewhere."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     own = sys.platform == "linux" and os.geteuid() == 0 and subprocess.run(command).returncode == 0

@@ -106,8 +106,8 @@ class Page:
         for tier in self.lengths:
             self._lengths(tier)
 
-    def _searched(self, **how: int | Path) -> Cost:
-        return self.trials.render(CLIP_S, "search", **how)  # type: ignore[arg-type]
+    def _searched(self, preset: str | Path = "dry", threads: int = 0) -> Cost:
+        return self.trials.render(CLIP_S, "search", preset=preset, threads=threads)
 
     def _batches(self) -> Iterator[tuple[float, Cost]]:
         for size in (1, 2, 4, 8):

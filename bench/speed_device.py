@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -85,9 +84,9 @@ def step_and_transfer(device: str, batch: int, repeats: int) -> tuple[float, flo
     priors = [Prior(find_prior(stem), Device.parse(device)) for stem in STEMS]
     bands = priors[0].card.flow["bands"]
     rng = np.random.default_rng(0)
-    mix = rng.random((batch, WINDOW, bands), np.float32)
+    mix = rng.random((batch, WINDOW, bands)).astype(np.float32)
     latents = [np.zeros((batch, WINDOW // 2, 2 * bands), np.float32) for _ in priors]
-    magnitudes = np.stack([mix / len(priors)] * len(priors))
+    magnitudes = np.stack([mix / np.float32(len(priors))] * len(priors))
     plan = SearchPlan(
         method="gradient", steps=STEPS, learning_rate=0.03, prior_weight=0.0, exact=False,
         guided_steps=0, guide_weight=0.0,
@@ -139,4 +138,4 @@ def main(asked: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +25,7 @@ SHORT_S, SONG_S = 10.0, 240.0
 STEMS = 4  # of the preset `dry`, and a remainder
 THREADS = (1, 2)
 CHILD = "--measure"
+Column = dict[str, list[float]]  # stage -> processor and wall seconds
 
 
 def measure(mix: str, tier: str, threads: str, temperature: str) -> None:
@@ -60,12 +61,12 @@ def measure(mix: str, tier: str, threads: str, temperature: str) -> None:
     print(json.dumps({**found, "decoder's process": [decoder, 0.0]}))
 
 
-def measured(mix: Path, tier: str, threads: int, temperature: str) -> dict[str, list[float]]:
+def measured(mix: Path, tier: str, threads: int, temperature: str) -> Column:
     """What `measure` says in a process of its own."""
     command = [sys.executable, __file__, CHILD, str(mix), tier, str(threads), temperature]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    found: Column = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -135,7 +136,7 @@ class Page:
             "44.1 kHz, 16 bit.\n",
         )
 
-    def table(self, title: str, columns: dict[str, dict[str, list[float]]]) -> None:
+    def table(self, title: str, columns: dict[str, Column]) -> None:
         """A row for every stage that takes a hundredth of a second anywhere."""
         rows = list(dict.fromkeys(stage for column in columns.values() for stage in column))
         rows = [row for row in rows if row != "total"]
@@ -150,7 +151,10 @@ class Page:
         self.say(_row("**all**", *(f"**{cpu:.2f} / {wall:.2f}**" for cpu, wall in totals)), "")
 
     def against_the_floor(
-        self, lengths: Sequence[tuple[Path, float]], tier: str, warm: dict[float, dict]
+        self,
+        lengths: Sequence[tuple[Path, float]],
+        tier: str,
+        warm: Mapping[float, Column],
     ) -> None:
         """What is outside the model, against the audio's length and the floor."""
         from stage_clock import MODEL
@@ -178,14 +182,14 @@ class Page:
         self.say("")
 
 
-def total(column: dict[str, list[float]]) -> tuple[float, float]:
+def total(column: Column) -> tuple[float, float]:
     """Processor and wall seconds of all stages; those before the render only when it was cold."""
     before = [column.get(stage, [0.0, 0.0]) for stage in ("start", "imports")]
     cpu = column["total"][0] + column["decoder's process"][0] + sum(b[0] for b in before)
     return cpu, column["total"][1] + sum(b[1] for b in before)
 
 
-def warm_only(column: dict[str, list[float]]) -> dict[str, list[float]]:
+def warm_only(column: Column) -> Column:
     """Without what a program that runs already has behind it."""
     return {stage: cost for stage, cost in column.items() if stage not in ("start", "imports")}
 

@@ -9,6 +9,8 @@ factor; masks are made of them as of any other model's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,9 +36,9 @@ def harmonic_templates(mix: Float, tracks: PitchTracks, times: NDArray[np.float6
     voices = [_Templates(track, bins) for track in hertz]
     for _ in range(ITERATIONS):
         for own in voices:
-            own.update_gains(mix / (sum(one.model() for one in voices) + _LEAST))
+            own.update_gains(mix / _total(voices))
         for own in voices:
-            own.update_templates(mix / (sum(one.model() for one in voices) + _LEAST))
+            own.update_templates(mix / _total(voices))
     return np.stack([one.model() for one in voices]).astype(np.float32) ** 2
 
 
@@ -62,6 +64,11 @@ class _Templates:
         np.add.at(up, self.which, self.gains[:, None] * ratio)
         np.add.at(down, self.which, self.gains)
         self.templates *= up / (down[:, None] + _LEAST)
+
+
+def _total(voices: Sequence[_Templates]) -> NDArray[np.float64]:
+    """What all voices play together, never zero: (frames, bins)."""
+    return np.asarray(sum(voice.model() for voice in voices) + _LEAST)
 
 
 def _comb(hertz: float, bins: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,7 +97,7 @@ def source_filter(mix: Float, tracks: PitchTracks, n_fft: int, hop: int) -> Floa
     gains = rng.uniform(0.5, 1.5, (len(combs), frames, SHAPES)) * power.mean()
 
     def filters() -> NDArray[np.float64]:
-        return gains @ (shapes @ bands)
+        return np.asarray(gains @ (shapes @ bands))
 
     for _ in range(ITERATIONS):
         for update in ("gains", "shapes"):

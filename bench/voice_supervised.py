@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from choirs import Choir
-from export.data.mixtures import VOICE_HOP, Excerpts, Mixture, MixtureExcerpts
+from engine import VOICE_HOP
+from export.data.mixtures import Excerpts, Mixture, MixtureExcerpts
 from export.models.source_filter import SMALL
 from export.training.run import TrainingRun
 from export.training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask, spectral_loss
-from export.voices import export_voices
+from export.voices import VoiceFacts, export_voices
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def train(
     folder: Path,
     bundle: Path,
     settings: VoiceSettings,
-    about: Mapping[str, Any],
+    facts: VoiceFacts,
 ) -> Iterator[str]:
     """Train in a folder and write the bundle; yields lines."""
     heard = ChoirExcerpts(choirs, SMALL.mels, SMALL.harmonics)
@@ -79,4 +79,4 @@ def train(
     run = TrainingRun(folder, CHECKPOINT, task)
     for p in run.run(50):
         yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  {p.left}"
-    export_voices(folder, bundle, about)
+    export_voices(folder, bundle, facts)

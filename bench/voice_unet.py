@@ -7,7 +7,7 @@ semitone, scales and shifts the input. PUBLISHED is their size, REDUCED one for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -78,7 +78,8 @@ class UNet(nn.Module):
             x = layer(x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-        return x.squeeze(1)
+        mask: Tensor = x.squeeze(1)
+        return mask
 
 
 def one_hot(hertz: Float) -> Float:
@@ -124,7 +125,7 @@ def load(path: Path, config: UNetConfig) -> UNet:
 
 def _excerpt(choirs: Sequence[Choir], rng: np.random.Generator) -> tuple[Float, Float, Float]:
     """Magnitudes of a mix and of one voice, scaled alike, and that voice's pitches."""
-    choir = choirs[rng.integers(len(choirs))]
+    choir = choirs[int(rng.integers(len(choirs)))]
     samples = (FRAMES - 1) * HOP
     first = int(rng.integers(max((choir.voices.shape[1] - samples) // HOP, 1)))
     cut = choir.voices[:, first * HOP : first * HOP + samples]
@@ -139,7 +140,7 @@ def _excerpt(choirs: Sequence[Choir], rng: np.random.Generator) -> tuple[Float, 
 
 
 @torch.no_grad()
-def masks(network: UNet, mix: Float, tracks: PitchTracks) -> Mapping[str, Float] | Float:
+def masks(network: UNet, mix: Float, tracks: PitchTracks) -> Float:
     """Soft masks of all voices that sum to one, (voices, frames, bins of 1024/256)."""
     magnitudes = BINS.magnitudes(mix, HOP)
     frames = len(magnitudes)

@@ -31,13 +31,14 @@ import voice_unet
 from engine import PitchTracks, Source
 from export.data.mixtures import Mixture
 from export.training.voice_training import VoiceSettings
-from export.voices import export_voices, fit_voices
+from export.voices import VoiceFacts, export_voices, fit_voices
 from voice_scores import judge
 
 STEPS = 1200
 TAUGHT = ("all-taught", "short-taught")
 UNETS = ("all-unet", "short-unet")
 DESCRIPTION = "Choirs of two to four voices; learned from mixtures and pitches alone."
+LICENCE = "CC BY 4.0"
 LEARNED = ("all", "short", *TAUGHT)
 PITCHES = ("exact", "tracker", "5 Hz", "23 Hz", "octave")
 MISTAKEN = ("all", "comb alone", "NMF, harmonic templates", "NMF, source-filter", *UNETS)
@@ -93,11 +94,6 @@ def train(row: str, shared: Path, runs: Path, steps: int) -> None:
     """Train one row's network."""
     short = row.startswith("short")
     heard = material(shared, short)
-    about = {
-        "sources": sources(heard, short),
-        "licence": "CC BY 4.0",
-        "description": DESCRIPTION,
-    }
     settings = replace(VoiceSettings(), steps=steps)
     torch.set_num_threads(1)
     bundle = runs / f"{row}.voices"
@@ -105,14 +101,28 @@ def train(row: str, shared: Path, runs: Path, steps: int) -> None:
         network = voice_unet.train(heard, voice_unet.REDUCED, steps)
         voice_unet.save(network, runs / f"{row}.npz")
     elif row in TAUGHT:
-        told = about | {"validation": {}, "description": "Learned from isolated voices."}
-        for line in voice_supervised.train(heard, runs / row, bundle, settings, told):
+        facts: VoiceFacts = {
+            "sources": sources(heard, short),
+            "licence": LICENCE,
+            "validation": {},
+            "description": "Learned from isolated voices.",
+        }
+        for line in voice_supervised.train(heard, runs / row, bundle, settings, facts):
             print(line, flush=True)
     else:
         mixtures: list[Mixture] = [one.mixture for one in heard]
-        for p in fit_voices(
-            mixtures, runs / row, bundle, settings=settings, every=50, threads=1, **about
-        ):
+        training = fit_voices(
+            mixtures,
+            runs / row,
+            bundle,
+            settings=settings,
+            every=50,
+            threads=1,
+            sources=sources(heard, short),
+            licence=LICENCE,
+            description=DESCRIPTION,
+        )
+        for p in training:
             print(f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.left}", flush=True)
 
 
@@ -126,7 +136,7 @@ def ship(shared: Path, runs: Path, output: Path) -> None:
     four = [choirs.recorded(shared, (number,) * 4, span) for number in (0, 1)]
     two = [choirs.recorded(shared, (0, 1), span, pair) for pair in VALIDATION_PAIRS]
     system = voice_systems.of_bundle(runs / "all.voices")
-    found = {
+    found: dict[str, float] = {
         f"SI-SDR of {words}, dB": round(
             float(
                 np.mean(
@@ -141,13 +151,13 @@ def ship(shared: Path, runs: Path, output: Path) -> None:
         for words, held in (("four voices", four), ("two voices", two))
     }
     print(found)
-    about = {
+    facts: VoiceFacts = {
         "sources": sources(material(shared, False), False),
-        "licence": "CC BY 4.0",
+        "licence": LICENCE,
         "description": DESCRIPTION,
         "validation": found | {"on": "the last 20 s of the training's singers, exact pitches"},
     }
-    export_voices(runs / "all", output, about)
+    export_voices(runs / "all", output, facts)
 
 
 @main.command()

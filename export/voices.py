@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -45,6 +45,15 @@ TOLERANCE = 1e-3  # relative to the largest value: what ONNX Runtime may differ 
 LEAST_SECONDS = 4.0  # of a recording that a network can learn from
 REPORT_EVERY = 25
 _SHAPE = 3, 24  # voices and frames of the self-test
+
+
+class VoiceFacts(TypedDict):
+    """What the card says that neither weights nor checkpoint do; see `VoiceCard`."""
+
+    description: str
+    licence: str
+    sources: tuple[Source, ...]
+    validation: Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -83,23 +92,23 @@ def fit_voices(
     settings = settings or VoiceSettings()
     _refuse_short(mixtures)
     weights: Mapping[str, Tensor] | None = None
-    given = {"mixtures": _digest(mixtures)}
+    identity = {"mixtures": _digest(mixtures)}
     if start_from is not None:
         config, weights, begun = _begun_from(start_from)
-        given["start"] = begun
+        identity["start"] = begun
     heard = MixtureExcerpts(mixtures, config.mels, config.harmonics)
-    task = VoiceTask(config, settings, heard, heard, given, weights)
+    task = VoiceTask(config, settings, heard, heard, identity, weights)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     run = TrainingRun(folder, CHECKPOINT, task, deadline=deadline)
     for p in run.run(every):
         yield VoiceProgress(p.step, p.steps, p.train_loss, p.left)
-    about = {
+    facts: VoiceFacts = {
         "description": description,
         "licence": licence,
         "sources": tuple(sources),
         "validation": {"loss of what was heard": round(run.validate(), 5)},
     }
-    export_voices(folder, bundle, about)
+    export_voices(folder, bundle, facts)
 
 
 def train_voices(
@@ -133,7 +142,7 @@ def train_voices(
     yield f"written: {bundle}"
 
 
-def export_voices(folder: Path, bundle: Path, about: Mapping[str, Any]) -> Path:
+def export_voices(folder: Path, bundle: Path, facts: VoiceFacts) -> Path:
     """Write the bundle of a training's last checkpoint: graph, weights, self-test and card."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = SourceFilterConfig(**checkpoint.about["config"])
@@ -150,7 +159,7 @@ def export_voices(folder: Path, bundle: Path, about: Mapping[str, Any]) -> Path:
         "selftest.npz": _stored(self_test(network)),
     }
     card = VoiceCard(
-        **about,
+        **facts,
         config=config.to_dict(),
         mels=config.mels,
         harmonics=config.harmonics,
@@ -171,16 +180,16 @@ def self_test(network: SourceFilterNetwork) -> dict[str, Float]:
     rng = np.random.default_rng(12)
     voices, frames = _SHAPE
     c = network.config
-    told = {
+    inputs = {
         "mel": rng.normal(-4, 2, (frames, c.mels)),
         "pitch": rng.uniform(0.3, 0.6, (voices, frames)),
         "harmonics": rng.normal(-4, 2, (voices, frames, 2 * c.harmonics)),
     }
-    told = {name: values.astype(np.float32) for name, values in told.items()}
+    inputs = {name: values.astype(np.float32) for name, values in inputs.items()}
     with torch.no_grad():
-        found = network(*(torch.from_numpy(told[name])[None] for name in VOICE_INPUTS))
+        found = network(*(torch.from_numpy(inputs[name])[None] for name in VOICE_INPUTS))
     answers = {name: values[0].numpy() for name, values in zip(VOICE_OUTPUTS, found, strict=True)}
-    return told | answers
+    return inputs | answers
 
 
 def _begun_from(bundle: Path) -> tuple[SourceFilterConfig, dict[str, Tensor], str]:
