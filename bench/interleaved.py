@@ -46,19 +46,19 @@ class Line:
     audio_s: float
 
 
-def measured(given: argparse.Namespace, cards: Mapping[str, Path]) -> Iterator[Line]:
+def measured(arguments: argparse.Namespace, cards: Mapping[str, Path]) -> Iterator[Line]:
     """Separate every song with every run; what stands in the scores file is taken from there."""
-    given.scores.parent.mkdir(parents=True, exist_ok=True)
-    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    arguments.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = arguments.scores.read_text().splitlines() if arguments.scores.exists() else []
     old = {(x.column, x.song, x.run, x.made_of): x for x in (Line(**json.loads(k)) for k in known)}
     for run, card in cards.items():
-        row = card_row(card, given.threads)
-        for column, song in songs_by_column(given):
-            made_of = f"{row.identity}/{given.seconds:g}"
+        row = card_row(card, arguments.threads)
+        for column, song in songs_by_column(arguments):
+            made_of = f"{row.identity}/{arguments.seconds:g}"
             line = old.get((column, song.name, run, made_of))
             if line is None:
-                line = _measure(column, song, run, row, made_of, given.seconds)
-                with given.scores.open("a") as file:
+                line = _measure(column, song, run, row, made_of, arguments.seconds)
+                with arguments.scores.open("a") as file:
                     file.write(json.dumps(asdict(line)) + "\n")
             yield line
 
@@ -153,7 +153,7 @@ def _ratio(gain: Table, scratch: Table) -> Estimated:
     return Estimated(float(a.mean() / b.mean()), float(low), float(high))
 
 
-def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, about: str) -> str:
+def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, introduction: str) -> str:
     """As Markdown."""
     out = [
         "# Interleaved multitask training",
@@ -165,7 +165,7 @@ def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, about: st
         "not be read; what is tested is what its abstract claims. Encoder and decoders are of",
         "the shipped first estimate at half its width; that estimate is the *simultaneous* mode",
         "trained on random sums of isolated recordings, with decoders that can be added.",
-        *(["", about] if about else []),
+        *(["", introduction] if introduction else []),
         "",
         "Mono at 22.05 kHz; SDR is the global one, SIR and SAR allow a gain. Means over songs.",
     ]
@@ -204,24 +204,28 @@ def _rows(lines: Sequence[Line], sizes: Mapping[str, int]) -> list[str]:
 
 def main() -> None:
     """Train what is missing, measure, print."""
-    given = _arguments()
+    arguments = _arguments()
     options = FamilyOptions(
-        given.out, given.updates, seed=given.seed, device=given.device, threads=given.threads
+        arguments.out,
+        arguments.updates,
+        seed=arguments.seed,
+        device=arguments.device,
+        threads=arguments.threads,
     )
-    if given.songs:
-        for line in train_family(given.songs, options):
+    if arguments.songs:
+        for line in train_family(arguments.songs, options):
             print(line, file=sys.stderr)
     cards = {
-        run: export_family(given.out / run, given.out / f"{run}.yaml")
+        run: export_family(arguments.out / run, arguments.out / f"{run}.yaml")
         for run in RUNS
         if run != "trunk"
     }
     sizes = {run: graph_parameters(card) for run, card in cards.items()}
     from export.training.interleaved_training import load_family
 
-    passes = len(load_family(given.out / "interleaved").encoders)
-    lines = list(measured(given, cards))
-    notes = given.notes.read_text(encoding="utf-8").strip() if given.notes else ""
+    passes = len(load_family(arguments.out / "interleaved").encoders)
+    lines = list(measured(arguments, cards))
+    notes = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""
     print(page(lines, sizes, passes, notes), end="")
 
 

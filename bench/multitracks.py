@@ -158,9 +158,9 @@ def slakh2100(root: Path) -> list[Song]:
 
 
 def _slakh_track(folder: Path) -> Song:
-    about = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
+    metadata = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
     stems: dict[str, tuple[File, ...]] = {}
-    for name, facts in sorted(about["stems"].items()):
+    for name, facts in sorted(metadata["stems"].items()):
         found = [folder / "stems" / f"{name}{suffix}" for suffix in SUFFIXES]
         files = tuple(file for file in found if file.is_file())
         if facts.get("audio_rendered", True) and files:  # a few MIDI tracks have no audio

@@ -231,25 +231,25 @@ def tuned(songs: Set, without: str, steps: int, seed: int, against: Path) -> Net
 class Bench:
     """Measures what is not in the scores file yet."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.given = given
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
         self.shipped = Network(*bundled_estimate(prior_folders()[-1]))
         self.against = {
-            part: packed_corpus(given.against, part, standard_front_end())
-            for part in read_pack(given.against).parts
+            part: packed_corpus(arguments.against, part, standard_front_end())
+            for part in read_pack(arguments.against).parts
         }
-        lines = given.scores.read_text().splitlines() if given.scores.exists() else []
+        lines = arguments.scores.read_text().splitlines() if arguments.scores.exists() else []
         self.scores = [Score(**json.loads(line)) for line in lines]
 
     def measure(self, songs: Set) -> None:
         """Every song of a set."""
         for song in songs.tracks.songs:
-            if not any(fnmatch(song, pattern) for pattern in self.given.leave_out):
+            if not any(fnmatch(song, pattern) for pattern in self.arguments.leave_out):
                 continue
             views = dict(songs.views(song))
-            for minutes in self.given.minutes:
+            for minutes in self.arguments.minutes:
                 self._own(songs, song, minutes, views)
-            if not self.given.no_packs:
+            if not self.arguments.no_packs:
                 self._pack(songs, song, views)
             self._references(songs, song, views)
 
@@ -279,11 +279,11 @@ class Bench:
         rows = ("own, rest unknown", "own, rest unknown, song's spectra", "own, in its set")
         if all(self._there(songs, song, view, rows[0], minutes) for view in views):
             return
-        takes = songs.takes(song, minutes, self.given.scores.parent / "magnitudes")
+        takes = songs.takes(song, minutes, self.arguments.scores.parent / "magnitudes")
         against = {k: v for k, v in self.against.items() if k != songs.target}
         if songs.target == "other":
             against = {k: v for k, v in against.items() if k in BAND}
-        head = own_head(takes, against, self.given.head_steps, self.given.seed)
+        head = own_head(takes, against, self.arguments.head_steps, self.arguments.seed)
         network = Network(self.shipped.encoder, {**self.shipped.heads, "own": head})
         for view, true in views.items():
             masks = self._unknown(network, true, "own", songs.target)
@@ -299,7 +299,9 @@ class Bench:
         true = views["whole"]
         if self._there(songs, song, "whole", "pack", 0.0) or not self._known(songs, true):
             return
-        network = tuned(songs, song, self.given.tune_steps, self.given.seed, self.given.against)
+        network = tuned(
+            songs, song, self.arguments.tune_steps, self.arguments.seed, self.arguments.against
+        )
         used = network or self.shipped
         self._keep(
             songs,
@@ -343,7 +345,7 @@ class Bench:
         mean = float(np.mean(list(found.values()))) if whole else None
         score = Score(songs.name, true.song, view, row, minutes, found[songs.target], mean)
         self.scores.append(score)
-        with self.given.scores.open("a") as file:
+        with self.arguments.scores.open("a") as file:
             file.write(json.dumps(asdict(score)) + "\n")
         print(f"{songs.name} {true.song} {view} {row} {minutes:g}: {score.target_db:.2f}",
               file=sys.stderr, flush=True)  # fmt: skip
@@ -376,9 +378,9 @@ def _table(data: str, view: str, scores: Sequence[Score]) -> Iterator[str]:
         gains = np.array([[mine[song].target_db - floor[song].target_db] for song in mine])
         target = np.mean([score.target_db for score in mine.values()])
         means = [score.mean_db for score in mine.values() if score.mean_db is not None]
-        told = f"{np.mean(means):.2f}" if means else ""
+        mean = f"{np.mean(means):.2f}" if means else ""
         length = f"{minutes:g}" if minutes else ""
-        cells = (row, length, str(len(mine)), f"{target:.2f}", str(bootstrap(gains)), told)
+        cells = (row, length, str(len(mine)), f"{target:.2f}", str(bootstrap(gains)), mean)
         yield f"| {' | '.join(cells)} |"
 
 
@@ -394,10 +396,10 @@ def main() -> None:
     parser.add_argument("--no-packs", action="store_true")
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    given.scores.parent.mkdir(parents=True, exist_ok=True)
-    bench = Bench(given)
-    sets = [Set.parse(text) for text in given.sets]
+    arguments = parser.parse_args()
+    arguments.scores.parent.mkdir(parents=True, exist_ok=True)
+    bench = Bench(arguments)
+    sets = [Set.parse(text) for text in arguments.sets]
     for songs in sets:
         bench.measure(songs)
     names = {songs.name for songs in sets}

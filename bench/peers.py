@@ -82,12 +82,12 @@ def main() -> None:
     parser.add_argument("--install", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--seconds", type=float, default=30)
-    given = parser.parse_args()
-    if given.install:
-        install(given.install)
-    if given.peers:
+    arguments = parser.parse_args()
+    if arguments.install:
+        install(arguments.install)
+    if arguments.peers:
         with tempfile.TemporaryDirectory() as folder:
-            print("\n".join(compare(given.peers, Trials(Path(folder)), given.seconds)))
+            print("\n".join(compare(arguments.peers, Trials(Path(folder)), arguments.seconds)))
 
 
 if __name__ == "__main__":

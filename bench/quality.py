@@ -213,10 +213,10 @@ def systems(
     engine: Engine,
     recordings: Path,
     musicglow: Path | None = None,
-    others: Mapping[str, Engine] | None = None,
+    further: Mapping[str, Engine] | None = None,
 ) -> dict[str, Row]:
     """Every line of the table, in its order: MusicGlow's if there is a bundle of it, and what
-    `others`, engines with other priors, do: ours if they have heads, else the paper's search."""
+    `further`, engines with other priors, do: ours if they have heads, else the paper's search."""
     faithful, ours = load_preset("faithful"), load_preset(PRESET)
     view = engine.front_end
     flows_alone = _searching(guided_steps=0, flow_weight=1, song_weight=0, spatial=False)
@@ -243,7 +243,7 @@ def systems(
         "best": engine.row(ours, "best"),
         "search": engine.row(ours, "search"),
     }
-    for name, other in (others or {}).items():
+    for name, other in (further or {}).items():
         if other.has_heads:
             rows[f"first estimate alone, {name}"] = other.row(estimate_alone)
             rows[f"standard, {name}"] = other.row(ours, "standard")
@@ -332,33 +332,35 @@ def identity(row: Row, seconds: float) -> str:
 
 def main() -> None:
     """Measure what is not in the scores file yet, then print the page."""
-    given = _arguments()
-    engine = Engine(given.threads, stems=given.stems)
-    others = {
-        name: Engine(given.threads, Path(folder), given.stems)
-        for name, _, folder in (item.partition("=") for item in given.priors)
+    arguments = _arguments()
+    engine = Engine(arguments.threads, stems=arguments.stems)
+    further = {
+        name: Engine(arguments.threads, Path(folder), arguments.stems)
+        for name, _, folder in (item.partition("=") for item in arguments.priors)
     }
-    rows = systems(engine, given.recordings, given.musicglow, others)
-    rows = {name: row for name, row in rows.items() if not given.only or name in given.only}
-    given.scores.parent.mkdir(parents=True, exist_ok=True)
-    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    rows = systems(engine, arguments.recordings, arguments.musicglow, further)
+    rows = {
+        name: row for name, row in rows.items() if not arguments.only or name in arguments.only
+    }
+    arguments.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = arguments.scores.read_text().splitlines() if arguments.scores.exists() else []
     old = {s.key: s for s in (Score.parse(line) for line in known)}
     scores, left_out = [], 0
-    for spec in given.sets or SETS:
-        column, songs, without = songs_of(spec, given.stems)
+    for spec in arguments.sets or SETS:
+        column, songs, without = songs_of(spec, arguments.stems)
         left_out += without
-        for song in songs[:: -(-len(songs) // given.songs) if given.songs else 1]:
+        for song in songs[:: -(-len(songs) // arguments.songs) if arguments.songs else 1]:
             for name, row in rows.items():
-                score = old.get((column, song.name, name, identity(row, given.seconds)))
+                score = old.get((column, song.name, name, identity(row, arguments.seconds)))
                 if score is None:
-                    score = measure(song, column, name, row, given.seconds)
-                    with given.scores.open("a") as file:
+                    score = measure(song, column, name, row, arguments.seconds)
+                    with arguments.scores.open("a") as file:
                         file.write(score.line() + "\n")
                     print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
                 scores.append(score)
-    lines = given.inside.read_text().splitlines() if given.inside else []
+    lines = arguments.inside.read_text().splitlines() if arguments.inside else []
     inside = [Inside.parse(line) for line in lines]
-    print(page(scores, list(rows), given.seconds, left_out, _command(), inside), end="")
+    print(page(scores, list(rows), arguments.seconds, left_out, _command(), inside), end="")
 
 
 def _arguments() -> argparse.Namespace:

@@ -245,16 +245,16 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=40, help="songs of ours")
     parser.add_argument("--seconds", type=float, default=7.0)
     parser.add_argument("--stem", help="this one alone (vocals, sum, 'bass + drums'...)")
-    given = parser.parse_args()
-    finished = of_songs(finished_songs(given.finished), given.seconds)
-    ours = of_songs(our_songs(given.ours, given.most), given.seconds)
+    arguments = parser.parse_args()
+    finished = of_songs(finished_songs(arguments.finished), arguments.seconds)
+    ours = of_songs(our_songs(arguments.ours, arguments.most), arguments.seconds)
     counts = ", ".join(
         f"{what} {len(finished[what])}/{len(ours.get(what, []))}" for what in finished
     )
     print(f"songs, finished/ours: {counts}\n")
     print("| what | statistic | finished | ours | apart |\n|---|---|---|---|---|")
     for apart, what, name, middle, spread, own, own_spread in rows(finished, ours):
-        if given.stem in (None, what):
+        if arguments.stem in (None, what):
             print(
                 f"| {what} | {name} | {middle:.2f} ± {spread:.2f} | {own:.2f} ± {own_spread:.2f} "
                 f"| {apart:.1f} |"

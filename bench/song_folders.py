@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("stems", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--prefix", default="rendered_", help="of the songs' names")
-    given = parser.parse_args()
-    found = link_songs(given.stems, given.out, given.prefix)
-    print(f"{found} songs in {given.out}")
+    arguments = parser.parse_args()
+    found = link_songs(arguments.stems, arguments.out, arguments.prefix)
+    print(f"{found} songs in {arguments.out}")
     if not found:
-        raise SystemExit(f"{given.stems}: no song has all of {', '.join(INSTRUMENTS)}")
+        raise SystemExit(f"{arguments.stems}: no song has all of {', '.join(INSTRUMENTS)}")
 
 
 if __name__ == "__main__":

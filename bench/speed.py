@@ -156,10 +156,10 @@ class Page:
             rate = search_limits.search_rate(threads)
             self.say(f"| {threads} | {rate:.0f} | {peak:.0f} | {rate / peak:.0%} |")
         shares = search_limits.operator_shares(folder)
-        told = ", ".join(f"{name} {share:.0%}" for name, share in shares[:9])
+        operators = ", ".join(f"{name} {share:.0%}" for name, share in shares[:9])
         self.say(
             "\nOnly matrix products count as work above. What holds the rest, by ONNX Runtime's "
-            f"profile of one gradient session: {told}. The 4 x 4 mixing, the gates' and "
+            f"profile of one gradient session: {operators}. The 4 x 4 mixing, the gates' and "
             "couplings' products, sums and copies move every activation through memory and "
             "calculate next to nothing.\n"
         )
@@ -184,22 +184,22 @@ def main() -> None:
     parser.add_argument("--memory-minutes", type=float, default=180.0, help="standard, for memory")
     parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        longest_s = {"standard": 60 * given.minutes, "search": 60 * given.searched_minutes}
+        longest_s = {"standard": 60 * arguments.minutes, "search": 60 * arguments.searched_minutes}
         page = Page(Trials(Path(folder)), longest_s)
         page.machine()
         page.tiers()
         page.limits(Path(folder))
-        if given.peers:
-            page.say("## Peers\n", *peers.compare(given.peers, page.trials, CLIP_S))
+        if arguments.peers:
+            page.say("## Peers\n", *peers.compare(arguments.peers, page.trials, CLIP_S))
             page.say("\nThe peers have random weights and read and write no file.\n")
         page.series()
-        page.memory(60 * given.memory_minutes)
-    picture = given.out.with_suffix(".png")
+        page.memory(60 * arguments.memory_minutes)
+    picture = arguments.out.with_suffix(".png")
     plot(page.curves, picture)
     page.say(f"![RTF against threads, stems, batch and length]({picture.name})")
-    given.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
+    arguments.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

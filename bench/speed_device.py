@@ -43,26 +43,26 @@ def name_of(device: str) -> str:
 
 
 def renders(
-    trials: Trials, given: argparse.Namespace, tier: str
+    trials: Trials, arguments: argparse.Namespace, tier: str
 ) -> Iterator[tuple[int, int, str, float, float]]:
     """Batch, titles, provider, RTF and processor seconds per second of every way to render."""
-    for batch in given.batches:
-        for titles in given.titles:
+    for batch in arguments.batches:
+        for titles in arguments.titles:
             with trials.batch_of(batch):
-                yield batch, titles, *side_by_side(trials, given, tier, titles)
+                yield batch, titles, *side_by_side(trials, arguments, tier, titles)
 
 
 def side_by_side(
-    trials: Trials, given: argparse.Namespace, tier: str, titles: int
+    trials: Trials, arguments: argparse.Namespace, tier: str, titles: int
 ) -> tuple[str, float, float]:
     """Provider, RTF and processor seconds per second of so many titles at once."""
     options = RenderOptions(
-        device=given.device,
+        device=arguments.device,
         strict_device=True,
         tier=tier,
         threads=max(usable_cores() // titles, 1),
     )
-    short, long = trials.clip(1), trials.clip(given.seconds)
+    short, long = trials.clip(1), trials.clip(arguments.seconds)
     renderers = [Renderer(load_preset("dry"), options) for _ in range(titles)]
     with tempfile.TemporaryDirectory(dir=trials.folder) as out, ThreadPoolExecutor(titles) as pool:
 
@@ -74,7 +74,7 @@ def side_by_side(
         began, cpu = time.perf_counter(), time.process_time()
         got = set(pool.map(lambda n: render(n, long, "set"), range(titles)))
         wall_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-    length_s = titles * given.seconds
+    length_s = titles * arguments.seconds
     return ", ".join(sorted(got)), wall_s / length_s, cpu_s / length_s
 
 
@@ -101,19 +101,19 @@ def step_and_transfer(device: str, batch: int, repeats: int) -> tuple[float, flo
     return walk / STEPS, moved, 2 * sum(array.nbytes for array in there) / 2**20
 
 
-def page(trials: Trials, given: argparse.Namespace) -> Iterator[str]:
+def page(trials: Trials, arguments: argparse.Namespace) -> Iterator[str]:
     """The section, line by line."""
-    yield f"## On {name_of(given.device)}\n"
-    yield f"{given.seconds:g} s, four stems, files and all; sessions open.\n"
+    yield f"## On {name_of(arguments.device)}\n"
+    yield f"{arguments.seconds:g} s, four stems, files and all; sessions open.\n"
     yield "| tier | segments in a batch | titles at once | provider | RTF | processor s per s |"
     yield "|---|---|---|---|---|---|"
-    for tier in given.tiers:
-        for batch, titles, got, rtf, cpu_rtf in renders(trials, given, tier):
+    for tier in arguments.tiers:
+        for batch, titles, got, rtf, cpu_rtf in renders(trials, arguments, tier):
             yield f"| {tier} | {batch} | {titles} | {got} | {rtf:.4f} | {cpu_rtf:.4f} |"
     yield "\n| segments in a batch | one step of the search, ms | there and back, ms | MiB |"
     yield "|---|---|---|---|"
-    for batch in given.batches:
-        step_s, moved_s, size = step_and_transfer(given.device, batch, given.repeats)
+    for batch in arguments.batches:
+        step_s, moved_s, size = step_and_transfer(arguments.device, batch, arguments.repeats)
         yield f"| {batch} | {1e3 * step_s:.1f} | {1e3 * moved_s:.1f} | {size:.0f} |"
 
 
@@ -126,14 +126,14 @@ def main(asked: Sequence[str] | None = None) -> None:
     parser.add_argument("--titles", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5, help="of a search's steps")
     parser.add_argument("--out", type=Path, help="a file to which the section is added")
-    given = parser.parse_args(asked)
+    arguments = parser.parse_args(asked)
     lines = []
     with tempfile.TemporaryDirectory() as folder:
-        for line in page(Trials(Path(folder)), given):
+        for line in page(Trials(Path(folder)), arguments):
             print(line, flush=True)
             lines.append(line)
-    if given.out:
-        with given.out.open("a", encoding="utf-8") as file:
+    if arguments.out:
+        with arguments.out.open("a", encoding="utf-8") as file:
             file.write("\n".join(["", *lines]) + "\n")
 
 

@@ -140,17 +140,17 @@ class StageClock:
     def _wrap(self, stage: str, module: Any, name: str) -> None:  # noqa: ANN401 - modules
         *owner, last = name.split(".")
         place = getattr(module, owner[0]) if owner else module
-        given = vars(place)[last]
-        plain = given.__func__ if isinstance(given, classmethod) else given
+        attribute = vars(place)[last]
+        plain = attribute.__func__ if isinstance(attribute, classmethod) else attribute
         wrapped: Any = self._timed(stage, plain)
-        if isinstance(given, classmethod):
+        if isinstance(attribute, classmethod):
             wrapped = classmethod(wrapped)
         if owner:
             setattr(place, last, wrapped)
             return
-        for other in list(sys.modules.values()):  # whoever has imported it by its name
-            if getattr(other, last, None) is given and other is not None:
-                setattr(other, last, wrapped)
+        for importer in list(sys.modules.values()):  # whoever has imported it by its name
+            if getattr(importer, last, None) is attribute and importer is not None:
+                setattr(importer, last, wrapped)
 
     def _timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

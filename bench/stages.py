@@ -198,7 +198,7 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def write_page(given: argparse.Namespace, folder: Path) -> list[str]:
+def write_page(arguments: argparse.Namespace, folder: Path) -> list[str]:
     """All tables."""
     from presets.search import TIERS
     from speed_trials import Trials
@@ -212,12 +212,14 @@ def write_page(given: argparse.Namespace, folder: Path) -> list[str]:
         f"Cold: {SHORT_S:g} s, with start and imports",
         {f"{t}, {n} threads": measured(short, t, n, "cold") for t in TIERS for n in THREADS},
     )
-    lengths_s = [s for s in (SHORT_S, SONG_S) if s <= 60 * given.minutes] + [60 * given.minutes]
+    lengths_s = [s for s in (SHORT_S, SONG_S) if s <= 60 * arguments.minutes] + [
+        60 * arguments.minutes
+    ]
     lengths_s = sorted(set(lengths_s))
     warm = {}
     for length_s in lengths_s:
         mix = trials.clip(length_s)
-        tiers = [t for t in TIERS if length_s <= _longest_s(t, given)]
+        tiers = [t for t in TIERS if length_s <= _longest_s(t, arguments)]
         columns = {
             f"{t}, {n} threads": warm_only(measured(mix, t, n, "warm"))
             for t in tiers
@@ -229,13 +231,13 @@ def write_page(given: argparse.Namespace, folder: Path) -> list[str]:
     return page.lines
 
 
-def _longest_s(tier: str, given: argparse.Namespace) -> float:
+def _longest_s(tier: str, arguments: argparse.Namespace) -> float:
     """How long a mix is worth the wait at a tier: hours at the first one alone."""
     from presets.search import TIERS
 
     if TIERS[tier]["steps"]:
-        return float(given.searched_seconds)
-    return 60 * float(given.minutes) if tier == next(iter(TIERS)) else SONG_S
+        return float(arguments.searched_seconds)
+    return 60 * float(arguments.minutes) if tier == next(iter(TIERS)) else SONG_S
 
 
 def main() -> None:
@@ -248,10 +250,10 @@ def main() -> None:
         "--searched-seconds", type=float, default=60.0, help="the longest for tiers that search"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/profile.md"))
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = write_page(given, Path(folder))
-    given.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines = write_page(arguments, Path(folder))
+    arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

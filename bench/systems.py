@@ -129,14 +129,20 @@ def gan_row(folder: Path, steps: int, threads: int) -> Row:
     return Row(separate, sizes, hashlib.sha256(made_of.encode()).hexdigest()[:16])
 
 
-def rows_of(given: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
+def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
     """Every line of the table in its order, and how each was trained."""
-    engine, faithful, ours = Engine(given.threads), load_preset("faithful"), load_preset(PRESET)
+    engine, faithful, ours = (
+        Engine(arguments.threads),
+        load_preset("faithful"),
+        load_preset(PRESET),
+    )
     view = engine.front_end
     rows = {"mixture / K": Row(even_shares, 0, "")}
-    told = []
+    trained = []
     files = {
-        stem: [f for part in parts for f in sorted((given.recordings / part).glob("rendered_*"))]
+        stem: [
+            f for part in parts for f in sorted((arguments.recordings / part).glob("rendered_*"))
+        ]
         for stem, parts in {**{s: (s,) for s in FOUR}, "other": ("guitar", "piano")}.items()
     }
     files = {stem: [f for f in own if not f.stem.endswith("3")] for stem, own in files.items()}
@@ -145,21 +151,21 @@ def rows_of(given: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
         rows["KL-NMF"] = Row(
             supervised_nmf(view, atoms), sum(W.size for W in atoms.values()), "same songs"
         )
-        told.append(Trained("KL-NMF", "64 atoms a stem, learned in a minute"))
-    if given.gans:
-        rows["GAN prior"] = gan_row(given.gans, given.gan_steps, given.threads)
-    if given.musicglow:
-        rows["MusicGlow"] = engine.row(faithful, musicglow=given.musicglow)
-    if given.instglow:
-        rows["InstGlow"] = Engine(given.threads, given.instglow).row(faithful)
-    for item in given.cards:
+        trained.append(Trained("KL-NMF", "64 atoms a stem, learned in a minute"))
+    if arguments.gans:
+        rows["GAN prior"] = gan_row(arguments.gans, arguments.gan_steps, arguments.threads)
+    if arguments.musicglow:
+        rows["MusicGlow"] = engine.row(faithful, musicglow=arguments.musicglow)
+    if arguments.instglow:
+        rows["InstGlow"] = Engine(arguments.threads, arguments.instglow).row(faithful)
+    for item in arguments.cards:
         name, _, path = item.partition("=")
-        rows[name] = card_row(Path(path), given.threads)
-        told.append(Trained(name, load_card(Path(path)).card.source))
+        rows[name] = card_row(Path(path), arguments.threads)
+        trained.append(Trained(name, load_card(Path(path)).card.source))
     for tier in ("draft", "standard", "best", "search"):
         rows[f"Stemwright, {tier}"] = engine.row(ours, tier)
     rows["oracle ratio mask"] = Row(oracle(view), 0, "")
-    return rows, told
+    return rows, trained
 
 
 def judged(path: Path | None) -> Iterator[Score]:
@@ -182,27 +188,27 @@ def judged(path: Path | None) -> Iterator[Score]:
         )
 
 
-def songs_by_column(given: argparse.Namespace) -> Iterator[tuple[str, PaperSong]]:
+def songs_by_column(arguments: argparse.Namespace) -> Iterator[tuple[str, PaperSong]]:
     """Every song that is judged; of the sets behind the first, every `--every`th."""
-    for number, spec in enumerate(given.sets or SETS):
+    for number, spec in enumerate(arguments.sets or SETS):
         column, songs, _ = songs_of(spec, FOUR)
-        for song in songs[:: given.every if number else 1]:
+        for song in songs[:: arguments.every if number else 1]:
             yield column, PaperSong(song)
 
 
-def scores_of(given: argparse.Namespace, rows: Mapping[str, Row]) -> Iterator[Score]:
+def scores_of(arguments: argparse.Namespace, rows: Mapping[str, Row]) -> Iterator[Score]:
     """Measure what is not in the scores file yet."""
-    given.scores.parent.mkdir(parents=True, exist_ok=True)
-    known = given.scores.read_text().splitlines() if given.scores.exists() else []
+    arguments.scores.parent.mkdir(parents=True, exist_ok=True)
+    known = arguments.scores.read_text().splitlines() if arguments.scores.exists() else []
     old = {score.key: score for score in map(Score.parse, known)}
-    for column, song in songs_by_column(given):
+    for column, song in songs_by_column(arguments):
         for name, row in rows.items():
-            score = old.get((column, song.name, name, identity(row, given.seconds)))
-            if score is None and given.known:
+            score = old.get((column, song.name, name, identity(row, arguments.seconds)))
+            if score is None and arguments.known:
                 continue
             if score is None:
-                score = measure(song, column, name, row, given.seconds)
-                with given.scores.open("a") as file:
+                score = measure(song, column, name, row, arguments.seconds)
+                with arguments.scores.open("a") as file:
                     file.write(score.line() + "\n")
                 print(f"{column} {song.name} {name}: {score.cpu_s:.1f} s", file=sys.stderr)
             yield score
@@ -210,14 +216,14 @@ def scores_of(given: argparse.Namespace, rows: Mapping[str, Row]) -> Iterator[Sc
 
 def main() -> None:
     """Measure and print."""
-    given = _arguments()
-    rows, told = rows_of(given)
-    if given.only:
-        rows = {name: row for name, row in rows.items() if name in given.only}
-    scores = [*scores_of(given, rows), *judged(given.judged)]
-    notes = given.notes.read_text(encoding="utf-8") if given.notes else ""
+    arguments = _arguments()
+    rows, trained = rows_of(arguments)
+    if arguments.only:
+        rows = {name: row for name, row in rows.items() if name in arguments.only}
+    scores = [*scores_of(arguments, rows), *judged(arguments.judged)]
+    notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     command = shlex.join(["python", "bench/systems.py", *sys.argv[1:]])
-    print(systems_page(scores, list(rows), told, notes, given.seconds, command), end="")
+    print(systems_page(scores, list(rows), trained, notes, arguments.seconds, command), end="")
 
 
 def _arguments() -> argparse.Namespace:

@@ -148,12 +148,12 @@ def masks(network: UNet, mix: Float, tracks: PitchTracks) -> Float:
     padded = np.pad(magnitudes, ((0, -frames % FRAMES), (0, 0)))
     found = np.zeros((len(hertz), *padded.shape), np.float32)
     for voice, track in enumerate(hertz):
-        told = np.pad(one_hot(track), ((0, 0), (0, -frames % FRAMES)))
+        pitches = np.pad(one_hot(track), ((0, 0), (0, -frames % FRAMES)))
         for first in range(0, len(padded), FRAMES):
             part = slice(first, first + FRAMES)
             level = np.float32(padded[part].max() + 1e-7)
             x = torch.from_numpy(padded[part].T[None, :512] / level)
-            mask = network(x, torch.from_numpy(told[None, :, part]))[0].numpy()
+            mask = network(x, torch.from_numpy(pitches[None, :, part]))[0].numpy()
             found[voice, part, :512] = mask.T
     found[..., 512] = found[..., 511]
     found = found[:, :frames] + 1e-6

@@ -141,7 +141,7 @@ def test_other_priors_have_rows_of_their_own(song, engine, tmp_path):
         (takes / stem).mkdir(parents=True)
         shutil.copy(song.stems["bass"][0], takes / stem)
     other = quality.Engine(1, mine)
-    rows = quality.systems(engine, takes, others={"mine": other})
+    rows = quality.systems(engine, takes, further={"mine": other})
     assert {prior.path.parent for prior in other.priors.values()} == {mine}
     added = {name for name in rows if name.endswith(", mine")}
     assert {name.removesuffix(", mine") for name in added} < set(rows)
