@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 from presets import StemwrightError
 
 from .audio.blocks import BLOCK_FRAMES
-from .audio.closing import Closing
-from .audio.reading import MOST_CHANNELS, MixBlock, SourceInfo
+from .audio.reading import MOST_CHANNELS
+from .audio.signal import ArraySignal
 from .mix_render import MixRender
 from .options import DEFAULT_OPTIONS, RenderOptions
 from .rendering import Renderer
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from presets import Preset
 
 Float64 = NDArray[np.float64]
-FLOAT_BITS = 64
 
 
 def separate(
@@ -57,42 +55,6 @@ def separate(
     remainder = render.preset.remainder
     found.pop(remainder, None)
     return {**found, remainder: mix.audio - sum(found.values(), np.zeros_like(mix.audio))}
-
-
-@dataclass(frozen=True)
-class ArraySignal:
-    """Audio in memory as a signal: (channels, samples), float64."""
-
-    audio: Float64
-    sample_rate: int
-
-    @property
-    def info(self) -> SourceInfo:
-        """What it is, as a file of it would be described."""
-        channels, frames = self.audio.shape
-        return SourceInfo(
-            Path("array"), "array", "float", FLOAT_BITS, channels, self.sample_rate, frames
-        )
-
-    def open(self) -> ArrayReader:
-        """A reader at the beginning."""
-        return ArrayReader(self.audio)
-
-
-class ArrayReader(Closing):
-    """A reader of an array, from its beginning to its end."""
-
-    def __init__(self, audio: Float64) -> None:
-        self._audio, self._position = audio, 0
-
-    def read(self, frames: int, /) -> MixBlock:
-        """The next frames, fewer only at the end, 0 behind it."""
-        part = self._audio[:, self._position : self._position + frames]
-        self._position += part.shape[1]
-        return MixBlock(part, FLOAT_BITS)
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def _checked(audio: NDArray[np.floating]) -> Float64:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .closing import Closing
+from .raw_samples import RawReader, RawSignal
 from .reading import MixBlock, MixFacts, SourceInfo, verify_mix
 from .tags import FileTags, read_tags
 from .writing import telling_disk_errors
@@ -32,29 +32,10 @@ class DecodedMix:
         """What the mix is."""
         return self.facts.info
 
-    def open(self) -> DecodedReader:
-        """A reader at the beginning."""
-        return DecodedReader(self)
-
-
-class DecodedReader(Closing):
-    """A reader of a decoded mix, from its beginning to its end; it needs no decoder."""
-
-    def __init__(self, mix: DecodedMix) -> None:
-        self.info = mix.info
-        self._dtype = np.dtype(np.int32 if mix.info.encoding == "pcm" else np.float64)
-        self._file = mix.samples.open("rb")
-
-    def read(self, frames: int) -> MixBlock:
-        """The next frames, fewer only at the end, 0 behind it."""
-        channels = self.info.channels
-        data = self._file.read(frames * channels * self._dtype.itemsize)
-        exact = np.frombuffer(data, self._dtype).reshape(-1, channels).T
-        return MixBlock(exact, self.info.bits)
-
-    def close(self) -> None:
-        """Close the file and leave it where it is."""
-        self._file.close()
+    def open(self) -> RawReader:
+        """A reader at the beginning; it needs no decoder."""
+        dtype = np.int32 if self.info.encoding == "pcm" else np.float64
+        return RawSignal(self.samples, self.info, dtype).open()
 
 
 def decode_mix(path: Path, folder: Path, tags: FileTags | None = None) -> DecodedMix:

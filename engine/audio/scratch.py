@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,11 @@ from .writing import telling_disk_errors
 
 Stems = Mapping[str, npt.NDArray[np.floating]]  # one block of every stem, (channels, n) each
 Sink = Callable[[Stems], None]
+
+
+def scratch_file(folder: Path, stem: str) -> Path:
+    """Where the scratch in a folder keeps one stem: its frames one after the other."""
+    return folder / f"{stem}.raw"
 
 
 class StemScratch(Closing):
@@ -33,7 +37,8 @@ class StemScratch(Closing):
         dtype: type[np.float32 | np.float64] = np.float32,
     ) -> None:
         self.folder, self.stems, self.channels = folder, tuple(stems), channels
-        self._dtype, self._width = dtype, np.dtype(dtype).itemsize * channels
+        self._dtype: np.dtype[np.floating] = np.dtype(dtype)
+        self._width = self._dtype.itemsize * channels
         with telling_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._files = {stem: self.path_of(stem).open("ab") for stem in self.stems}
@@ -74,7 +79,7 @@ class StemScratch(Closing):
             for file in self._files.values():
                 file.flush()
 
-    def blocks(self, frames: int) -> Iterator[dict[str, Any]]:
+    def blocks(self, frames: int) -> Iterator[dict[str, npt.NDArray[np.floating]]]:
         """All stems from the beginning in blocks `(channels, frames)`."""
         self.flush()
         left = self.frames
@@ -99,5 +104,5 @@ class StemScratch(Closing):
             file.close()
 
     def path_of(self, stem: str) -> Path:
-        """The file of one stem: its frames one after the other."""
-        return self.folder / f"{stem}.raw"
+        """The file of one stem."""
+        return scratch_file(self.folder, stem)

@@ -1,4 +1,4 @@
-"""What can be separated: a mix, or what an earlier separation has left on disk."""
+"""What can be separated: a mix in a file or in memory, or anything else that is read like one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .blocks import BLOCK_FRAMES
+from .closing import Closing
 from .reading import MixBlock, MixReader, SourceInfo
 from .tags import FileTags, read_tags
+
+_ARRAY_BITS = 64
 
 
 class SignalReader(Protocol):
@@ -58,6 +61,42 @@ class MixFile:
     def open(self) -> MixReader:
         """A reader at the beginning."""
         return MixReader(self.path)
+
+
+@dataclass(frozen=True)
+class ArraySignal:
+    """Audio in memory as a signal: (channels, samples), floats with full scale 1.0."""
+
+    audio: npt.NDArray[np.floating]
+    sample_rate: int
+
+    @property
+    def info(self) -> SourceInfo:
+        """What it is, as a file of it would be described."""
+        channels, frames = self.audio.shape
+        return SourceInfo(
+            Path("array"), "array", "float", _ARRAY_BITS, channels, self.sample_rate, frames
+        )
+
+    def open(self) -> ArrayReader:
+        """A reader at the beginning."""
+        return ArrayReader(self.audio)
+
+
+class ArrayReader(Closing):
+    """A reader of an array, from its beginning to its end."""
+
+    def __init__(self, audio: npt.NDArray[np.floating]) -> None:
+        self._audio, self._position = audio, 0
+
+    def read(self, frames: int, /) -> MixBlock:
+        """The next frames, fewer only at the end, 0 behind it."""
+        part = self._audio[:, self._position : self._position + frames]
+        self._position += part.shape[1]
+        return MixBlock(part.astype(np.float64, copy=False), _ARRAY_BITS)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @dataclass(frozen=True)

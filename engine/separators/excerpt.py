@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +10,10 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
-from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
-from ..audio.reading import MixBlock, SourceInfo, probe
+from ..audio.reading import probe
 from ..audio.resampling import resampled, resampled_frames
-from ..audio.signal import MixFile, blocks_of
+from ..audio.signal import ArraySignal, MixFile, blocks_of
 from ..model.hooks import SearchHooks
 from ..model.sessions import Device
 from .estimating import CardSeparation
@@ -70,42 +68,11 @@ def computed_music(sample_rate: int, seconds: float = EXCERPT_S) -> Float:
     return np.asarray(0.5 * (np.stack([left, right]) + drums), np.float32)
 
 
-@dataclass(frozen=True)
-class Excerpt:
-    """Music in memory as something that can be separated."""
-
-    audio: Float
-    info: SourceInfo
-
-    def open(self) -> _ExcerptReader:
-        """A reader at the beginning."""
-        return _ExcerptReader(self.audio)
-
-
-class _ExcerptReader(Closing):
-    """A reader of music in memory."""
-
-    def __init__(self, audio: Float) -> None:
-        self._audio, self._done = audio, 0
-
-    def read(self, frames: int, /) -> MixBlock:
-        """The next frames."""
-        part = self._audio[:, self._done : self._done + frames]
-        self._done += part.shape[1]
-        return MixBlock(part.astype(np.float64), 32)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 def separated_excerpt(
     loaded: LoadedCard, mix: Float, device: Device, threads: int
 ) -> tuple[Float, str]:
     """All used stems (stems, 2, n) and the device they were made on."""
-    info = SourceInfo(
-        loaded.path, "wav", "float", 32, 2, loaded.card.sample_rate, mix.shape[1], None
-    )
-    signal = Excerpt(mix, info)
+    signal = ArraySignal(mix, loaded.card.sample_rate)
     groups = ChannelGroups(((0, 1),), ())
     separation = CardSeparation(loaded, device, threads)
     with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from presets import RESIDUAL, Node, Piece, Preset, Split, StemwrightError, suggestion
 
-from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
-from ..audio.reading import MixBlock, SourceInfo
+from ..audio.raw_samples import RawSignal
+from ..audio.reading import SourceInfo
 from ..audio.resampling import resampled_frames
-from ..audio.scratch import Sink, StemScratch
+from ..audio.scratch import Sink, Stems, StemScratch, scratch_file
 from ..audio.signal import PieceReader, Signal
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.sessions import Device
@@ -37,41 +37,11 @@ from .windows import WindowGrid
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 
-FLOAT_BITS = 32  # the grid of mixes that have none of their own
+FLOAT_GRID_BITS = 32  # the grid of mixes that have none of their own
 _BLOCK = 1 << 16
-_DONE = "done"
+_DONE, _PARTS = "done", "parts"
 
 Report = TypeVar("Report")
-
-
-@dataclass(frozen=True)
-class ScratchSignal:
-    """A part that lies in the workspace, with the mix's rate, length and loudspeakers."""
-
-    folder: Path
-    name: str
-    info: SourceInfo
-
-    def open(self) -> _PartReader:
-        """A reader at the beginning."""
-        return _PartReader(self.folder / f"{self.name}.raw", self.info)
-
-
-class _PartReader(Closing):
-    """A reader of one part that leaves the others alone."""
-
-    def __init__(self, path: Path, info: SourceInfo) -> None:
-        self._file, self._info = path.open("rb"), info
-
-    def read(self, frames: int, /) -> MixBlock:
-        """The next frames."""
-        width = self._info.channels
-        samples = np.frombuffer(self._file.read(frames * width * 8), np.float64)
-        return MixBlock(samples.reshape(-1, width).T, self._info.bits)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
 
 @dataclass
@@ -177,8 +147,8 @@ class RecipeSeparation(Generic[Report]):
             left = mix.info.frames
             while left > 0:
                 frames = min(_BLOCK, left)
-                block = {name: reader.read(frames).double for name, reader in readers.items()}
-                block |= next(searched, {})
+                parts = {name: reader.read(frames).double for name, reader in readers.items()}
+                block: Stems = {**parts, **next(searched, {})}
                 sink({name: block[name] for name in self.stems})
                 left -= frames
 
@@ -202,7 +172,7 @@ class RecipeSeparation(Generic[Report]):
             self._got |= set((folder / _DONE).read_text(encoding="utf-8").split())
         for piece in pieces:
             if not piece.is_leaf:
-                part = ScratchSignal(folder / "parts", piece.name, signal.info)
+                part = _part(folder, piece.name, signal.info)
                 self._take_apart(piece.node, piece.name, part, job)
 
     def _divide(
@@ -215,8 +185,7 @@ class RecipeSeparation(Generic[Report]):
     ) -> None:
         """Round the parts to the grid and leave them and the rest in the workspace."""
         info = signal.info
-        bits = info.bits if info.encoding == "pcm" else FLOAT_BITS
-        scale = 2.0 ** (bits - 1)
+        bits = info.bits if info.encoding == "pcm" else FLOAT_GRID_BITS
         names = tuple(piece.name for piece in pieces)
         taken = [piece for piece in pieces if not piece.is_rest]
         rest = next(piece.name for piece in pieces if piece.is_rest)
@@ -227,20 +196,18 @@ class RecipeSeparation(Generic[Report]):
             for piece in taken
         }
         with (
-            StemScratch(folder / "parts", names, info.channels, np.float64) as scratch,
+            StemScratch(folder / _PARTS, names, info.channels, np.float64) as scratch,
             signal.open() as parent,
         ):
             scratch.truncate(0)
             while (block := parent.read(_BLOCK)).frames:
                 if job.hooks.should_stop():
                     raise Interrupted
-                found: dict[str, Double] = {}
-                left = block.double.copy()
-                for name, reader in readers.items():
-                    audio = reader.read(block.frames).audio.astype(np.float64)
-                    found[name] = np.rint(audio * scale) / scale
-                    left -= found[name]
-                scratch.append({**found, rest: left})
+                found = {
+                    name: _on_grid(reader.read(block.frames).audio, bits)
+                    for name, reader in readers.items()
+                }
+                scratch.append({**found, rest: _left(block.double, found.values())})
             scratch.flush()
         (folder / _DONE).write_text(" ".join(sorted(self._got)), encoding="utf-8")
         for card in split.names:  # its estimate is in the parts now
@@ -275,10 +242,9 @@ class RecipeSeparation(Generic[Report]):
     def _below(self, name: str) -> list[Piece]:
         return [piece for piece in self.pieces if piece.parent == name]
 
-    def _signal(self, name: str, mix: Signal, workspace: Path) -> ScratchSignal:
+    def _signal(self, name: str, mix: Signal, workspace: Path) -> RawSignal:
         piece = next(p for p in self.pieces if p.name == name and p.is_leaf)
-        folder = _folder(workspace, piece.parent) / "parts"
-        return ScratchSignal(folder, name, mix.info)
+        return _part(_folder(workspace, piece.parent), name, mix.info)
 
     def _count(self, card: str, info: SourceInfo) -> int:
         described = self.cards[card].card
@@ -318,3 +284,20 @@ def _giving(split: Split, piece: Piece, cards: Mapping[str, LoadedCard]) -> list
 
 def _folder(workspace: Path, name: str) -> Path:
     return workspace / f"node-{name}"
+
+
+def _part(folder: Path, name: str, info: SourceInfo) -> RawSignal:
+    """A part that lies in a node's folder, with the mix's rate, length and loudspeakers."""
+    return RawSignal(scratch_file(folder / _PARTS, name), info, np.float64)
+
+
+def _on_grid(audio: Float, bits: int) -> Double:
+    scale = 2.0 ** (bits - 1)
+    return np.rint(audio.astype(np.float64) * scale) / scale
+
+
+def _left(whole: Double, parts: Iterable[Double]) -> Double:
+    rest = whole.copy()
+    for part in parts:
+        rest -= part
+    return rest

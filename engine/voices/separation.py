@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError, printable
 
-from ..audio.closing import Closing
 from ..audio.layout import ChannelGroups
-from ..audio.reading import MixBlock, SourceInfo
+from ..audio.raw_samples import RawSignal
+from ..audio.reading import SourceInfo
 from ..audio.resampling import resampled
-from ..audio.scratch import Sink, Stems, StemScratch
+from ..audio.scratch import Sink, Stems, StemScratch, scratch_file
 from ..audio.signal import PieceReader, Signal, blocks_of
 from ..model.bundle import put_file
 from ..model.hooks import Interrupted, SearchHooks
@@ -251,40 +251,8 @@ class VoicesInside(Generic[Report]):
 
         self.outer.write(mix, groups, workspace, take, meter)
 
-    def _sung(self, mix: Signal, workspace: Path) -> _StemSignal:
-        path = workspace / "voices-of" / f"{self.of}.raw"
-        return _StemSignal(path, mix.info, self.dtype)
-
-
-@dataclass(frozen=True)
-class _StemSignal:
-    """A stem that lies in the workspace, read like a mix."""
-
-    path: Path
-    info: SourceInfo
-    dtype: type[np.float32 | np.float64]
-
-    def open(self) -> _StemReader:
-        """A reader at the beginning."""
-        return _StemReader(self)
-
-
-class _StemReader(Closing):
-    """A reader of a stem, from its beginning to its end."""
-
-    def __init__(self, stem: _StemSignal) -> None:
-        self._stem, self._file = stem, stem.path.open("rb")
-
-    def read(self, frames: int, /) -> MixBlock:
-        """The next frames."""
-        width = self._stem.info.channels
-        raw = self._file.read(frames * width * np.dtype(self._stem.dtype).itemsize)
-        samples = np.frombuffer(raw, self._stem.dtype).astype(np.float64)
-        return MixBlock(samples.reshape(-1, width).T, self._stem.info.bits)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _sung(self, mix: Signal, workspace: Path) -> RawSignal:
+        return RawSignal(scratch_file(workspace / "voices-of", self.of), mix.info, self.dtype)
 
 
 def heard(mix: Signal, groups: ChannelGroups) -> Float:
