@@ -178,12 +178,16 @@ def test_estimator_resumes_and_learns(tmp_path):
 
 @pytest.mark.parametrize("frames", [1, 2, 37])
 @pytest.mark.parametrize("bands", [7, 8])
-def test_an_encoder_under_onnx_says_what_torch_says(bands, frames):
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_encoder_under_onnx_says_what_torch_says(bands, frames, beside):
     torch.manual_seed(frames)
-    config = EstimatorConfig(bands=bands, channels=3, hidden=8, dilations=(1, 4), recurrent=5)
+    config = EstimatorConfig(
+        bands=bands, channels=3, hidden=8, dilations=(1, 4), recurrent=5, beside=beside
+    )
     encoder = Encoder(config).eval()
     session, _ = make_session(emit_encoder(encoder).SerializeToString(), Device("cpu"))
-    mix = np.random.default_rng(frames).random((3, frames, bands)).astype(np.float32)
+    heard = (3, frames, config.halves * bands)
+    mix = np.random.default_rng(frames).random(heard).astype(np.float32)
     with torch.no_grad():
         expected = encoder(torch.from_numpy(mix**config.compression).transpose(1, 2))
     (got,) = session.run(["features"], {"mix": mix})

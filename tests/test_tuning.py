@@ -26,10 +26,17 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("dilations", [(1,), (1, 2, 4, 8, 1, 4)])
-def test_an_encoder_comes_back_from_its_graph(dilations):
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_encoder_comes_back_from_its_graph(dilations, beside):
     torch.manual_seed(1)
     config = EstimatorConfig(
-        bands=10, channels=3, hidden=12, dilations=dilations, recurrent=5, head=96
+        bands=10,
+        channels=3,
+        hidden=12,
+        dilations=dilations,
+        recurrent=5,
+        head=96,
+        beside=beside,
     )
     encoder = Encoder(config)
     with torch.no_grad():

@@ -23,7 +23,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine import FrontEndCard
 from presets import StemwrightError
 
-from .corpus import Clip, Corpus, Variant, frames_of_playing, magnitudes_of, sources_of_origins
+from .corpus import (
+    Clip,
+    Corpus,
+    Variant,
+    frames_of_playing,
+    magnitudes_of,
+    sides_of,
+    sources_of_origins,
+)
 from .recordings import Origin, Origins, Refusal, find_recordings, read_recording, songs_of
 
 Codes = NDArray[np.uint8]
@@ -32,11 +40,13 @@ Half = NDArray[np.float16]
 SUFFIX = ".pack"
 STEP_DB = 0.75
 FLOOR_DB = -80.0  # against the recording's largest magnitude; what is below is silence
+_WIDTH_STEP_DB, _NARROWEST_DB, _WIDEST = 2.0, -40.0, 27  # side over middle; up to 12 dB
 _CARD = "pack.json"
 
 
 class Packed(BaseModel):
-    """One recording: of which part and song, from which file and origin, and how it is stored."""
+    """One recording: of which part and song, from which file and origin, and how it is stored;
+    `sides` is the member that says how wide a pair is."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +58,7 @@ class Packed(BaseModel):
     frames: int = Field(gt=0)
     peak: float = Field(gt=0)
     member: str
+    sides: str | None = None
 
 
 class TrainingPackCard(BaseModel):
@@ -100,6 +111,11 @@ def write_pack(
                 codes, peak = quantised(magnitudes, step_db)
                 member = f"{len(packed):05d}"
                 archive.writestr(member, _unlike(codes))
+                sides = None
+                if found.side is not None:
+                    sides = f"{member}-sides"
+                    side = sides_of(found, front_end, Variant(0.0))
+                    archive.writestr(sides, _unlike(width_codes(magnitudes, side)))
                 packed.append(
                     Packed(
                         part=part,
@@ -110,6 +126,7 @@ def write_pack(
                         frames=len(codes),
                         peak=peak,
                         member=member,
+                        sides=sides,
                     )
                 )
         card = TrainingPackCard(
@@ -199,13 +216,33 @@ def restored(codes: Codes, peak: float, step_db: float, floor_db: float = FLOOR_
     return np.minimum(table, 6e4).astype(np.float16)[codes]  # no code of a recording is so loud
 
 
+def width_codes(magnitudes: Half, sides: Half) -> Codes:
+    """Codes (frames, bands) of side over middle: c > 0 stands for
+    10^((_NARROWEST_DB + (c - 1) _WIDTH_STEP_DB) / 20), 0 for no side."""
+    middle, side = magnitudes.astype(np.float32), sides.astype(np.float32)
+    least = max(float(middle.max()) * 10 ** (FLOOR_DB / 20), 1e-12)
+    width_db = 20 * np.log10(np.maximum(side, 1e-9) / np.maximum(middle, least))
+    codes = np.rint((width_db - _NARROWEST_DB) / _WIDTH_STEP_DB) + 1
+    return np.asarray(np.clip(codes, 0, _WIDEST), np.uint8)
+
+
+def widths(codes: Codes) -> Half:
+    """Side over middle, as codes say."""
+    table = 10 ** ((_NARROWEST_DB + (np.arange(256) - 1) * _WIDTH_STEP_DB) / 20)
+    table[0] = 0
+    return np.minimum(table, 6e4).astype(np.float16)[codes]
+
+
 def _clip(archive: zipfile.ZipFile, card: TrainingPackCard, recording: Packed) -> Clip:
+    def codes(blob: bytes) -> Codes:
+        steps = np.frombuffer(blob, np.uint8).reshape(-1, recording.frames)
+        return np.cumsum(steps, axis=1, dtype=np.uint8).T
+
     blob = archive.read(recording.member)
-    bands = len(card.front_end.edges_hz) - 1
-    codes = np.cumsum(
-        np.frombuffer(blob, np.uint8).reshape(bands, recording.frames), axis=1, dtype=np.uint8
-    ).T
-    magnitudes = restored(codes, recording.peak, card.step_db, card.floor_db)
+    magnitudes = restored(codes(blob), recording.peak, card.step_db, card.floor_db)
+    sides = None
+    if recording.sides is not None:
+        sides = magnitudes * widths(codes(archive.read(recording.sides)))
     return Clip(
         recording.song,
         recording.origin.name,
@@ -213,6 +250,7 @@ def _clip(archive: zipfile.ZipFile, card: TrainingPackCard, recording: Packed) -
         frames_of_playing(magnitudes),
         f"{hashlib.sha256(blob).hexdigest()} packed",
         alone=True,
+        sides=sides,
     )
 
 
