@@ -9,6 +9,9 @@ a state s of four numbers,
 where T (BLOCK, BLOCK) has the impulse response in its columns, O what a state still gives, R
 what a block leaves in the state and P what remains of a state after a block. The states of all
 blocks are summed up by doubling, in log2 of their number steps.
+
+What comes in float32 is filtered in float32, 140 dB below the signal; the states, which add up
+all that was before, are float64 in any case.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 Double = npt.NDArray[np.float64]
+Real = npt.NDArray[np.floating]
 
 BLOCK = 32  # samples; twice as many are twice the work in T, half as many twice that in states
 # OpenBLAS shares larger products out over threads, of which the pools have their own.
@@ -32,36 +36,39 @@ class KWeighting:
     def __init__(self, channels: int, sample_rate: int) -> None:
         self._matrices = _BlockMatrices.of(_k_weighting(sample_rate))
         self._state = np.zeros((channels, 4))
-        self._waiting = np.zeros((channels, 0))
+        self._waiting: Real = np.zeros((channels, 0), np.float32)
 
-    def push(self, block: npt.NDArray[np.floating]) -> Double:
+    def push(self, block: Real) -> Real:
         """Filter the next frames (channels, n); a few of them wait until a block is whole."""
-        joined = np.concatenate([self._waiting, block], axis=1, dtype=np.float64)
+        precision = np.float32 if block.dtype == np.float32 else np.float64
+        joined: Real = np.concatenate([self._waiting, block], axis=1, dtype=precision)
         whole = joined.shape[1] // BLOCK * BLOCK
         self._waiting = joined[:, whole:]
         return self._filtered(joined[:, :whole])
 
-    def finish(self) -> Double:
+    def finish(self) -> Real:
         """What is left, (channels, n)."""
         waiting = self._waiting.shape[1]
-        silence = np.zeros((len(self._waiting), -waiting % BLOCK))
+        silence = np.zeros((len(self._waiting), -waiting % BLOCK), self._waiting.dtype)
         return self.push(silence)[:, :waiting]
 
-    def _filtered(self, audio: Double) -> Double:
+    def _filtered(self, audio: Real) -> Real:
         channels, m = len(audio), self._matrices
         blocks = audio.reshape(channels, -1, BLOCK)
-        own, left = np.empty_like(blocks), np.empty((*blocks.shape[:2], 4))
+        response = m.response.astype(audio.dtype)
+        into_state, out_of_state = m.into_state.astype(audio.dtype), m.out_of_state
+        own, left = np.empty_like(blocks), np.empty((*blocks.shape[:2], 4), audio.dtype)
         for first in range(0, blocks.shape[1], BLOCKS_AT_ONCE):
             some = slice(first, first + BLOCKS_AT_ONCE)
-            np.matmul(blocks[:, some], m.response, out=own[:, some])
-            np.matmul(blocks[:, some], m.into_state, out=left[:, some])
+            np.matmul(blocks[:, some], response, out=own[:, some])
+            np.matmul(blocks[:, some], into_state, out=left[:, some])
         states = np.concatenate([self._state[:, None], left], axis=1)
         power, step = m.remaining, 1
         while step < states.shape[1]:
             states[:, step:] += states[:, :-step] @ power
             power, step = power @ power, 2 * step
         self._state = states[:, -1]
-        own += states[:, :-1] @ m.out_of_state
+        own += states[:, :-1].astype(audio.dtype) @ out_of_state.astype(audio.dtype)
         return own.reshape(channels, -1)
 
 

@@ -89,9 +89,10 @@ class _StepEnergies:
         self._position, self._open = 0, 0.0
         self.energies = array("d")  # 80 bytes a second: hours stay small
 
-    def add(self, filtered: npt.NDArray[np.float64]) -> None:
+    def add(self, filtered: npt.NDArray[np.floating]) -> None:
         """Count the next frames (channels, n); leaves their squares there."""
-        power = self._weights @ np.square(filtered, out=filtered)
+        np.square(filtered, out=filtered)
+        power = self._weights.astype(filtered.dtype) @ filtered
         end = self._position + len(power)
         first = len(self.energies)
         borders = [self._border(first)]
@@ -101,6 +102,7 @@ class _StepEnergies:
             starts = [max(border - self._position, 0) for border in borders]
             # an end behind the last sample has no sum of its own
             sums = np.add.reduceat(power, [at for at in starts if at < len(power)])
+            sums = sums.astype(np.float64)
             sums = np.append(sums, np.zeros(len(starts) - len(sums)))
             sums[0] += self._open
             self.energies.extend(sums[:-1] / np.diff(borders))
