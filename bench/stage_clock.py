@@ -69,7 +69,10 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("soundfile", "SoundFile.read"),
         ("engine.stems.stem_set", "_Writing._measure"),
     ),
-    "null": (("engine.audio.null", "NullMeter.add"),),
+    "null": (
+        ("engine.audio.null", "NullMeter.add"),
+        ("engine.audio.null", "NullMeter.add_integers"),
+    ),
     "judge": (
         ("engine.evaluation.quality_report", "QualityMeter.add"),
         ("engine.evaluation.quality_report", "quality_of"),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from .loudness import decibels
 from .reading import MixReader, SourceInfo
 
 Double = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.signedinteger[Any]]
 
 # One part in 2^52 of what was added up: what a float64 sum cannot resolve, so no difference.
 FLOAT64_RESOLUTION = 2.0**-52
@@ -55,12 +57,24 @@ class NullMeter:
             size += np.abs(stem)
         difference = np.abs(mix - total)
         difference[difference <= size * FLOAT64_RESOLUTION] = 0.0
-        if difference.size and difference.max() > self._peak:
-            self._peak = float(difference.max())
+        self._take(difference)
+
+    def add_integers(self, mix: Integers, stems: Sequence[Integers], bits: int) -> None:
+        """The same of integers of a depth, whose sums are exact."""
+        difference = mix.astype(np.int64)
+        for stem in stems:
+            difference -= stem
+        self._take(np.abs(difference) * 2.0 ** (1 - bits) if difference.any() else difference)
+
+    def _take(self, difference: Double | Integers) -> None:
+        peak = float(difference.max(initial=0.0))
+        if peak > self._peak:
+            self._peak = peak
             self.peak_frame = self._frames + int(difference.max(axis=0).argmax())
-        self._energy += float(np.square(difference).sum())
+        if peak > 0:
+            self._energy += float(np.square(difference).sum())
         self._samples += difference.size
-        self._frames += mix.shape[1]
+        self._frames += difference.shape[1]
 
     @property
     def null_dbfs(self) -> float:

@@ -15,6 +15,10 @@ def quantise(
     the error independent of the signal (Lipshitz, Wannamaker, Vanderkooy 1992).
     `audio` is `(channels, samples)`; ties go to even, so there is no DC offset.
     """
+    if dither is None and audio.dtype == np.float32:
+        exact = audio * np.float32(2.0 ** (bits - 1))  # a power of two: no bit is lost
+        np.rint(exact, out=exact)
+        return exact.astype(np.int64)
     scaled = np.asarray(audio, np.float64) * 2.0 ** (bits - 1)
     if dither is not None:
         scaled = scaled + (dither.random(audio.shape) - dither.random(audio.shape))

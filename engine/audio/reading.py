@@ -25,6 +25,7 @@ from .writing import pcm_bytes
 
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8_000, 384_000
 MOST_CHANNELS = 32
+FLOAT32_BITS = 24  # integers of this depth are exact in float32
 LOSSY_BITS = 24  # the integer depth in which a lossy mix is written
 
 Encoding = Literal["pcm", "float", "lossy"]
@@ -62,6 +63,8 @@ class MixBlock:
     @property
     def audio(self) -> npt.NDArray[np.float32]:
         """The same frames as float32, full scale 1.0."""
+        if self.is_integer and self.bits <= FLOAT32_BITS:
+            return self.exact.astype(np.float32) * np.float32(2.0 ** (1 - self.bits))
         return self.double.astype(np.float32)
 
     @property
@@ -71,9 +74,14 @@ class MixBlock:
         return double * 2.0 ** (1 - self.bits) if self.is_integer else double
 
     @property
+    def measured(self) -> npt.NDArray[np.floating]:
+        """The same frames in the narrowest float that holds them exactly."""
+        return self.audio if self.is_integer and self.bits <= FLOAT32_BITS else self.double
+
+    @property
     def is_integer(self) -> bool:
         """Whether `exact` holds integers."""
-        return bool(self.exact.dtype == np.int32)
+        return bool(self.exact.dtype == np.int32)  # 64-bit floats otherwise
 
     @property
     def frames(self) -> int:
@@ -162,7 +170,7 @@ def verify_mix(path: Path, keep: Callable[[MixBlock], None] = lambda block: None
         digest = hashlib.md5(usedforsecurity=False)
         while (block := mix.read(BLOCK_FRAMES)).frames:
             keep(block)
-            meter.add(block.double)
+            meter.add(block.measured)
             if inspection.md5:
                 digest.update(_flac_bytes(block))
     if inspection.md5 and digest.digest() != inspection.md5:

@@ -26,7 +26,8 @@ from ..audio.reading import MixBlock, SourceInfo
 from ..audio.scratch import StemScratch
 from ..audio.signal import TaggedSignal
 from ..audio.wave_header import LONGEST_RIFF_BYTES, FileFormat
-from ..audio.writing import StemWriter, refuse_impossible, sound_path
+from ..audio.writing import StemWriter, refuse_impossible
+from ..audio.written_reader import WrittenReader
 from .float_grid import FloatGrid, Survey
 from .naming import NameTemplate
 
@@ -91,6 +92,10 @@ class _Plan:
     dither_seed: int | None = None
     gain: float = 1.0
     grid: FloatGrid | None = None
+
+    def keeps(self, mix: SourceInfo) -> bool:
+        """Whether the stems add up to the mix's own integers, neither scaled nor rounded."""
+        return mix.encoding == "pcm" and self.gain == 1.0 and self.dither_seed is None
 
 
 def write_set(
@@ -288,33 +293,40 @@ class _Writing:
 
         They are our own, fresh from the writer, so no decoder process guards the reading.
         """
-        import soundfile
-
-        fmt, meter, source_meter = plan.format, NullMeter(), NullMeter()
+        fmt, meter = plan.format, NullMeter()
+        # nothing between the mix and what the stems add up to: one null is the other
+        as_it_came = plan.keeps(self._mix.info)
+        source_meter = meter if as_it_came else NullMeter()
         meters = {
             stem: LoudnessMeter(fmt.channels, fmt.sample_rate, fmt.channel_mask) for stem in paths
         }
         energy, whole = dict.fromkeys(paths, 0.0), 0.0
         with contextlib.ExitStack() as stack:
-            sounds = {
-                s: stack.enter_context(soundfile.SoundFile(sound_path(p)))
-                for s, p in paths.items()
-            }
+            written = {s: stack.enter_context(WrittenReader(p)) for s, p in paths.items()}
 
-            def measured(stem: str, frames: int) -> npt.NDArray[np.float64]:
-                part: npt.NDArray[np.float64] = sounds[stem].read(frames, always_2d=True).T
-                meters[stem].add(part)
-                energy[stem] += _energy(part)
+            def measured(stem: str, frames: int) -> MixBlock:
+                part = written[stem].read(frames)
+                audio = part.measured
+                meters[stem].add(audio)
+                energy[stem] += _energy(audio)
                 return part
 
             for block, target in self._targets(plan):
-                read = self._pool.map(measured, sounds, itertools.repeat(block.frames))
+                read = self._pool.map(measured, written, itertools.repeat(block.frames))
                 mix = _full_scale_one(target, plan)
                 whole += _energy(mix)
                 parts = list(read)
-                undone = parts if plan.gain == 1.0 else [part / plan.gain for part in parts]
-                nulls = (meter, mix, parts), (source_meter, block.double, undone)
-                list(self._pool.map(NullMeter.add, *zip(*nulls, strict=True)))
+                if fmt.encoding == "pcm":
+                    meter.add_integers(
+                        target.astype(np.int64, copy=False),
+                        [part.exact.astype(np.int32, copy=False) for part in parts],
+                        fmt.bits,
+                    )
+                else:
+                    meter.add(mix, [part.double for part in parts])
+                if not as_it_came:
+                    undone = [part.double / plan.gain for part in parts]
+                    source_meter.add(block.double, undone)
                 self._advance(block.frames, passes=1)
         loudness = {stem: each.result() for stem, each in meters.items()}
         return loudness, _levels(energy, whole), meter, source_meter
@@ -397,8 +409,8 @@ def _full_scale_one(samples: Samples, plan: _Plan) -> npt.NDArray[np.float64]:
     return np.asarray(samples * 2.0 ** (1 - plan.grid_bits))  # exact: a power of two
 
 
-def _energy(audio: npt.NDArray[np.float64]) -> float:
-    return float(np.einsum("cn,cn->", audio, audio))
+def _energy(audio: npt.NDArray[np.floating]) -> float:
+    return float(np.square(audio).sum())
 
 
 def _levels(energy: dict[str, float], whole: float) -> dict[str, float]:
