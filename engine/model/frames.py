@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .spectrogram import Stft
+from .spectrogram import FramesMaker, Stft
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -75,12 +75,18 @@ class Synthesis:
     def add(self, spectrogram: Complex, *, last: bool) -> Float:
         """Add frames and return the audio they complete; all that is left with the last ones."""
         shape = spectrogram.shape
-        audio = self.stft.synthesise(spectrogram.reshape(-1, *shape[-2:]))
+        flat = spectrogram.reshape(-1, *shape[-2:])
+        audio = self.add_made(len(flat), shape[-2], lambda some: flat[:, some], last=last)
+        return audio.reshape(*shape[:-2], -1)
+
+    def add_made(self, channels: int, frames: int, make: FramesMaker, *, last: bool) -> Float:
+        """The same of `frames` frames that `make` makes, some at a time; (channels, n)."""
+        audio = self.stft.synthesise(channels, frames, make)
         if self._tail is not None:
             audio[:, : self._tail.shape[1]] += self._tail
-        complete = audio.shape[1] if last else shape[-2] * self.stft.hop
+        complete = audio.shape[1] if last else frames * self.stft.hop
         self._tail = audio[:, complete:].copy()
-        return self._give(audio[:, :complete]).reshape(*shape[:-2], -1)
+        return self._give(audio[:, :complete])
 
     def _give(self, audio: Float) -> Float:
         skipped = min(self._skip, audio.shape[1])

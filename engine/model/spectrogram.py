@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,9 +20,10 @@ from .bands import BandPlan, summed_by_band
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
+FramesMaker = Callable[[slice], Complex]  # which frames -> (channels, frames, bins)
 
 OVERLAP = 4  # hops in a window: Hann analysis and synthesis windows then sum to a constant
-FRAMES_AT_ONCE = 16  # windows that stay in the cache between being cut out and transformed
+FRAMES_AT_ONCE = 16  # that stay in the cache between being cut out, transformed and added up
 
 
 def _smooth_near(value: float) -> int:
@@ -91,8 +93,7 @@ class Stft:
         pieces = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft, axis=-1)
         pieces = pieces[:, : frames * self.hop : self.hop]
         spectrogram = np.empty((len(padded), frames, self.bins), np.complex64)
-        for first in range(0, frames, FRAMES_AT_ONCE):
-            some = slice(first, first + FRAMES_AT_ONCE)
+        for some in _a_few_of(frames):
             out = spectrogram[:, some]
             np.fft.rfft(pieces[:, some] * self.window, out=out)  # type: ignore[arg-type]  # stubs
         return spectrogram
@@ -104,23 +105,33 @@ class Stft:
         padded = np.pad(audio, ((0, 0), (self.lead, right)))
         return self.analyse(padded.astype(np.float32), frames)
 
-    def synthesise(self, spectrogram: Complex) -> Float:
+    def synthesise(self, channels: int, frames: int, make: FramesMaker) -> Float:
         """Overlap-add frames; returns (channels, (frames - 1) * hop + n_fft) before trimming.
 
         The sum of the squared windows is the constant 3/8 * OVERLAP wherever OVERLAP windows
-        overlap, so dividing by it inverts `analyse` there.
+        overlap, so dividing by it inverts `analyse` there. A few frames are made at a time, so
+        that they need not be fetched from memory again.
         """
-        channels, frames, _ = spectrogram.shape
-        pieces = np.fft.irfft(spectrogram, n=self.n_fft, axis=-1).astype(np.float32)
-        pieces *= self.window / (0.375 * OVERLAP)
+        window = self.window / np.float32(0.375 * OVERLAP)
         out = np.zeros((channels, frames + OVERLAP - 1, self.hop), np.float32)
-        for part in range(OVERLAP):  # frame t covers hops t .. t + OVERLAP - 1
-            out[:, part : part + frames] += pieces[..., part * self.hop : (part + 1) * self.hop]
+        for some in _a_few_of(frames):
+            pieces = np.fft.irfft(make(some), n=self.n_fft, axis=-1)
+            pieces *= window
+            hops = pieces.reshape(channels, -1, OVERLAP, self.hop)
+            for part in range(OVERLAP):  # frame t covers hops t .. t + OVERLAP - 1
+                out[:, some.start + part : some.stop + part] += hops[:, :, part]
         return out.reshape(channels, -1)
 
     def inverse(self, spectrogram: Complex, samples: int) -> Float:
         """Rebuild a whole recording of `samples` samples."""
-        return self.synthesise(spectrogram)[:, self.lead : self.lead + samples]
+        channels, frames, _ = spectrogram.shape
+        audio = self.synthesise(channels, frames, lambda some: spectrogram[:, some])
+        return audio[:, self.lead : self.lead + samples]
+
+
+def _a_few_of(frames: int) -> Iterator[slice]:
+    for first in range(0, frames, FRAMES_AT_ONCE):
+        yield slice(first, min(first + FRAMES_AT_ONCE, frames))
 
 
 @dataclass(frozen=True)

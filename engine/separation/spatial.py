@@ -46,21 +46,23 @@ class Shared:
     groups: ChannelGroups
     band: NDArray[np.intp]
 
-    def stem(self, index: int) -> Complex:
-        """One stem's share of every channel, (channels, frames, bins)."""
-        share = np.zeros_like(self.mix)
+    def stem(self, index: int, some: slice = slice(None)) -> Complex:
+        """One stem's share of every channel in some frames, (channels, frames, bins)."""
+        mix = self.mix[:, some]
+        share = np.empty_like(mix)
+        share[list(self.groups.residual_only)] = 0
         for number, channels in enumerate(self.groups.groups):
             if number in self.matrices:
-                matrix = np.moveaxis(self.matrices[number][index], (-2, -1), (0, 1))
+                matrix = np.moveaxis(self.matrices[number][index, some], (-2, -1), (0, 1))
                 for row, into in enumerate(channels):
-                    for entries, channel in zip(matrix[row], channels, strict=True):
-                        part = spread_by_band(entries, self.band)
-                        part *= self.mix[channel]
-                        share[into] += part
+                    parts = [spread_by_band(entries, self.band) for entries in matrix[row]]
+                    for part, channel in zip(parts, channels, strict=True):
+                        part *= mix[channel]
+                    np.add(parts[0], parts[1], out=share[into])
                 continue
-            mask = spread_by_band(self.masks[index, number], self.band)
+            mask = spread_by_band(self.masks[index, number, some], self.band)
             for channel in channels:
-                np.multiply(mask, self.mix[channel], out=share[channel])
+                np.multiply(mask, mix[channel], out=share[channel])
         return share
 
 
@@ -99,17 +101,18 @@ def images(pair: Complex, masks: Float, band: NDArray[np.intp]) -> Images:
 
     Shape: pair (2, frames, bins), masks (stems, frames, bands) -> (stems, bands, 2, 2).
     """
-    left, right = pair.astype(np.complex128)
+    bands = masks.shape[2]
     certain = masks.astype(np.float64) ** _CERTAIN
+    left, right = pair
+    power = summed_by_band(pair.real**2 + pair.imag**2, band, bands)
+    together = summed_by_band(left * right.conj(), band, bands)
 
-    def summed(product: NDArray[np.inexact]) -> NDArray[np.inexact]:
-        by_band = summed_by_band(product, band, masks.shape[2])
+    def summed(by_band: NDArray[np.inexact]) -> NDArray[np.inexact]:
         return np.asarray(np.einsum("stb,tb->sb", certain, by_band))
 
-    found = np.empty((len(masks), masks.shape[2], 2, 2), np.complex128)
-    found[..., 0, 0] = summed(left.real**2 + left.imag**2)
-    found[..., 1, 1] = summed(right.real**2 + right.imag**2)
-    found[..., 0, 1] = summed(left * right.conj())
+    found = np.empty((len(masks), bands, 2, 2), np.complex128)
+    found[..., 0, 0], found[..., 1, 1] = summed(power[0]), summed(power[1])
+    found[..., 0, 1] = summed(together.real) + 1j * summed(together.imag)
     found[..., 1, 0] = found[..., 0, 1].conj()
     return found
 
@@ -120,15 +123,23 @@ def matrix_masks(masks: Float, found: Images) -> Complex:
     Shape: (stems, frames, bands, 2, 2). The entries lie apart in memory, each as (frames, bands):
     whoever spreads them over the bins reads one after the other.
     """
-    found = np.moveaxis(found, (-2, -1), (0, 1))  # (2, 2, stems, bands)
-    power = (found[0, 0].real + found[1, 1].real) / 2
-    alike = (1 - _DIFFUSE) * found / np.maximum(power, _LEAST)
-    alike[0, 0] += _DIFFUSE
-    alike[1, 1] += _DIFFUSE
-    (a, b), (c, d) = np.einsum("stb,ijsb->ijtb", masks.astype(np.float64), alike)
-    inverse = np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    power = (found[..., 0, 0].real + found[..., 1, 1].real) / 2
+    alike = (1 - _DIFFUSE) * found / np.maximum(power, _LEAST)[..., None, None]
+    # R = [[p, q], [q*, r]], q = re + i im: in real numbers, of which half as many are needed
+    p, r = alike[..., 0, 0].real + _DIFFUSE, alike[..., 1, 1].real + _DIFFUSE
+    image = np.stack([p, r, alike[..., 0, 1].real, alike[..., 0, 1].imag])
+    weights = masks.astype(np.float64)
+    a, d, re, im = np.einsum("stb,nsb->ntb", weights, image)  # [[a, b], [b*, d]], b = re + i im
+    weights /= a * d - re * re - im * im
+    p, r, q_re, q_im = image[:, :, None]
+    shared, turned = q_re * re + q_im * im, q_re * im - q_im * re
     matrices = np.empty((len(masks), 2, 2, *masks.shape[1:]), np.complex64)
-    for row, column in np.ndindex(2, 2):
-        product = sum(alike[row, n][:, None] * inverse[n, column] for n in range(2))
-        matrices[:, row, column] = masks * product
+    for row, column, real, imaginary in (
+        (0, 0, p * d - shared, turned),
+        (0, 1, q_re * a - p * re, q_im * a - p * im),
+        (1, 0, q_re * d - r * re, r * im - q_im * d),
+        (1, 1, r * a - shared, -turned),
+    ):
+        np.multiply(weights, real, out=matrices[:, row, column].real, casting="same_kind")
+        np.multiply(weights, imaginary, out=matrices[:, row, column].imag, casting="same_kind")
     return np.moveaxis(matrices, (1, 2), (3, 4))
