@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -122,6 +123,32 @@ class PieceReader:
         joined = np.concatenate(self._held, axis=1)
         self._held = [joined[:, frames:]]
         return FrameBlock(joined[:, :frames])
+
+
+class Overheard:
+    """A reader that keeps what is read through it until it is asked for `again`; the two may
+    happen on different threads."""
+
+    def __init__(self, reader: SignalReader) -> None:
+        self._reader = reader
+        self._kept: deque[npt.NDArray[np.float32]] = deque()
+
+    def read(self, frames: int, /) -> FrameBlock:
+        """The next frames; fewer at the end."""
+        audio = self._reader.read(frames).audio
+        self._kept.append(audio)
+        return FrameBlock(audio)
+
+    def again(self, frames: int) -> npt.NDArray[np.float32]:
+        """A copy of the next frames (channels, n) of those that have been read."""
+        pieces = []
+        while frames > 0:
+            piece = self._kept.popleft()
+            if piece.shape[1] > frames:
+                self._kept.appendleft(piece[:, frames:])
+            pieces.append(piece[:, :frames])
+            frames -= pieces[-1].shape[1]
+        return np.concatenate(pieces, axis=1)
 
 
 def blocks_of(signal: Signal, frames: int = BLOCK_FRAMES) -> Iterator[MixBlock]:

@@ -8,10 +8,11 @@ complex spectrogram and overlap-adds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from presets import StemwrightError
 from ..audio.ahead import made_ahead
 from ..audio.layout import ChannelGroups
 from ..audio.scratch import Sink
-from ..audio.signal import PieceReader, Signal
+from ..audio.signal import Overheard, PieceReader, Signal
 from ..model.frames import Synthesis, stream_frames, with_next
 from ..model.hooks import Interrupted, SearchHooks
 from ..model.prior import Prior
@@ -139,29 +140,34 @@ class Separator:
         """Second pass: apply the masks and give the stems to `sink`, block by block.
 
         Each call has every stem as float32 (channels, n). Channels outside all groups (LFE)
-        are silent: they are left to the residual. `meter` sees what is applied to what: masks
-        (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a group's
-        channels added.
+        are silent: they are left to the residual. Where the masks sum to one, the last stem is
+        what the others leave of the mix, and needs no transform. `meter` sees what is applied to
+        what: masks (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a
+        group's channels added.
         """
         info, stft = mix.info, self.front_end.stft(mix.info.sample_rate)
         band = self.front_end.band_of_bin(info.sample_rate)
-        syntheses = [Synthesis(stft, info.frames) for _ in self.stems]
+        sums_to_mix = self.plan.mask.output == "masks" and len(self.stems) > 1
+        transformed = self.stems[:-1] if sums_to_mix else self.stems
+        syntheses = [Synthesis(stft, info.frames) for _ in transformed]
         total, done = stft.frames(info.frames), 0
 
         def audible(index: int, shared: Shared, last: bool) -> Float:
-            return syntheses[index].add(shared.stem(index), last=last)
+            made = partial(shared.stem, index)
+            channels, frames, _ = shared.mix.shape
+            return syntheses[index].add_made(channels, frames, made, last=last)
 
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self.threads))
-            reader = stack.enter_context(mix.open())
+            reader = Overheard(stack.enter_context(mix.open()))
             blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
             cores = self._masks(workspace, segments_of(stft, info))
             masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
             shares = shared_out(masked, groups, band, spatial=self.plan.heeds_places)
             for shared in stack.enter_context(made_ahead(shares, self.threads)):
                 done += shared.mix.shape[1]
-                everyone = range(len(self.stems))
-                audio = pool.map(audible, everyone, repeat(shared), repeat(done == total))
+                numbers = range(len(transformed))
+                audible_ones = pool.map(audible, numbers, repeat(shared), repeat(done == total))
                 if meter is not None:  # on this thread, while the pool works
                     rate = info.sample_rate
                     views = [
@@ -169,6 +175,9 @@ class Separator:
                         for g in groups.groups
                     ]
                     meter(shared.masks, np.stack(views))
+                audio = list(audible_ones)
+                if sums_to_mix:
+                    audio.append(_left_of(reader, audio, groups))
                 sink(dict(zip(self.stems, audio, strict=True)))
 
     def _masks(self, workspace: Path, segments: int) -> Iterator[Float]:
@@ -196,6 +205,15 @@ class Separator:
                 masks /= masks.sum(axis=0)
             for index in range(masks.shape[2]):
                 yield masks[:, :, index]
+
+
+def _left_of(mix: Overheard, stems: Sequence[Float], groups: ChannelGroups) -> Float:
+    """What stems (channels, n) leave of the same frames of the channels that are separated."""
+    left = mix.again(stems[0].shape[1])
+    for stem in stems:
+        left -= stem
+    left[list(groups.residual_only)] = 0
+    return left
 
 
 def _untold(done: int, total: int) -> None:
