@@ -52,7 +52,7 @@ def separate(
         stem: np.concatenate([block[stem] for block in blocks], axis=1).astype(np.float64)
         for stem in stems
     }
-    remainder = render.preset.remainder
+    remainder = render.preset.sources.remainder
     found.pop(remainder, None)
     return {**found, remainder: mix.audio - sum(found.values(), np.zeros_like(mix.audio))}
 

@@ -177,7 +177,7 @@ class MixRender:
                 naming,
                 OutputFormat(preset.output.format, preset.output.depth),
                 preset.overflow,
-                residual_into=preset.remainder,
+                residual_into=preset.sources.remainder,
                 seed=self.options.seed,
                 program=f"Stemwright {ENGINE_VERSION}",
                 tick=self._writing,

@@ -38,7 +38,9 @@ class OpenedPreset:
         self.preset = preset
         self.settings = preset.search.resolved(options.tier)
         device = Device.parse(options.device, strict=options.strict_device)
-        self.cards = {name: find_card(name, options.separator_folders) for name in preset.cards}
+        self.cards = {
+            name: find_card(name, options.separator_folders) for name in preset.sources.cards
+        }
         self.warnings = tuple(
             sentence
             for card in self.cards.values()
@@ -46,7 +48,7 @@ class OpenedPreset:
                 card, options.unchecked_separators, commercial_only=options.commercial_only
             )
         )
-        searched = {stem: preset.stems[stem] for stem in preset.searched}
+        searched = {stem: preset.stems[stem] for stem in preset.sources.searched}
         self.priors = open_priors(
             {stem: (spec.prior, spec.label) for stem, spec in searched.items()},
             options.prior_folders,
@@ -74,7 +76,7 @@ class OpenedPreset:
         if self.priors:
             own = Separator(self.priors, self.plan, self.threads, self.estimate, self.guide)
         found: Separation[SearchReport] | None = own
-        if self.preset.tree is not None:
+        if self.preset.sources.tree is not None:
             found = RecipeSeparation(
                 self.preset, self.cards, self.device, self.threads, own, SearchReport()
             )
@@ -89,11 +91,11 @@ def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:
     bundle of every searched stem, and of what every separator's card says and has for files."""
     bundles = {
         stem: read_bundle(find_prior(preset.stems[stem].prior, options.prior_folders))[2]
-        for stem in preset.searched
+        for stem in preset.sources.searched
     }
     cards = {
         f"separator:{name}": find_card(name, options.separator_folders).digest
-        for name in preset.cards
+        for name in preset.sources.cards
     }
     return bundles | cards | network_hashes(preset, options)
 

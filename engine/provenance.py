@@ -49,7 +49,7 @@ def separators_of(cards: Mapping[str, LoadedCard], threads: int) -> dict[str, di
 
 def made_by(preset: Preset, report: SetReport) -> dict[str, tuple[str, ...]]:
     """The separators that every file of the dry set owes something to."""
-    named = {file.stem: preset.cards_of(file.stem) for file in report.files}
+    named = {file.stem: preset.sources.cards_of(file.stem) for file in report.files}
     return {stem: cards for stem, cards in named.items() if cards}
 
 

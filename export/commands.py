@@ -352,7 +352,7 @@ def separator_estimate(
         raise StemwrightError("card-exists", f"{output} is there already. Give --force or -o.")
     if output.suffix != ".yaml":
         raise StemwrightError("card-name", f"{output}: a card's name ends in .yaml.")
-    card = export_estimate(stems or load_preset("default").searched, output, priors)
+    card = export_estimate(stems or load_preset("default").sources.searched, output, priors)
     say(f"{card}: written. Now: stemwright separator check {card} --music SONG")
 
 

@@ -127,7 +127,7 @@ def _tell_cost(run: Batch) -> None:
     from .catalogue.forecast import audio_seconds, separator_costs
 
     names = {row.preset for row in run.catalogue.rows}
-    costly = {name for name in names if load_preset(name).cards}
+    costly = {name for name in names if load_preset(name).sources.cards}
     if costly:
         rows = [row for row in run.undone() if row.preset in costly]
         lengths = audio_seconds(row.path for row in rows)

@@ -91,7 +91,7 @@ def _rate_of(preset_name: str, settings: HotFolderSettings) -> float:
     try:
         preset = load_preset(preset_name)
         folders = tuple(map(Path, settings.worker.separator_folders))
-        return separators_rate(preset, folders) if preset.cards else 0.0
+        return separators_rate(preset, folders) if preset.sources.cards else 0.0
     except StemwrightError:
         return 0.0
 

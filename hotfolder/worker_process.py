@@ -184,7 +184,7 @@ def work_facts(
         file_count=(len(preset.stems) + 1) * (2 if preset.has_wet else 1),
         file_bytes=_bytes_of_a_sample(preset.output.depth, info.bits),
         # pieces of a recipe lie in the workspace as 64-bit floats until all is written
-        stem_count=len(preset.stems) + 2 * len(preset.pieces),
+        stem_count=len(preset.stems) + 2 * len(preset.sources.pieces),
         separators_s=round(separators_s, 1),
     )
 

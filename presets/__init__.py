@@ -15,18 +15,12 @@ if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
     from .loader import find_preset, load_preset, placed, preset_names
     from .messages import describe_errors, dotted, suggestion
+    from .naming import NAME_FIELDS, NAME_FORMS, Naming
+    from .output import Depth, LoudnessSettings, OutputSettings, Overflow
     from .recipe import RESIDUAL, Node, Piece, Split
-    from .schema import (
-        NAME_FIELDS,
-        NAME_FORMS,
-        LoudnessSettings,
-        Naming,
-        OutputSettings,
-        Preset,
-        ResidualSpec,
-        StemSpec,
-    )
+    from .schema import Preset
     from .search import ResolvedSearch, SearchSettings
+    from .stems import ResidualSpec, StemSpec
     from .strict_yaml import Document, read_strict
     from .views import explain, json_schema, show
 
@@ -34,12 +28,12 @@ __getattr__ = lazy_door(__name__, {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
     "messages": ("describe_errors", "dotted", "suggestion"),
+    "naming": ("NAME_FIELDS", "NAME_FORMS", "Naming"),
+    "output": ("Depth", "LoudnessSettings", "OutputSettings", "Overflow"),
     "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
-    "schema": (
-        "NAME_FIELDS", "NAME_FORMS", "LoudnessSettings", "Naming", "OutputSettings", "Preset",
-        "ResidualSpec", "StemSpec",
-    ),
+    "schema": ("Preset",),
     "search": ("ResolvedSearch", "SearchSettings"),
+    "stems": ("ResidualSpec", "StemSpec"),
     "strict_yaml": ("Document", "read_strict"),
     "views": ("explain", "json_schema", "show"),
 })  # fmt: skip
@@ -50,12 +44,14 @@ __all__ = [
     "NAME_FIELDS",
     "NAME_FORMS",
     "RESIDUAL",
+    "Depth",
     "Document",
     "Effect",
     "LoudnessSettings",
     "Naming",
     "Node",
     "OutputSettings",
+    "Overflow",
     "Parallel",
     "Piece",
     "Plugin",

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag
+
+from .section import Section
 
 Level = Annotated[float, Field(ge=-100, le=0, description="dBFS")]
 Decibels = Annotated[float, Field(ge=-60, le=36, description="dB")]
@@ -35,7 +37,7 @@ ResampleQuality = Literal[
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
-class Effect(BaseModel):
+class Effect(Section):
     """One step of a chain, and what the engine must know of its kind.
 
     `frequency`: the parameter in Hz that must lie below 0.49 x sample rate. `treble_only`: it
@@ -43,8 +45,6 @@ class Effect(BaseModel):
     `whole`: called block by block it loses its place, so it gets the whole stem at once.
     `codec_rates_hz`, `most_channels`: all that it takes, where it does not take everything.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     frequency: ClassVar[str | None] = None
     treble_only: ClassVar[bool] = False
@@ -61,6 +61,11 @@ class Effect(BaseModel):
     def ceiling_dbtp(self) -> float | None:
         """The true peak that nothing behind this step exceeds, where it promises one."""
         return None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that this step reads."""
+        return ()
 
     @property
     def label(self) -> str:
@@ -243,6 +248,10 @@ class Convolution(Effect):
     ]
     mix: Fraction
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.impulse_response_filename,)
+
 
 class Distortion(Effect):
     """A tanh curve driven by gain."""
@@ -316,6 +325,10 @@ class Plugin(Effect):
     state: Annotated[
         str | None, Field(min_length=1, description=".vstpreset file, relative to the preset")
     ] = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return (self.state,) if self.state else ()
 
     @property
     def label(self) -> str:

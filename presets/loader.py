@@ -12,7 +12,7 @@ from .effects import Convolution, Effect, Parallel
 from .errors import StemwrightError
 from .messages import describe_errors, dotted, suggestion
 from .places import expanded
-from .schema import Preset, files_of
+from .schema import Preset
 from .strict_yaml import Document, Mark, read_strict
 from .strict_yaml import Path as KeyPath
 
@@ -164,7 +164,7 @@ def _check_files(preset: Preset, document: Document) -> None:
     for path, chain in preset.chains().items():
         keys: KeyPath = tuple(path.split("."))
         for step_path, step in _located(keys, chain):
-            for file in files_of(step):
+            for file in step.files:
                 if not Path(file).is_file():
                     key = "impulse_response_filename" if isinstance(step, Convolution) else "state"
                     at = (*step_path, key)

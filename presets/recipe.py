@@ -11,21 +11,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .section import CardName, Section, StemName
+
 MOST_DEPTH = 4
 MOST_NODES = 64
 REST = "rest"
 RESIDUAL = "residual"
-CARD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-StemName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
-CardName = Annotated[str, Field(pattern=CARD_PATTERN)]
 Combine = Literal["mean", "median-spec", "max-spec", "min-spec"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Split(_Section):
+class Split(Section):
     """How a node is taken apart."""
 
     card: CardName | None = Field(default=None, description="the separator")
@@ -72,7 +67,7 @@ class Split(_Section):
         return self.cards or ((self.card,) if self.card else ())
 
 
-class Node(_Section):
+class Node(Section):
     """A piece of audio: kept as a stem, or split further."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -139,6 +134,28 @@ def pieces_of(
         own = node.name or (rest if key == REST else key)
         yield Piece(name=own, parent=name, key=key, depth=depth + 1, node=node)
         yield from pieces_of(node, own, depth + 1, last=is_last)
+
+
+def is_last(piece: Piece, pieces: tuple[Piece, ...]) -> bool:
+    """Whether a rest is what is left of the mix, and not of one of its parts."""
+    parent = parent_of(piece, pieces)
+    while parent is not None:
+        if not parent.is_rest:
+            return False
+        parent = parent_of(parent, pieces)
+    return True
+
+
+def parent_of(piece: Piece, pieces: tuple[Piece, ...]) -> Piece | None:
+    """The piece that was split into this one; None where that was the mix."""
+    return next(
+        (
+            p
+            for p in pieces
+            if p.name == piece.parent and p.depth == piece.depth - 1 and not p.is_leaf
+        ),
+        None,
+    )
 
 
 def problem_of(root: Node) -> str | None:

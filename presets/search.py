@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from .errors import StemwrightError
-from .recipe import CARD_PATTERN
+from .section import NAME_PATTERN, STEM_PATTERN, Section
 
 Tier = Literal["draft", "standard", "best", "search"]
 
@@ -83,10 +83,8 @@ class ResolvedSearch:
         return asdict(self)
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Section):
     """One search; every field left out takes the value of its tier."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     tier: Tier | None = Field(
         default=None,
@@ -138,13 +136,13 @@ class SearchSettings(BaseModel):
 
     inside: str | None = Field(
         default=None,
-        pattern=r"^[a-z][a-z0-9_-]{0,31}$",
+        pattern=STEM_PATTERN,
         description="what of the separators' outputs the search takes for its mix; the rest of "
         "the first split if left out",
     )
     guide: str | None = Field(
         default=None,
-        pattern=CARD_PATTERN,
+        pattern=NAME_PATTERN,
         description="card of a separator whose stems are the first estimate",
     )
 

@@ -16,15 +16,11 @@ from pydantic.fields import FieldInfo
 
 from .effects import BUILT_IN, Plugin
 from .loader import SHIPPED, load_preset
-from .schema import (
-    LoudnessSettings,
-    Naming,
-    OutputSettings,
-    Preset,
-    ResidualSpec,
-    StemSpec,
-)
+from .naming import Naming
+from .output import LoudnessSettings, OutputSettings
+from .schema import Preset
 from .search import SearchSettings
+from .stems import ResidualSpec, StemSpec
 from .views import json_schema
 from .voices import VoicesSettings
 

@@ -63,20 +63,20 @@ def json_schema() -> dict[str, Any]:
 def _source(preset: Preset, stem: str) -> str:
     """Where a stem comes from."""
     spec = preset.stems[stem]
-    if preset.voices and stem in preset.parts:
+    if preset.voices and stem in preset.sources.parts:
         return f"voice of {preset.voices.of or 'the mix'}, pitches: {preset.voices.pitches}"
-    if stem in preset.searched:
-        inside = f", searched inside {preset.inside}" if preset.inside else ""
+    if stem in preset.sources.searched:
+        inside = f", searched inside {preset.sources.inside}" if preset.sources.inside else ""
         return f"prior {spec.prior}" + (f", label {spec.label}" if spec.label else "") + inside
     if spec.separator:
         return f"separator {spec.separator}, output {spec.output or stem}"
-    piece = next(piece for piece in preset.pieces if piece.name == stem and piece.is_leaf)
+    piece = next(piece for piece in preset.sources.pieces if piece.name == stem and piece.is_leaf)
     if piece.is_rest:
         return f"what the others leave of {piece.parent}"
     split = (
-        next(p.node for p in (*preset.pieces,) if p.name == piece.parent and not p.is_leaf)
+        next(p.node for p in (*preset.sources.pieces,) if p.name == piece.parent and not p.is_leaf)
         if piece.depth > 1
-        else preset.tree
+        else preset.sources.tree
     )
     assert split and split.split
     cards = piece.node.card or ", ".join(split.split.names)

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from .section import BUNDLE_PATTERN, Section, StemName
 
 MOST_PARTS = 8
-PartName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 
 
-class VoicesSettings(BaseModel):
+class VoicesSettings(Section):
     """How singers, or strings, are taken apart into parts whose pitches are known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    parts: tuple[PartName, ...] = Field(
+    parts: tuple[StemName, ...] = Field(
         min_length=1,
         max_length=MOST_PARTS,
         description="the voices, from the highest down; each becomes a stem",
     )
-    of: PartName | None = Field(
+    of: StemName | None = Field(
         default=None,
         description="the stem that is taken apart, and not kept; the whole mix if left out",
     )
     network: str = Field(
         default="choir",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$",
+        pattern=BUNDLE_PATTERN,
         description="bundle of the source-filter network",
     )
     pitches: Literal["auto", "score", "tracker", "basic-pitch"] = Field(

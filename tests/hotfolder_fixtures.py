@@ -69,7 +69,7 @@ def prior_hashes(preset, options):
 
 
 def separators_rate(preset, folders):
-    return 1.5 * len(preset.cards)
+    return 1.5 * len(preset.sources.cards)
 
 
 def verify_mix(mix):
@@ -166,7 +166,7 @@ def publish(mix, content, destination, preset, options):
     }
     if preset.voices:
         source = getattr(mix, "path", mix)
-        files = beside(source, preset.parts, preset.voices.pitches).hashes()
+        files = beside(source, preset.sources.parts, preset.voices.pitches).hashes()
         manifest["voices"] = {"network": {"sha256": "11" * 32}, "pitches": {"files": files}}
     text = json.dumps(manifest)
     (partial / "manifest.json").write_text(text)

@@ -196,7 +196,7 @@ def test_priors_are_searched_inside_a_node(inside, tmp_path, options):
         f"name: p\nstems: {{{outputs}, a: {{prior: low}}, b: {{prior: high}}}}\n"
         f"search: {{{search}}}\n",
     )
-    assert preset.searched == ("a", "b")
+    assert preset.sources.searched == ("a", "b")
     mix = mix_of(tmp_path / "mix.wav", subtype="PCM_24")
     workspace = tmp_path / "job" / "w"
     manifest = render(mix, tmp_path / "out", preset, replace(options, workspace=workspace))
@@ -268,10 +268,10 @@ def test_a_listening_page_names_cards_and_licences(tmp_path, options, cards):
 def test_a_guide_is_named_with_the_stems_it_guides(tmp_path):
     text = "stems: {low: {}, high: {}}\nsearch: {guide: tones}\n"
     preset = preset_of(tmp_path, text)
-    assert [preset.cards_of(name) for name in ("low", "residual")] == [("tones",), ()]
+    assert [preset.sources.cards_of(name) for name in ("low", "residual")] == [("tones",), ()]
     text = "stems: {low: {separator: tones}, all: {separator: half}}\n"
     preset = preset_of(tmp_path, text)
-    named = [preset.cards_of(name) for name in ("low", "all", "residual")]
+    named = [preset.sources.cards_of(name) for name in ("low", "all", "residual")]
     assert named == [("tones",), ("half",), ("tones", "half")]
 
 

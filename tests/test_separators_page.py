@@ -36,4 +36,4 @@ def test_the_presets_of_the_page_can_be_read(tmp_path):
     for number, text in enumerate(found):
         path = tmp_path / f"p{number}.yaml"
         path.write_text(text.split("stemwright separate")[0])
-        assert load_preset(path).cards
+        assert load_preset(path).sources.cards

@@ -176,7 +176,9 @@ def test_a_fit_learns_from_the_recording_and_is_told(song, tmp_path, monkeypatch
 def test_parts_are_stems_without_priors_and_a_preset_without_voices_keeps_its_digest():
     preset = preset_of()
     assert (
-        tuple(preset.stems) == tuple(SAB) and preset.searched == () and preset.parts == tuple(SAB)
+        tuple(preset.stems) == tuple(SAB)
+        and preset.sources.searched == ()
+        and preset.sources.parts == tuple(SAB)
     )
     assert "voice of the mix" in "\n".join(explain(preset))
     dry = load_preset("dry")

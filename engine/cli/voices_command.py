@@ -146,7 +146,7 @@ def _preset(name: str | None, parts: str | None, pitches: str | None, fit: float
             )
         data = base.model_dump(mode="json", by_alias=True)
         if parts is not None:  # chains of parts that are no more go with them
-            for gone in set(base.parts) - set(said["parts"]):
+            for gone in set(base.sources.parts) - set(said["parts"]):
                 del data["stems"][gone]
         data["voices"] |= said
     try:

@@ -17,12 +17,12 @@ def separators_rate(preset: Preset, folders: Sequence[Path] = ()) -> float:
     `folders` are looked in for cards first. Raises StemwrightError for a card that is not there
     or cannot be used.
     """
-    return rate_of(preset, {name: find_card(name, folders) for name in preset.cards})
+    return rate_of(preset, {name: find_card(name, folders) for name in preset.sources.cards})
 
 
 def rate_of(preset: Preset, cards: Mapping[str, LoadedCard]) -> float:
     """The same with cards that are loaded. A card that several nodes ask counts for each."""
-    nodes = [preset.tree, *(piece.node for piece in preset.pieces)]
+    nodes = [preset.sources.tree, *(piece.node for piece in preset.sources.pieces)]
     names = [name for node in nodes if node and node.split for name in node.split.names]
     names += [preset.search.guide] if preset.search.guide else []
     locks = [read_lock(cards[name]) for name in names]

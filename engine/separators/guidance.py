@@ -56,7 +56,7 @@ def foreign_guide(
     if name is None:
         return None
     used = cards[name].card.used
-    wanted = {stem: preset.stems[stem].output or stem for stem in preset.searched}
+    wanted = {stem: preset.stems[stem].output or stem for stem in preset.sources.searched}
     outputs = {stem: output for stem, output in wanted.items() if output in used}
     if not outputs:
         raise StemwrightError(

@@ -80,10 +80,11 @@ class RecipeSeparation(Generic[Report]):
         inner: Separation[Report] | None,
         nothing_searched: Report,
     ) -> None:
-        assert preset.tree is not None
-        self.tree, self.inside, self.inner = preset.tree, preset.inside, inner
+        sources = preset.sources
+        assert sources.tree is not None
+        self.tree, self.inside, self.inner = sources.tree, sources.inside, inner
         self.nothing_searched = nothing_searched
-        self.pieces = preset.pieces
+        self.pieces = sources.pieces
         self.cards = {
             name: CardSeparation(loaded, device, threads) for name, loaded in cards.items()
         }
@@ -92,7 +93,7 @@ class RecipeSeparation(Generic[Report]):
         leaves = [p.name for p in self.pieces if p.is_leaf and p.name != self.inside]
         searched = inner.stems if inner else []
         self.stems = [
-            name for name in (*leaves, *searched) if name not in (preset.remainder, RESIDUAL)
+            name for name in (*leaves, *searched) if name not in (sources.remainder, RESIDUAL)
         ]
 
     @property

@@ -122,14 +122,14 @@ def separator_costs(
     for name in dict.fromkeys(row.preset for row in rows):
         preset = load_preset(name)
         try:
-            rate = separators_rate(preset, folders) if preset.cards else 0.0
+            rate = separators_rate(preset, folders) if preset.sources.cards else 0.0
         except StemwrightError:  # its rows will say so, and the others are done
             continue
         if rate:
             own = [s for row, s in zip(rows, lengths, strict=True) if row.preset == name]
             yield (
-                f"{name}: {', '.join(preset.cards)} take about {60 * rate:.0f} s for each minute "
-                f"of audio, {duration_text(rate * sum(own))} for {len(own)} title(s)"
+                f"{name}: {', '.join(preset.sources.cards)} take about {60 * rate:.0f} s for each "
+                f"minute of audio, {duration_text(rate * sum(own))} for {len(own)} title(s)"
             )
 
 
