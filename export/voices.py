@@ -36,7 +36,7 @@ from .models.source_filter import SMALL, SourceFilterConfig, SourceFilterNetwork
 from .models.voice_graph import emit_voices
 from .training.checkpoint import load_checkpoint
 from .training.options import TrainingOptions
-from .training.run import TrainingRun, training_device
+from .training.run import TrainingRun, device_summary, training_device
 from .training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask
 
 Float = NDArray[np.float32]
@@ -89,7 +89,21 @@ def fit_voices(
     mixtures that are too short, and for a folder of another training.
     """
     training_device("cpu", threads)
-    settings = settings or VoiceSettings()
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    run = _run_of(mixtures, folder, start_from, settings or VoiceSettings(), config, deadline)
+    for p in run.run(every):
+        yield VoiceProgress(p.step, p.steps, p.train_loss, p.left)
+    _export_run(run, bundle, sources, licence, description)
+
+
+def _run_of(
+    mixtures: Sequence[Mixture],
+    folder: Path,
+    start_from: Path | None,
+    settings: VoiceSettings,
+    config: SourceFilterConfig = SMALL,
+    deadline: float | None = None,
+) -> TrainingRun[float]:
     _refuse_short(mixtures)
     weights: Mapping[str, Tensor] | None = None
     identity = {"mixtures": _digest(mixtures)}
@@ -98,17 +112,23 @@ def fit_voices(
         identity["start"] = begun
     heard = MixtureExcerpts(mixtures, config.mels, config.harmonics)
     task = VoiceTask(config, settings, heard, heard, identity, weights)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    run = TrainingRun(folder, CHECKPOINT, task, deadline=deadline)
-    for p in run.run(every):
-        yield VoiceProgress(p.step, p.steps, p.train_loss, p.left)
+    return TrainingRun(folder, CHECKPOINT, task, deadline=deadline)
+
+
+def _export_run(
+    run: TrainingRun[float],
+    bundle: Path,
+    sources: Sequence[Source],
+    licence: str = "unknown",
+    description: str = "",
+) -> None:
     facts: VoiceFacts = {
         "description": description,
         "licence": licence,
         "sources": tuple(sources),
         "validation": {"loss of what was heard": round(run.validate(), 5)},
     }
-    export_voices(folder, bundle, facts)
+    export_voices(run.path.parent, bundle, facts)
 
 
 def train_voices(
@@ -132,13 +152,17 @@ def train_voices(
         yield f"{one.name}: {60 * one.minutes:.0f} s, pitches by {one.tracks.origin}"
     begun = VoiceSettings.fit if options.tune else VoiceSettings
     settings = replace(begun(steps=options.steps, seed=options.seed), **options.changes())
+    device = training_device("cpu", options.threads)
+    run = _run_of(mixtures, options.out, options.tune, settings, deadline=options.deadline)
+    yield device_summary(device)
+    if run.step:
+        yield f"resuming at step {run.step}"
+    yield run.forecast()
+    for p in run.run(REPORT_EVERY):
+        yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  {p.left}"
     minutes = sum(one.minutes for one in mixtures)
     heard = Source(name="recordings of one's own", files=len(mixtures), minutes=round(minutes, 2))
-    for p in fit_voices(
-        mixtures, options.out, bundle, start_from=options.tune, settings=settings,
-        sources=[heard], minutes=options.minutes or None, threads=options.threads,
-    ):  # fmt: skip
-        yield f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.left}"
+    _export_run(run, bundle, [heard])
     yield f"written: {bundle}"
 
 

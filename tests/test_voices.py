@@ -1,6 +1,7 @@
 """A choir into its voices: the signal model, the network, the masks."""
 
 import math
+import re
 from decimal import Decimal, getcontext
 
 import numpy as np
@@ -37,8 +38,9 @@ from export.models.source_filter import (
     predictor,
 )
 from export.models.source_filter import filter_power as torch_filter_power
+from export.training.options import TrainingOptions
 from export.training.voice_training import SourceFilterSynthesis, VoiceSettings
-from export.voices import fit_voices
+from export.voices import fit_voices, train_voices
 from presets import StemwrightError
 
 TINY = SourceFilterConfig(
@@ -218,6 +220,20 @@ def test_an_interrupted_fit_ends_with_the_same_bytes(tmp_path, bundle):
     rest = fit_voices([mixture], tmp_path / "run", made, config=TINY, settings=FIT, every=3)
     assert [report.step for report in rest] == [6]
     assert made.read_bytes() == bundle.read_bytes()
+
+
+def test_the_verb_says_how_long_it_takes_and_goes_on(tmp_path, bundle):
+    pitches = tracks(220.0, 331.0)
+    song = tmp_path / "song.wav"
+    soundfile.write(song, 0.5 * sung(pitches), VOICE_RATE, subtype="FLOAT")
+    song.with_suffix(".f0.json").write_text(pitches_json(pitches))
+    made = tmp_path / "two.voices"
+    asked = TrainingOptions(tmp_path / "run", steps=6, batch=2, tune=bundle)
+    said = list(train_voices([song], pitches.names, made, asked))
+    began = next(n for n, line in enumerate(said) if line.startswith("step "))
+    assert re.fullmatch(r"6 steps of \S+ s: will take about \d+ s", said[began - 1])
+    assert made.exists()
+    assert "nothing is left to train" in list(train_voices([song], pitches.names, made, asked))
 
 
 def test_a_fit_goes_on_from_a_bundle_and_keeps_its_size(tmp_path, bundle):
