@@ -123,9 +123,19 @@ def test_resampling_there_and_back_keeps_what_both_rates_hold():
     assert float(kernel.sum()) == pytest.approx(1, abs=1e-3)
 
 
+def test_a_generator_begins_silent_at_zero_and_listens_to_its_latents():
+    torch.manual_seed(1)
+    generator = Generator(GanConfig(width=4, layers=3))
+    with torch.no_grad():
+        assert not generator(torch.zeros(1, 100)).any()
+        made = generator(2 * torch.rand(64, 100) - 1)
+    moved = made.var(dim=0).mean() / made.square().mean()
+    assert moved > 0.2  # of the energy; with the biases that torch begins with it is a hundredth
+
+
 def test_wavegan_shapes_and_shuffle():
     config = GanConfig(width=2, layers=3)
-    made = Generator(config)(torch.zeros(5, config.latent))
+    made = Generator(config)(torch.rand(5, config.latent) - 0.5)
     assert made.shape == (5, config.samples)
     assert made.abs().max() < 1
     critic = Critic(config)

@@ -50,6 +50,19 @@ class GanConfig:
         return asdict(self)
 
 
+def begin_published(module: nn.Module) -> None:
+    """Initial weights as in the published programs: Glorot's, and no biases.
+
+    Torch's own are half as large a layer, with biases that drown what comes through: the generator
+    begins as a constant far from zero, whatever its latents are, and keeps it for thousands of
+    steps. Without biases, latents of zero, where a search begins, are silence.
+    """
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.ConvTranspose1d):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
 class Generator(nn.Module):
     """Latents (batch, latent) -> waveform (batch, samples) in (-1, 1)."""
 
@@ -62,6 +75,7 @@ class Generator(nn.Module):
             nn.ConvTranspose1d(a, b, KERNEL, STRIDE, padding=11, output_padding=1)
             for a, b in pairwise(widths)
         )
+        self.apply(begin_published)
 
     def forward(self, z: Tensor) -> Tensor:
         x = torch.relu(self.foot(z).unflatten(1, (-1, FOOT)))
@@ -85,6 +99,7 @@ class Critic(nn.Module):
             nn.Conv1d(a, b, KERNEL, STRIDE, padding=11) for a, b in pairwise(widths)
         )
         self.last = nn.Linear(FOOT * widths[-1], 1)
+        self.apply(begin_published)
 
     def forward(self, waveform: Tensor, generator: torch.Generator | None = None) -> Tensor:
         x = waveform[:, None]
