@@ -3,7 +3,8 @@
     python bench/interleaved.py SONGS --out build/interleaved --scores build/interleaved.jsonl
 
 `SONGS` is a folder of song folders with stems. What is trained already is left as it is; another
-seed wants another `--out`. Songs and `--set` are those of bench/quality.py, judged in mono at
+seed wants another `--out`, and its page is given to the first's with `--beside NAME=SCORES`, which
+puts its verdicts beside. Songs and `--set` are those of bench/quality.py, judged in mono at
 22.05 kHz. On two cores the trainings take some hours, on a card minutes.
 """
 
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import soundfile
@@ -31,6 +33,7 @@ from systems import PaperSong, card_row, graph_parameters, songs_by_column
 Table = NDArray[np.float64]
 MEASURES = ("sdr", "sir", "sar", "over mixture / K")
 WITHIN_DB, SHARE = 0.5, 0.8
+FIRST = "first training"  # what a page calls it where others stand beside
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Line:
 def measured(arguments: argparse.Namespace, cards: Mapping[str, Path]) -> Iterator[Line]:
     """Separate every song with every run; what stands in the scores file is taken from there."""
     arguments.scores.parent.mkdir(parents=True, exist_ok=True)
-    known = arguments.scores.read_text().splitlines() if arguments.scores.exists() else []
-    old = {(x.column, x.song, x.run, x.made_of): x for x in (Line(**json.loads(k)) for k in known)}
+    known = lines_in(arguments.scores) if arguments.scores.exists() else []
+    old = {(x.column, x.song, x.run, x.made_of): x for x in known}
     for run, card in cards.items():
         row = card_row(card, arguments.threads)
         for column, song in songs_by_column(arguments):
@@ -153,8 +156,14 @@ def _ratio(gain: Table, scratch: Table) -> Estimated:
     return Estimated(float(a.mean() / b.mean()), float(low), float(high))
 
 
-def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, introduction: str) -> str:
-    """As Markdown."""
+def page(
+    lines: Sequence[Line],
+    sizes: Mapping[str, int],
+    passes: int,
+    introduction: str,
+    beside: Mapping[str, Sequence[Line]] = MappingProxyType({}),
+) -> str:
+    """As Markdown; `beside` are lines of other trainings of the same family, by their names."""
     out = [
         "# Interleaved multitask training",
         "",
@@ -170,12 +179,35 @@ def page(lines: Sequence[Line], sizes: Mapping[str, int], passes: int, introduct
         "Mono at 22.05 kHz; SDR is the global one, SIR and SAR allow a gain. Means over songs.",
     ]
     for column in dict.fromkeys(line.column for line in lines):
-        own = [line for line in lines if line.column == column]
-        out += ["", f"## {column.capitalize()}", "", *_rows(own, sizes), ""]
-        out += ["| the paper claims | found | holds here |", "| --- | --- | --- |"]
-        for claim in claims(own, sizes, passes):
-            out.append(f"| {claim.words} | {claim.found} | {'yes' if claim.holds else 'no'} |")
+        trainings = {
+            name: [line for line in own if line.column == column]
+            for name, own in {FIRST: lines, **beside}.items()
+        }
+        trainings = {name: own for name, own in trainings.items() if own}
+        out += ["", f"## {column.capitalize()}"]
+        for name, own in trainings.items():
+            out += ["", *([f"{name.capitalize()}:", ""] if beside else []), *_rows(own, sizes)]
+        out += ["", *_verdicts(trainings, sizes, passes)]
     return "\n".join(out) + "\n"
+
+
+def _verdicts(
+    trainings: Mapping[str, Sequence[Line]], sizes: Mapping[str, int], passes: int
+) -> list[str]:
+    """The claims and what every training says of them."""
+    told = [claims(own, sizes, passes) for own in trainings.values()]
+    names = [f", {name}" if len(trainings) > 1 else "" for name in trainings]
+    head = [cell for name in names for cell in (f"found{name}", f"holds here{name}")]
+    rows = [["the paper claims", *head], ["---"] * (len(head) + 1)]
+    for same in zip(*told, strict=True):
+        cells = [cell for c in same for cell in (c.found, "yes" if c.holds else "no")]
+        rows.append([same[0].words, *cells])
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    if len(told) > 1:
+        differ = sum(len({c.holds for c in same}) > 1 for same in zip(*told, strict=True))
+        agreed = f"{len(told[0]) - differ} of {len(told[0])}"
+        lines += ["", f"The trainings give the same verdict on {agreed} claims."]
+    return lines
 
 
 def _rows(lines: Sequence[Line], sizes: Mapping[str, int]) -> list[str]:
@@ -208,6 +240,7 @@ def main() -> None:
     options = FamilyOptions(
         arguments.out,
         arguments.updates,
+        arguments.batch,
         seed=arguments.seed,
         device=arguments.device,
         threads=arguments.threads,
@@ -226,7 +259,16 @@ def main() -> None:
     passes = len(load_family(arguments.out / "interleaved").encoders)
     lines = list(measured(arguments, cards))
     notes = arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else ""
-    print(page(lines, sizes, passes, notes), end="")
+    beside = {
+        name: lines_in(Path(path))
+        for name, _, path in (item.rpartition("=") for item in arguments.beside)
+    }
+    print(page(lines, sizes, passes, notes, beside), end="")
+
+
+def lines_in(scores: Path) -> list[Line]:
+    """The lines of a scores file."""
+    return [Line(**json.loads(line)) for line in scores.read_text().splitlines()]
 
 
 def _arguments() -> argparse.Namespace:
@@ -234,11 +276,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("songs", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--updates", type=int, default=1000, help="of every decoder")
+    parser.add_argument("--batch", type=int, default=16, help="excerpts of 3 s in an update")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--set", action="append", dest="sets", metavar="COLUMN=LAYOUT:FOLDER")
     parser.add_argument("--every", type=int, default=1, help="of the unfamiliar songs")
     parser.add_argument("--seconds", type=float, default=11.5)
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=SCORES",
+        help="of another training of the family: its verdicts stand beside; may repeat",
+    )
     parser.add_argument("--notes", type=Path)
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--threads", type=int, default=1)

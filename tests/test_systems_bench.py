@@ -297,3 +297,12 @@ def test_the_interleaved_page_has_every_run_and_claim():
     assert printed.count("| yes |") == 6
     assert "Trained for a minute." in printed
     assert np.isnan(table(lines_of(GOOD), "frozen", "sdr")[:, 1]).all()
+
+
+def test_a_second_training_stands_beside_and_what_it_says_otherwise_is_counted():
+    other = lines_of(GOOD | {"interleaved": (4.0, 8.0)})
+    printed = page(lines_of(GOOD), SIZES, 1, "", {"seed 1, a tenth of the budget": other})
+    assert printed.count("| interleaved |") == 2
+    assert "found, seed 1, a tenth of the budget | holds here, seed 1" in printed
+    assert printed.count("| no |") == 1
+    assert "the same verdict on 5 of 6 claims" in printed
