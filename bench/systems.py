@@ -33,6 +33,7 @@ from engine.audio.signal import MixFile
 from engine.model.gan_prior import GanPrior
 from engine.model.hooks import SearchHooks
 from engine.model.sessions import Device
+from engine.model.spectrogram import Stft
 from engine.separation.gan_search import separate_with_gans
 from engine.separators.estimating import CardSeparation
 from engine.separators.loading import load_card
@@ -59,7 +60,7 @@ from systems_page import Trained, systems_page
 
 Audio = NDArray[np.float32]
 
-RATE = 22_050  # of the paper's evaluation, mono
+RATE, PAPER_HOP = 22_050, 256  # of the paper's evaluation, mono
 CPU = Device("cpu")
 
 
@@ -114,19 +115,40 @@ def graph_parameters(card: Path) -> int:
     )
 
 
-def gan_row(folder: Path, steps: int, threads: int) -> Row:
-    """The search of a folder's GAN priors."""
+def gan_rows(folder: Path, steps: int, threads: int) -> dict[str, Row]:
+    """The search of a folder's GAN priors, once for a mix: the waveforms that the generators play
+    (Narayanaswamy et al.), and their magnitudes with the mix's phase (the poster's)."""
     priors = {stem: GanPrior(folder / f"{stem}.gan", CPU) for stem in FOUR}
+    found: dict[bytes, Stems] = {}  # of the last mix
 
-    def separate(mix: Mix) -> Stems:
-        own = [priors[stem] for stem in mix.truth]
-        with ThreadPoolExecutor(threads) as pool:
-            found = separate_with_gans(own, mix.audio[0], mix.rate, pool, steps)
-        return {stem: audio[None] for stem, audio in zip(mix.truth, found, strict=True)}
+    def waveforms(mix: Mix) -> Stems:
+        name = hashlib.sha256(mix.audio.tobytes()).digest()
+        if name not in found:
+            own = [priors[stem] for stem in mix.truth]
+            with ThreadPoolExecutor(threads) as pool:
+                played = separate_with_gans(own, mix.audio[0], mix.rate, pool, steps)
+            found.clear()
+            found[name] = {stem: x[None] for stem, x in zip(mix.truth, played, strict=True)}
+        return found[name]
+
+    def with_phase_of_mix(mix: Mix) -> Stems:
+        return {stem: phased(audio, mix.audio) for stem, audio in waveforms(mix).items()}
 
     made_of = " ".join([str(steps), *(prior.sha256 for prior in priors.values())])
+    identity = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     sizes = sum(prior.card.parameters for prior in priors.values())
-    return Row(separate, sizes, hashlib.sha256(made_of.encode()).hexdigest()[:16])
+    return {
+        "GAN prior": Row(waveforms, sizes, identity),
+        "GAN prior, mix's phase": Row(with_phase_of_mix, sizes, f"{identity} phased"),
+    }
+
+
+def phased(played: Audio, mix: Audio) -> Audio:
+    """The magnitudes of one signal with the phase of another, both (1, samples)."""
+    stft = Stft(PAPER_HOP)
+    turned = np.exp(1j * np.angle(stft.forward(mix)))
+    both = (np.abs(stft.forward(played)) * turned).astype(np.complex64)
+    return stft.inverse(both, mix.shape[1])
 
 
 def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained]]:
@@ -153,7 +175,7 @@ def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained
         )
         trained.append(Trained("KL-NMF", "64 atoms a stem, learned in a minute"))
     if arguments.gans:
-        rows["GAN prior"] = gan_row(arguments.gans, arguments.gan_steps, arguments.threads)
+        rows |= gan_rows(arguments.gans, arguments.gan_steps, arguments.threads)
     if arguments.musicglow:
         rows["MusicGlow"] = engine.row(faithful, musicglow=arguments.musicglow)
     if arguments.instglow:

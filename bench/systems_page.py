@@ -105,13 +105,17 @@ def _poster(scores: Sequence[Score], columns: Sequence[str]) -> list[str]:
 
 
 def _mean(scores: Sequence[Score], system: str, column: str) -> str:
-    own = [s for s in scores if s.column == column and _is(s.system, system)]
+    own = _of_system([score for score in scores if score.column == column], system)
     return str(bootstrap(decibels(own, STEMS, SDR))) if own else "-"
 
 
-def _is(name: str, system: str) -> bool:
-    """Whether a row is a system of the poster, whatever size it says."""
-    return name == system or name.startswith(f"{system},")
+def _of_system(scores: Sequence[Score], system: str) -> list[Score]:
+    """The scores of a system of the poster: of the row with its name, else of the first one that
+    begins with it and says a size."""
+    rows = dict.fromkeys(score.system for score in scores)
+    named = [row for row in rows if row == system or row.startswith(f"{system},")]
+    row = system if system in named else next(iter(named), "")
+    return [score for score in scores if score.system == row]
 
 
 def _second(scores: Sequence[Score]) -> list[str]:
@@ -125,7 +129,7 @@ def _second(scores: Sequence[Score]) -> list[str]:
         _row(["---"] * 5),
     ]
     for system, published in POSTER_SLAKH.items():
-        mine = [s for s in own if _is(s.system, system)]
+        mine = _of_system(own, system)
         table = decibels(mine, ("bass", "drums"), SDR) if mine else None
         cells = ["-", "-"] if table is None else stem_cells(table)
         lines.append(_row([system, *(f"{value:.2f}" for value in published), *cells]))
@@ -181,7 +185,7 @@ def _orders(scores: Sequence[Score], columns: Sequence[str]) -> list[str]:
     for column in columns:
         means = {}
         for system in POSTER_MUSDB:
-            own = [s for s in scores if s.column == column and _is(s.system, system)]
+            own = _of_system([s for s in scores if s.column == column], system)
             if own:
                 means[system] = over_stems(decibels(own, STEMS, SDR))
         ranked = sorted(means, key=means.__getitem__, reverse=True)

@@ -23,7 +23,7 @@ from quality_page import Score
 from rival_fixtures import STEMS, tones, toy_songs, write_songs
 from scores import bss_eval_db, sdr_db
 from song_folders import link_songs
-from systems import RATE, PaperSong, card_row, gan_row, judged
+from systems import RATE, PaperSong, card_row, gan_rows, judged
 from systems_page import POSTER_MUSDB, Trained, systems_page
 
 
@@ -116,12 +116,25 @@ def test_gan_priors_are_a_row(tmp_path, mix):
         for _ in run_of(tmp_path / stem, task).run(1):
             pass
         export_gan(tmp_path / stem, stem, tmp_path / f"{stem}.gan")
-    row = gan_row(tmp_path, 2, 1)
-    found = row.system(mix)
-    assert {stem: audio.shape for stem, audio in found.items()} == dict.fromkeys(
-        STEMS, mix.audio.shape
-    )
-    assert row.identity != gan_row(tmp_path, 3, 1).identity
+    rows = gan_rows(tmp_path, 2, 1)
+    for row in rows.values():
+        found = row.system(mix)
+        assert {stem: audio.shape for stem, audio in found.items()} == dict.fromkeys(
+            STEMS, mix.audio.shape
+        )
+    identities = {row.identity for row in [*rows.values(), *gan_rows(tmp_path, 3, 1).values()]}
+    assert len(identities) == 4
+
+
+def test_the_mixs_phase_turns_a_stem_that_plays_the_right_magnitudes(mix):
+    turned = systems.phased(-mix.audio, mix.audio)
+    assert sdr_db(mix.audio, turned) > 50
+
+
+def test_a_row_of_the_posters_name_comes_before_one_that_says_its_size():
+    own = [score("InstGlow, published size", "a", 3.0), score("InstGlow", "a", 2.0)]
+    printed = systems_page(own, [], [], "", 11.5, "x")
+    assert "familiar: InstGlow (2.00)" in printed
 
 
 SLAKH = """\
