@@ -48,25 +48,32 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format
 
 # docs/systems.md and docs/interleaved.md anew, everything trained here: make rivals RECORDINGS=folder with
-# <instrument>/rendered_*; MINUTES for each of seven trainings, UPDATES of each decoder of the family.
+# <instrument>/rendered_*; MINUTES for each of six trainings, UPDATES of each decoder of the family (six more). What
+# is finished stays; a try of ten minutes: RIVALS=/tmp/try MINUTES=0.1 UPDATES=4 GAN_STEPS=2 JUDGE="--every 9 --seconds 3".
 RIVALS ?= build/rivals
 MINUTES ?= 60
 UPDATES ?= 1000
+GAN_STEPS ?= 25
 SEED ?= 0
 DEVICE ?= auto
+# options of both pages: --set COLUMN=LAYOUT:FOLDER, --every, --seconds
+JUDGE ?=
 rivals: recordings-named $(VENV)/dev.stamp
 	$(BIN)/python bench/song_folders.py $(RECORDINGS) $(RIVALS)/songs
-	for network in demucs waveunet; do $(BIN)/stemwright separator train $$network $(RIVALS)/songs --seed $(SEED) \
+	for network in demucs waveunet; do test -e $(RIVALS)/$$network/$$network.yaml || \
+		$(BIN)/stemwright separator train $$network $(RIVALS)/songs --seed $(SEED) \
 		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/$$network || exit 1; done
 	mkdir -p $(RIVALS)/gans
-	for stem in vocals bass drums other; do $(BIN)/stemwright prior gan $(RIVALS)/songs --stem $$stem --seed $(SEED) \
+	for stem in vocals bass drums other; do test -e $(RIVALS)/gans/$$stem.gan || { \
+		$(BIN)/stemwright prior gan $(RIVALS)/songs --stem $$stem --seed $(SEED) \
 		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/gan-$$stem && \
-		cp $(RIVALS)/gan-$$stem/$$stem.gan $(RIVALS)/gans || exit 1; done
+		cp $(RIVALS)/gan-$$stem/$$stem.gan $(RIVALS)/gans; } || exit 1; done
 	$(BIN)/python bench/interleaved.py $(RIVALS)/songs --out $(RIVALS)/family --scores $(RIVALS)/interleaved.jsonl \
-		--updates $(UPDATES) --seed $(SEED) --device $(DEVICE) > $(RIVALS)/interleaved.md
+		--updates $(UPDATES) --seed $(SEED) --device $(DEVICE) $(JUDGE) > $(RIVALS)/interleaved.md
 	$(BIN)/python bench/systems.py --scores $(RIVALS)/systems.jsonl --recordings $(RECORDINGS) \
 		--card "Demucs v2=$(RIVALS)/demucs/demucs.yaml" --card Wave-U-Net=$(RIVALS)/waveunet/waveunet.yaml \
-		--card interleaved=$(RIVALS)/family/interleaved.yaml --gans $(RIVALS)/gans --gan-steps 25 > $(RIVALS)/systems.md
+		--card interleaved=$(RIVALS)/family/interleaved.yaml --gans $(RIVALS)/gans --gan-steps $(GAN_STEPS) \
+		$(JUDGE) > $(RIVALS)/systems.md
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py

@@ -37,7 +37,7 @@ from engine.model.spectrogram import Stft
 from engine.separation.gan_search import separate_with_gans
 from engine.separators.estimating import CardSeparation
 from engine.separators.loading import load_card
-from multitracks import Song
+from multitracks import HELD_OUT_DIGIT, Song
 from presets import load_preset
 from quality import (
     AUDIO,
@@ -161,14 +161,8 @@ def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained
     view = engine.front_end
     rows = {"mixture / K": Row(even_shares, 0, "")}
     trained = []
-    files = {
-        stem: [
-            f for part in parts for f in sorted((arguments.recordings / part).glob("rendered_*"))
-        ]
-        for stem, parts in {**{s: (s,) for s in FOUR}, "other": ("guitar", "piano")}.items()
-    }
-    files = {stem: [f for f in own if not f.stem.endswith("3")] for stem, own in files.items()}
-    if all(files.values()):
+    files = _nmf_files(arguments.recordings)
+    if all(files.values()) and (not arguments.only or "KL-NMF" in arguments.only):
         atoms = nmf.learn(files, view)
         rows["KL-NMF"] = Row(
             supervised_nmf(view, atoms), sum(W.size for W in atoms.values()), "same songs"
@@ -188,6 +182,19 @@ def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained
         rows[f"Stemwright, {tier}"] = engine.row(ours, tier)
     rows["oracle ratio mask"] = Row(oracle(view), 0, "")
     return rows, trained
+
+
+def _nmf_files(recordings: Path) -> dict[str, list[Path]]:
+    """Training songs of every stem, by instrument; what is held out stays out."""
+    return {
+        stem: [
+            file
+            for part in (("guitar", "piano") if stem == "other" else (stem,))
+            for file in sorted((recordings / part).glob("rendered_*"))
+            if not file.stem.endswith(HELD_OUT_DIGIT)
+        ]
+        for stem in FOUR
+    }
 
 
 def judged(path: Path | None) -> Iterator[Score]:
