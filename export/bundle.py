@@ -189,10 +189,10 @@ def estimate_parity(head: TrainedHead | None, encoder: TrainedEncoder | None) ->
     return errors
 
 
-def _answered(graph: bytes, given: str, asked: str, vectors: dict[str, Float]) -> float:
+def _answered(graph: bytes, input_name: str, output_name: str, vectors: dict[str, Float]) -> float:
     session, _ = make_session(graph, Device("cpu"))
-    (got,) = session.run([asked], {given: vectors[given]})
-    return _difference(got, vectors[asked])
+    (got,) = session.run([output_name], {input_name: vectors[input_name]})
+    return _difference(got, vectors[output_name])
 
 
 def _difference(got: Float, expected: Float) -> float:
@@ -245,8 +245,8 @@ def write_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     if encoder is not None:
         put_file(out.parent / encoder.file_name, encoder.onnx)
-    about = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
-    write_bundle_file(out, {"card.json": about.encode(), **files})
+    card_text = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
+    write_bundle_file(out, {"card.json": card_text.encode(), **files})
     return card
 
 
@@ -269,13 +269,13 @@ def write_with_head(
         vectors = {name: stored[name] for name in stored.files} | head.vectors
     files = {name: blob for name, blob in files.items() if name != "card.json"}
     files |= {"head.onnx": _serialise(head.graph), "selftest.npz": _npz(vectors)}
-    others = tuple(dict.fromkeys([*card.others, *heard]))
-    licences = {source.licence for source in (*card.sources, *others)}
+    other_sources = tuple(dict.fromkeys([*card.others, *heard]))
+    licences = {source.licence for source in (*card.sources, *other_sources)}
     parity_of = card.validation.get("parity", {}) | errors
     changed = card.model_copy(
         update={
             "encoder_sha256": head.encoder_sha256,
-            "others": others,
+            "others": other_sources,
             "licence": "; ".join(sorted(licences)),
             "training": card.training | {"head": head.training},
             "validation": card.validation | {"parity": parity_of},
@@ -286,8 +286,8 @@ def write_with_head(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     put_file(out.parent / encoder.file_name, encoder.onnx)
-    about = json.dumps(changed.model_dump(mode="json"), indent=1, sort_keys=True)
-    write_bundle_file(out, {"card.json": about.encode(), **files})
+    card_text = json.dumps(changed.model_dump(mode="json"), indent=1, sort_keys=True)
+    write_bundle_file(out, {"card.json": card_text.encode(), **files})
     return changed
 
 

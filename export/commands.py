@@ -66,13 +66,13 @@ def training_options(steps: int, who: str) -> Callable[[Verb], Verb]:
         SEED,
         THREADS,
     )
-    told = ("steps", "minutes", "batch", "learning_rate", "device", "seed", "threads")
+    names = ("steps", "minutes", "batch", "learning_rate", "device", "seed", "threads")
 
     def decorate(verb: Verb) -> Verb:
         @wraps(verb)
-        def with_options(**given: Any) -> None:  # noqa: ANN401 - click calls by the options' names
-            options = TrainingOptions(**{name: given.pop(name) for name in told})
-            verb(options=options, **given)
+        def with_options(**values: Any) -> None:  # noqa: ANN401 - click calls by the options' names
+            options = TrainingOptions(**{name: values.pop(name) for name in names})
+            verb(options=options, **values)
 
         decorated: Callable[..., None] = with_options
         for option in reversed(table):

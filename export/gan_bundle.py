@@ -51,8 +51,8 @@ def train_gan(
         yield f"resuming at step {run.step}"
     yield run.forecast()
     for p in run.run(120):
-        told = f"distance {p.train_loss:.4f}, held out {p.valid:.4f}"
-        yield f"step {p.step}/{p.steps}  {told}  {p.left}"
+        losses = f"distance {p.train_loss:.4f}, held out {p.valid:.4f}"
+        yield f"step {p.step}/{p.steps}  {losses}  {p.left}"
     yield f"written: {export_gan(options.out, stem, options.out / (stem + SUFFIX))}"
 
 
@@ -84,8 +84,8 @@ def export_gan(run: Path, stem: str, out: Path, licence: str = "your own recordi
         "tolerance": TOLERANCE,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    about = json.dumps(card, indent=1, sort_keys=True).encode()
-    write_bundle_file(out, {"card.json": about, **files})
+    card_text = json.dumps(card, indent=1, sort_keys=True).encode()
+    write_bundle_file(out, {"card.json": card_text, **files})
     return out
 
 
@@ -95,24 +95,24 @@ def self_test_vectors(generator: Generator, seed: int) -> dict[str, Float]:
     config = generator.config
     latents = rng.uniform(-_SPREAD, _SPREAD, (1, config.latent)).astype(np.float32)
     mix = (0.2 * rng.standard_normal((1, config.samples))).astype(np.float32)
-    others = (0.1 * rng.standard_normal((1, 2, config.samples))).astype(np.float32)
+    rivals = (0.1 * rng.standard_normal((1, 2, config.samples))).astype(np.float32)
     double = Generator(config).double()
     double.load_state_dict({k: v.double() for k, v in generator.state_dict().items()})
     z = torch.from_numpy(latents).double().requires_grad_()
     own = double(z)
-    loss = objective(own, torch.from_numpy(mix).double(), torch.from_numpy(others).double())
+    loss = objective(own, torch.from_numpy(mix).double(), torch.from_numpy(rivals).double())
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert z.grad is not None
     answers = {"waveform": own, "loss": loss, "gradient": z.grad}
     found = {name: value.detach().numpy().astype(np.float32) for name, value in answers.items()}
-    return {"latents": latents, "mix": mix, "others": others, **found}
+    return {"latents": latents, "mix": mix, "others": rivals, **found}
 
 
-def objective(own: Tensor, mix: Tensor, others: Tensor) -> Tensor:
-    """The four losses with the others held still (see `gan_graphs`): waveforms (batch, samples),
-    others (batch, rivals, samples) -> (batch,)."""
-    x, s, o = _logs(mix), _logs(own + others.sum(dim=1)), _logs(own)
-    rivals = [_logs(other) for other in others.unbind(1)]
+def objective(own: Tensor, mix: Tensor, rivals: Tensor) -> Tensor:
+    """The four losses with the rivals held still (see `gan_graphs`): waveforms (batch, samples),
+    rivals (batch, rivals, samples) -> (batch,)."""
+    x, s, o = _logs(mix), _logs(own + rivals.sum(dim=1)), _logs(own)
+    theirs = [_logs(rival) for rival in rivals.unbind(1)]
     losses = {
         "frequency": (x.sum(dim=1) / (s.sum(dim=1) + QUIET)).sum(dim=1),
         "spectral": torch.zeros_like(x[:, 0, 0]),
@@ -121,13 +121,13 @@ def objective(own: Tensor, mix: Tensor, others: Tensor) -> Tensor:
     }
     for scale in range(SCALES):
         if scale:
-            x, s, o, *rivals = (F.avg_pool2d(y[:, None], 2)[:, 0] for y in (x, s, o, *rivals))
+            x, s, o, *theirs = (F.avg_pool2d(y[:, None], 2)[:, 0] for y in (x, s, o, *theirs))
         losses["spectral"] = losses["spectral"] + (x - s).abs().sum(dim=(1, 2))
         for axis in (-2, -1):
             edge = _edge(s, axis) * _edge(x, axis)
             losses["inclusion"] = losses["inclusion"] - _root(edge)
-            theirs = torch.stack([_edge(rival, axis) for rival in rivals]).sum(dim=0)
-            losses["exclusion"] = losses["exclusion"] + _root(_edge(o, axis) * theirs)
+            edges = torch.stack([_edge(rival, axis) for rival in theirs]).sum(dim=0)
+            losses["exclusion"] = losses["exclusion"] + _root(_edge(o, axis) * edges)
     return torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum(dim=0)
 
 

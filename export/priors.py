@@ -82,7 +82,7 @@ def train_prior(
             f"and give recordings of {stem} without --against.",
         )
     corpus = read_corpus(stem, recordings, view, out)
-    recorded = {name: read_corpus(name, given, view, out) for name, given in places.items()}
+    recorded = {name: read_corpus(name, folders, view, out) for name, folders in places.items()}
     for each in (corpus, *recorded.values()):
         yield from corpus_summary(each)
     interferers = Interferers(stem, view, out, options.seed, recorded, device)
@@ -113,7 +113,7 @@ def train_flow(
     out = options.out
     train, valid = corpus.split()
     leaking = leak.corpora if leak and settings.contrast_weight else ()
-    given = {
+    identity = {
         "stem": stem,
         "leaks": leaks if leaking else "none",
         **{f"leaks of {other.stem}": other.digest for other in leaking},
@@ -126,16 +126,18 @@ def train_flow(
         Sampler([train], device),
         Sampler([valid], device),
         leak,
-        given,
+        identity,
         device,
         bundled_flow(options.tune) if options.tune else None,
     )
     run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.deadline)
     # only now: the folder of another run keeps the card that belongs to its weights
-    before, others = heard_before([options.tune] if options.tune else [])
+    before, other_sources = heard_before([options.tune] if options.tune else [])
     write_metadata(out, stem, view, unlike(corpus.sources, before), settings)
-    others = tuple(other for other in others if not other.name.startswith(f"{stem}: "))
-    add_other_sources(out, unlike(sources_of(leaking), others))
+    other_sources = tuple(
+        other for other in other_sources if not other.name.startswith(f"{stem}: ")
+    )
+    add_other_sources(out, unlike(sources_of(leaking), other_sources))
     yield from flow_lines(run)
     yield measure_held_out(load_run(out), valid, out)
 
@@ -209,15 +211,15 @@ def run_heads(
     settings = replace(
         EstimatorSettings(steps=options.steps, seed=options.seed), **options.changes()
     )
-    given = digests(card, corpora) | {
+    identity = digests(card, corpora) | {
         "sums in step": f"{estimate.in_step:g} of {train.songs}",
         "sums compressed": f"{estimate.bus:g}",
     }
     if options.tune:
-        given["tuned from"] = encoder_name(options.tune)
+        identity["tuned from"] = encoder_name(options.tune)
     config = NETWORKS[estimate.network]
     tuned = bundled_estimate(options.tune) if options.tune else None
-    task = EstimatorTask(config, settings, train, valid, given, device, tuned)
+    task = EstimatorTask(config, settings, train, valid, identity, device, tuned)
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
     _, before = heard_before(sorted(options.tune.glob("*.prior")) if options.tune else [])
     add_other_sources(options.out, unlike(sources_of(corpora.values()), before))
@@ -226,8 +228,8 @@ def run_heads(
     yield f"{device_summary(device)}; {size:.2f} M parameters; {parts}"
     yield run.forecast()
     for p in run.run(run.every):
-        told = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
-        yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {told}  {p.left}"
+        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in p.valid.items())
+        yield f"step {p.step}/{p.steps}  train {p.train_loss:.3f}  validation {losses}  {p.left}"
 
 
 def _validation_songs(
@@ -281,11 +283,11 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     The head is the run's own, or from `heads`, a run of `train_heads` with a head for this stem,
     whose encoder is written beside.
     """
-    about, run = read_metadata(folder), load_run(folder)
+    metadata, run = read_metadata(folder), load_run(folder)
     if heads is not None:
-        about["others"] = [*about.get("others", ()), *read_metadata(heads).get("others", ())]
-    head, encoder = _first_estimate(folder, heads, about["stem"], run.settings.seed)
-    facts = _facts(about, run)
+        metadata["others"] = [*metadata.get("others", ()), *read_metadata(heads).get("others", ())]
+    head, encoder = _first_estimate(folder, heads, metadata["stem"], run.settings.seed)
+    facts = _facts(metadata, run)
     if head is not None:
         facts["training"] |= {"head": head.training}
     card = write_bundle(run, out, head=head, encoder=encoder, **facts)
@@ -312,30 +314,32 @@ def _first_estimate(
     return estimator.head(stem, seed), estimator.trained_encoder(seed)
 
 
-def _facts(about: dict[str, Any], run: Run) -> Facts:
+def _facts(metadata: dict[str, Any], run: Run) -> Facts:
     """What the card says, from `run.json` and the checkpoint."""
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.budget or run.settings.steps}
-    sources = tuple(Source.model_validate(source) for source in about["sources"])
+    sources = tuple(Source.model_validate(source) for source in metadata["sources"])
     # once each: a run and its heads may have heard the same
-    others = tuple(dict.fromkeys(Source.model_validate(s) for s in about.get("others", ())))
+    other_sources = tuple(
+        dict.fromkeys(Source.model_validate(s) for s in metadata.get("others", ()))
+    )
     return {
-        "stem": about["stem"],
-        "labels": about.get("labels", ()),
-        "licence": _licence([*sources, *others]),
-        "front_end": FrontEndCard.model_validate(about["front_end"]),
+        "stem": metadata["stem"],
+        "labels": metadata.get("labels", ()),
+        "licence": _licence([*sources, *other_sources]),
+        "front_end": FrontEndCard.model_validate(metadata["front_end"]),
         "sources": sources,
-        "others": others,
-        "validation": about.get("validation", {}),
+        "others": other_sources,
+        "validation": metadata.get("validation", {}),
         "training": asdict(run.settings)
         | trained
         | {"leaks": run.given.get("leaks", "unknown")}
         | begun_from(run.given),
-        "percentiles": tuple(p - log_std for p in about.get("percentiles", ())),
+        "percentiles": tuple(p - log_std for p in metadata.get("percentiles", ())),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)
-            for label, percentiles in about.get("percentiles_of_labels", {}).items()
+            for label, percentiles in metadata.get("percentiles_of_labels", {}).items()
         },
     }
 
@@ -373,15 +377,17 @@ def _opened(folder: Path, stem: str) -> Prior:
         return Prior(bundle, Device("cpu"))
 
 
-def _judged(own: Prior, others: Interferers, recordings: Sequence[Path], out: Path) -> Verdict:
+def _judged(
+    own: Prior, interferers: Interferers, recordings: Sequence[Path], out: Path
+) -> Verdict:
     """Compare with the installed priors on held-out songs as they were played."""
     plain = read_corpus(own.stem, recordings, own.card.front_end, out, variants=(Variant(0.0),))
     verdict = judge_run(
         own,
-        others.installed,
+        interferers.installed,
         [clip.active.astype(np.float32) for clip in plain.split()[1].clips],
         sum(source.minutes for source in plain.sources),
-        others.recorded,
+        interferers.recorded,
     )
     add_metadata(out, validation=verdict.to_dict())
     return verdict

@@ -269,11 +269,11 @@ def _train_flow(run: RecipeRun, stem: str, device: torch.device) -> Iterator[str
         return
     corpus = run.corpus(stem, recipe.priors[stem])
     yield from corpus_summary(corpus)
-    others = [
+    other_corpora = [
         run.corpus(part, (part,)) for part in recipe.parts if part not in recipe.priors[stem]
     ]
-    leak = Interference(stem, others, device) if others else None
-    leaks = "recordings" if others else "none"
+    leak = Interference(stem, other_corpora, device) if other_corpora else None
+    leaks = "recordings" if other_corpora else "none"
     yield from train_flow(stem, size, corpus, leak, leaks, options, device)
 
 

@@ -108,8 +108,8 @@ def train_interleaved(songs: Sequence[Path], options: TrainingOptions) -> Iterat
     run = TrainingRun(options.out, FAMILY_CHECKPOINT, task, device, options.deadline)
     yield from _beginning(run, task.model, "interleaved", device)
     for p in run.run(run.every):
-        told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
-        yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  held out {told}  {p.left}"
+        losses = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
+        yield f"step {p.step}/{p.steps}  loss {p.train_loss:.4f}  held out {losses}  {p.left}"
     yield f"written: {export_family(options.out, options.out / 'interleaved.yaml')}"
 
 
@@ -159,11 +159,11 @@ def train_family(songs: Sequence[Path], options: FamilyOptions) -> Iterator[str]
     read = read_songs(songs, options.stems, front_end().sample_rate)
     train, valid = read.split()
     yield f"{len(read.songs)} songs, {read.minutes:.1f} minutes; {device_summary(device)}"
-    others = tuple(stem for stem in options.stems if stem != options.new)
+    old_stems = tuple(stem for stem in options.stems if stem != options.new)
     for name in RUNS:
         stems, encoder, mode = options.stems, None, cast(Mode, name)
         if name == "trunk":
-            stems, mode = others, "interleaved"
+            stems, mode = old_stems, "interleaved"
         if name == "frozen":
             stems = (options.new,)
             encoder = cast(Encoder, load_family(options.out / "trunk").encoders[SHARED])
@@ -174,8 +174,9 @@ def train_family(songs: Sequence[Path], options: FamilyOptions) -> Iterator[str]
         run = TrainingRun(options.out / name, FAMILY_CHECKPOINT, task, device)
         yield f"{name}: {run.forecast()}"
         for p in run.run(200):
-            told = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
-            yield f"{name}: step {p.step}/{p.steps}  {p.train_loss:.4f}  held out {told}  {p.left}"
+            losses = ", ".join(f"{stem} {loss:.4f}" for stem, loss in p.valid.items())
+            loss = f"{p.train_loss:.4f}  held out {losses}"
+            yield f"{name}: step {p.step}/{p.steps}  {loss}  {p.left}"
 
 
 def export_separator(run: Path, card: Path, licence: str = "your own recordings") -> Path:
@@ -247,8 +248,8 @@ def export_family(run: Path, card: Path, licence: str = "your own recordings") -
 def export_estimate(stems: Sequence[str], card: Path, folders: Sequence[Path] = ()) -> Path:
     """The first estimate of installed priors as a separator: encoder and heads in one graph."""
     read = [read_bundle(find_prior(stem, folders)) for stem in stems]
-    cards = [about for about, _, _ in read]
-    encoders = {about.encoder_sha256 for about in cards}
+    cards = [prior_card for prior_card, _, _ in read]
+    encoders = {prior_card.encoder_sha256 for prior_card in cards}
     sha256 = encoders.pop() if len(encoders) == 1 else None
     path = encoder_path(sha256, folders) if sha256 else None
     if path is None:
@@ -271,7 +272,7 @@ def export_estimate(stems: Sequence[str], card: Path, folders: Sequence[Path] = 
         "inputs": [{"name": "magnitudes", "role": "mag", "axes": "b c f t"}],
         "outputs": [{"name": "mask", "role": "mask", "axes": "b s c f t"}],
     }
-    licences = "; ".join(sorted({about.licence for about in cards}))
+    licences = "; ".join(sorted({prior_card.licence for prior_card in cards}))
     return _written(card, _bytes(graph), "first estimate of the priors", licences, facts)
 
 
@@ -310,7 +311,7 @@ def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str
     """Put graph and card beside each other."""
     graph = card.with_suffix(".onnx")
     card.parent.mkdir(parents=True, exist_ok=True)
-    about = {
+    card_facts = {
         "card": 1,
         "name": card.stem,
         "source": source,
@@ -321,7 +322,7 @@ def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str
         **facts,
     }
     put_file(graph, blob)
-    put_file(card, yaml.safe_dump(about, sort_keys=False, allow_unicode=True).encode())
+    put_file(card, yaml.safe_dump(card_facts, sort_keys=False, allow_unicode=True).encode())
     return card
 
 

@@ -71,8 +71,8 @@ def joined(identity: str, companions: Iterable[Companion]) -> str:
 
 def split(identity: str) -> tuple[str, tuple[Companion, ...]]:
     """The identity of a mix alone, and its companions."""
-    own, *others = identity.split(_SEPARATOR)
-    pairs = (other.partition("=") for other in others)
+    own, *companions = identity.split(_SEPARATOR)
+    pairs = (companion.partition("=") for companion in companions)
     return own, tuple(
         Companion(os.fsdecode(bytes.fromhex(name)), theirs) for name, _, theirs in pairs
     )

@@ -121,8 +121,8 @@ class MixtureExcerpts:
         voices = self.mixtures[first].voices
         alike = [i for i, one in enumerate(self.mixtures) if one.voices == voices]
         sizes = self._sizes[alike]
-        others = rng.choice(alike, batch - 1, p=sizes / sizes.sum())
-        return self._together([self._excerpt(rng, int(i), frames) for i in (first, *others)])
+        further = rng.choice(alike, batch - 1, p=sizes / sizes.sum())
+        return self._together([self._excerpt(rng, int(i), frames) for i in (first, *further)])
 
     def _excerpt(self, rng: np.random.Generator, index: int, frames: int) -> Excerpts:
         """One with something in it, unless eight were empty."""
@@ -143,11 +143,11 @@ class MixtureExcerpts:
         sums = [bins.magnitudes(scaled, VOICE_HOP) for bins in self.bins]
         driven = [bins.magnitudes(driving, VOICE_HOP) for bins in self.bins]
         fine = sums[0], driven[0]
-        told = voice_features(mix, hertz, driving, self.mels, self.harmonics, level, fine)
+        features = voice_features(mix, hertz, driving, self.mels, self.harmonics, level, fine)
         return Excerpts(
-            torch.from_numpy(told.mel)[None],
-            torch.from_numpy(told.pitch)[None],
-            torch.from_numpy(told.harmonics)[None],
+            torch.from_numpy(features.mel)[None],
+            torch.from_numpy(features.pitch)[None],
+            torch.from_numpy(features.harmonics)[None],
             tuple(torch.from_numpy(values)[None] for values in sums),
             tuple(torch.from_numpy(values)[None] for values in driven),
         )

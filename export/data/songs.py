@@ -88,8 +88,8 @@ class Songs:
     def digest(self) -> str:
         """A short name of all that can be drawn."""
         rows = [f"{song.name} {song.content}" for song in self.songs]
-        told = f"{self.stems} {self.sample_rate} {rows}"
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+        content = f"{self.stems} {self.sample_rate} {rows}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def split(self, validation: float = 0.1) -> tuple[Songs, Songs]:
         """Training and validation songs: those whose names' hashes come first are held out."""

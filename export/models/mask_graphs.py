@@ -63,10 +63,10 @@ def joined_masks(
     )
 
 
-def _part(g: GraphWriter, part: ModelProto, given: dict[str, str], asked: str) -> str:
+def _part(g: GraphWriter, part: ModelProto, inputs: dict[str, str], output: str) -> str:
     """Write another graph's nodes into this one; returns what it calls `asked`."""
     prefix = f"part_{len(g.nodes)}_"
-    renamed = dict(given)
+    renamed = dict(inputs)
 
     def name(old: str) -> str:
         return renamed.setdefault(old, prefix + old) if old else ""
@@ -83,4 +83,4 @@ def _part(g: GraphWriter, part: ModelProto, given: dict[str, str], asked: str) -
         copied_node.input.extend(name(old) for old in node.input)
         copied_node.output.extend(name(old) for old in node.output)
         g.nodes.append(copied_node)
-    return renamed[asked]
+    return renamed[output]

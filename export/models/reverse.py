@@ -171,8 +171,8 @@ def _slice(r: Reverse, node: NodeProto, d: str) -> dict[int, str]:
 
 
 def _conv(r: Reverse, node: NodeProto, d: str) -> dict[int, str]:
-    about, axes = _attributes(node), len(r.shapes[node.input[0]]) - 2
-    strides, pads = about.get("strides", [1] * axes), about.get("pads", [0] * 2 * axes)
+    attributes, axes = _attributes(node), len(r.shapes[node.input[0]]) - 2
+    strides, pads = attributes.get("strides", [1] * axes), attributes.get("pads", [0] * 2 * axes)
     kernel = r.shapes[node.input[1]][2:]
     into, out = (r.shapes[name][2:] for name in (node.input[0], node.output[0]))
     spare = [
@@ -185,8 +185,8 @@ def _conv(r: Reverse, node: NodeProto, d: str) -> dict[int, str]:
 
 
 def _conv_transpose(r: Reverse, node: NodeProto, d: str) -> dict[int, str]:
-    about, axes = _attributes(node), len(r.shapes[node.input[0]]) - 2
-    strides, pads = about.get("strides", [1] * axes), about.get("pads", [0] * 2 * axes)
+    attributes, axes = _attributes(node), len(r.shapes[node.input[0]]) - 2
+    strides, pads = attributes.get("strides", [1] * axes), attributes.get("pads", [0] * 2 * axes)
     return {0: r.g.op("Conv", d, node.input[1], strides=strides, pads=pads)}
 
 

@@ -124,13 +124,13 @@ class SourceFilterNetwork(nn.Module):
         batch, voices, frames = pitch.shape
         c = self.config
         z = self.of_latent(self.encoded(mel))
-        told = [
+        inputs = [
             self.of_pitch(pitch.unsqueeze(-1)),
             z.unsqueeze(1).expand(-1, voices, -1, -1),
         ]
         if c.harmonics:
-            told.append(self.of_harmonics(harmonics))
-        x = torch.cat(told, dim=-1).reshape(batch * voices, frames, -1)
+            inputs.append(self.of_harmonics(harmonics))
+        x = torch.cat(inputs, dim=-1).reshape(batch * voices, frames, -1)
         remembered = self.memory(x)[0]
         x = self.last(remembered).reshape(batch, voices, frames, -1)
         found = self.head(x)

@@ -34,10 +34,10 @@ def emit_voices(network: SourceFilterNetwork) -> onnx.ModelProto:
     count = g.op("Shape", "pitch", start=0, end=1)
     latent = _perceptron(g, network.of_latent, _encoded(g, network))
     shared = g.op("Expand", latent, g.op("Concat", count, g.ints(1, 1), axis=0))
-    told = [_perceptron(g, network.of_pitch, g.op("Unsqueeze", "pitch", g.ints(2))), shared]
+    features = [_perceptron(g, network.of_pitch, g.op("Unsqueeze", "pitch", g.ints(2))), shared]
     if config.harmonics:
-        told.append(_perceptron(g, network.of_harmonics, "harmonics"))
-    remembered = recurrent(g, network.memory, g.op("Concat", *told, axis=2))
+        features.append(_perceptron(g, network.of_harmonics, "harmonics"))
+    remembered = recurrent(g, network.memory, g.op("Concat", *features, axis=2))
     x = _perceptron(g, network.last, remembered)
     found = _linear(g, network.head, x)
     amplitude = _exp_sigmoid(g, g.slice(found, 0, 1, 2))

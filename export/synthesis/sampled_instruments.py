@@ -143,12 +143,12 @@ def _region(opcodes: dict[str, str], folder: Path) -> Region | None:
     return Region(path, low, high, centre + bent, softest, loudest, int(opcodes.get("offset", 0)))
 
 
-def _key(told: str) -> int:
+def _key(key: str) -> int:
     """A MIDI key by number or name (c4 is 60)."""
-    if named := re.fullmatch(r"([a-gA-G])([#b]?)(-?\d+)", told):
+    if named := re.fullmatch(r"([a-gA-G])([#b]?)(-?\d+)", key):
         sharp = {"#": 1, "b": -1, "": 0}[named[2]]
         return 12 * (int(named[3]) + 1) + _KEYS[named[1].lower()] + sharp
-    return int(float(told))
+    return int(float(key))
 
 
 @lru_cache(maxsize=256)

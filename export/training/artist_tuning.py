@@ -99,11 +99,11 @@ class ArtistTask:
         settings: EstimatorSettings,
         mixes: Sequence[tuple[RandomMixes, int]],
         held_out: HeldOutSongs,
-        given: Mapping[str, str],
+        identity: Mapping[str, str],
         device: torch.device,
     ) -> None:
         encoder, heads = begun
-        self.settings, self.given, self.device = settings, dict(given), device
+        self.settings, self.given, self.device = settings, dict(identity), device
         self.mixes, self.held_out = tuple((m, count) for m, count in mixes if count), held_out
         torch.manual_seed(settings.seed)
         self.encoder, self.heads = (

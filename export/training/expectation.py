@@ -67,11 +67,11 @@ class Expectation:
         if not self.excerpts:
             yield f"head: nothing can be said of mixes: too little {self.stem} is held out"
             return
-        others = ", ".join(self.recorded) if self.recorded else "samples of the installed priors"
+        beside = ", ".join(self.recorded) if self.recorded else "samples of the installed priors"
         yield (
             f"head: expected in mixes: {self.gain_db:+.1f} dB over knowing nothing "
             f"(95 % {self.low_db:+.1f} to {self.high_db:+.1f}; {self.excerpts} held-out sums with "
-            f"{others})"
+            f"{beside})"
         )
         yield f"head: to raise it most, {self.advice}"
 
@@ -85,8 +85,10 @@ class Expectation:
                 f"{self.stem}, also mixes without it (--against band=FOLDER)"
             )
         if self.minutes < ENOUGH_MINUTES:
-            told = f": takes it has heard gain {unheard:.1f} dB more than those it has not"
-            return f"record more than these {self.minutes:.1f} minutes" + told * (unheard > 0)
+            unlike_heard = f": takes it has heard gain {unheard:.1f} dB more than those it has not"
+            return f"record more than these {self.minutes:.1f} minutes" + unlike_heard * (
+                unheard > 0
+            )
         if unheard >= SAMPLES_COST_DB:
             return (
                 f"record {self.stem} in other rooms and with other settings: takes it has heard "

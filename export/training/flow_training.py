@@ -227,16 +227,16 @@ class FlowTask:
             if self.config.labels:
                 recognised.append(self._recognised(magnitudes)[_played(magnitudes)])
         scores = torch.cat(clean)
-        told = float((scores > torch.cat(dirty)).float().mean()) if dirty else None
+        told_apart = float((scores > torch.cat(dirty)).float().mean()) if dirty else None
         if not self.config.labels:
-            return Validation(-float(scores.mean()), told)
+            return Validation(-float(scores.mean()), told_apart)
         rows = np.tile(labels_of_rows(s.batch, self.config.labels), batches)
         by_label = [
             -float(scores[on(np.flatnonzero(rows == label), scores)].mean())
             for label in range(self.config.labels)
         ]
         share = float(torch.cat(recognised).float().mean())
-        return Validation(-float(scores.mean()), told, tuple(by_label), share)
+        return Validation(-float(scores.mean()), told_apart, tuple(by_label), share)
 
     def _recognised(self, magnitudes: Tensor) -> Tensor:
         """Whether each row is likelier under its own label than under all others."""

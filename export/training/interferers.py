@@ -97,25 +97,28 @@ class Interferers:
         mine = [
             replace(real, clips=(*real.clips, *drawn.clips)).as_stems() for real, drawn in sides
         ]
-        others = {name: beside.as_stems().split() for name, beside in self._beside.items()}
+        halves_beside = {name: beside.as_stems().split() for name, beside in self._beside.items()}
         train, valid = (
             RandomMixes(
-                {self.stem: mine[side], **{name: halves[side] for name, halves in others.items()}},
+                {
+                    self.stem: mine[side],
+                    **{name: halves[side] for name, halves in halves_beside.items()},
+                },
                 {self.stem: (self.stem,)},
                 bins_per_band(view),
                 self.device,
             )
             for side in (0, 1)
         )
-        given = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
-        given |= {"takes": corpus.digest}
+        identity = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
+        identity |= {"takes": corpus.digest}
         task = HeadTask(
             self.stem,
             encoder,
             settings,
             train,
             valid,
-            given,
+            identity,
             self.device,
             installed_heads(encoder),
         )
@@ -134,9 +137,9 @@ class Interferers:
         return sampled_corpora(self.installed, self.seed, self.folder / SAMPLES)
 
 
-def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
+def train_head(interferers: Interferers, corpus: Corpus, own: Prior, steps: int) -> Iterator[str]:
     """Train the head in the run's folder, yielding lines for the terminal."""
-    encoder = others.encoder
+    encoder, stem = interferers.encoder, interferers.stem
     if encoder is None:
         yield (
             "no head for first estimates: no installed prior of the same spectrogram has one "
@@ -144,16 +147,16 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
             "{start: zero, guided_steps: 0, flow_weight: 1}"
         )
         return
-    settings = EstimatorSettings(steps=steps, seed=others.seed)
-    run = others.head_run(encoder, corpus, own, settings)
+    settings = EstimatorSettings(steps=steps, seed=interferers.seed)
+    run = interferers.head_run(encoder, corpus, own, settings)
     task = run.task
     assert isinstance(task, HeadTask)
     yield (
         f"head: on the installed encoder {encoder.sha256[:12]}, which stays as it is; in mixes "
-        f"with {', '.join(name for name in task.train_mixes.parts if name != others.stem)}"
+        f"with {', '.join(name for name in task.train_mixes.parts if name != stem)}"
     )
     if task.begins_as:
-        yield f"head: begins as that of {task.begins_as}, which finds {others.stem} best so far"
+        yield f"head: begins as that of {task.begins_as}, which finds {stem} best so far"
     if run.step:
         yield f"head: resuming at step {run.step} of {steps}"
         task.kept.consider(run.step, run.validate())  # what the checkpoint had not seen yet
@@ -169,10 +172,12 @@ def train_head(others: Interferers, corpus: Corpus, own: Prior, steps: int) -> I
     yield f"head: {_taken(task)}"
     found, before = task.measure()
     yield (
-        f"head: finds {others.stem} in held-out random mixes with {found:.1f} dB SDR, where the "
+        f"head: finds {stem} in held-out random mixes with {found:.1f} dB SDR, where the "
         f"mix itself has {before:.1f} dB"
     )
-    yield from expected(task, others, sum(source.minutes for source in corpus.sources)).lines()
+    yield from expected(
+        task, interferers, sum(source.minutes for source in corpus.sources)
+    ).lines()
 
 
 def _taken(task: HeadTask) -> str:
@@ -185,8 +190,8 @@ def _taken(task: HeadTask) -> str:
     return f"weights of step {best.step}{share}"
 
 
-def expected(task: HeadTask, others: Interferers, minutes: float) -> Expectation:
+def expected(task: HeadTask, interferers: Interferers, minutes: float) -> Expectation:
     """What a trained head promises for mixes, from sums of held-out takes and held-out others."""
     heard = task.gains_db(task.train_mixes)
     held_out = task.gains_db(task.valid_mixes)
-    return Expectation.of(others.stem, minutes, held_out, heard, others.recorded)
+    return Expectation.of(interferers.stem, minutes, held_out, heard, interferers.recorded)

@@ -209,16 +209,16 @@ def mixed(songs: Songs, drawn: Float, stems: Sequence[str]) -> Float:
     return np.concatenate([drawn.sum(axis=1)[None], drawn[:, index].transpose(1, 0, 2)])
 
 
-def settings_of(mode: Mode, stems: Sequence[str], **given: Any) -> InterleavedSettings:  # noqa: ANN401
+def settings_of(mode: Mode, stems: Sequence[str], **changes: Any) -> InterleavedSettings:  # noqa: ANN401
     """Settings with as many steps as a mode needs to update every decoder equally often."""
-    return InterleavedSettings(**given, turns=1 if mode == "simultaneous" else len(stems))
+    return InterleavedSettings(**changes, turns=1 if mode == "simultaneous" else len(stems))
 
 
 def family_training(folder: Path) -> dict[str, Any]:
     """What the card says of a run's training."""
-    about = load_checkpoint(folder / CHECKPOINT).about
-    settings: dict[str, Any] = about["settings"]
-    return settings | {"steps": about["step"], "minutes of songs": about["minutes of songs"]}
+    metadata = load_checkpoint(folder / CHECKPOINT).about
+    settings: dict[str, Any] = metadata["settings"]
+    return settings | {"steps": metadata["step"], "minutes of songs": metadata["minutes of songs"]}
 
 
 def load_family(folder: Path) -> MaskFamily:

@@ -45,8 +45,8 @@ def train_music(places: Sequence[Path], options: TrainingOptions) -> Iterator[st
     chosen = sized(options)
     check_labels(labels)
     corpora = {
-        stem: read_corpus(stem, given, chosen.front_end, options.out)
-        for stem, given in folders.items()
+        stem: read_corpus(stem, recordings, chosen.front_end, options.out)
+        for stem, recordings in folders.items()
     }
     for corpus in corpora.values():
         yield from corpus_summary(corpus)
@@ -65,13 +65,13 @@ def train_music_flow(
     settings = replace(settings, batch=-(-settings.batch // len(labels)) * len(labels))
     music = Music(list(corpora.values()), device)
     train, valid = music.split()
-    given = {
+    identity = {
         "stem": MUSICGLOW,
         "labels in order": ", ".join(labels),
         "leaks": "recordings" if settings.contrast_weight else "none",
         **digests(view, corpora),
     }
-    task = FlowTask(config, settings, train, valid, train.leak, given, device)
+    task = FlowTask(config, settings, train, valid, train.leak, identity, device)
     run = TrainingRun(out, CHECKPOINT, task, device, options.deadline)
     write_metadata(out, MUSICGLOW, view, music.sources, settings, labels)
     yield from flow_lines(run, labels)

@@ -101,10 +101,10 @@ def corpus_summary(corpus: Corpus) -> Iterator[str]:
     yield f"{corpus.stem}: {files} recordings, {minutes:.1f} minutes{kept}"
 
 
-def named_places(given: Sequence[Path]) -> dict[str, list[Path]]:
+def named_places(places: Sequence[Path]) -> dict[str, list[Path]]:
     """Parse STEM=FOLDER."""
     folders: dict[str, list[Path]] = {}
-    for item in given:
+    for item in places:
         stem, separator, folder = str(item).partition("=")
         if not separator or not stem or not folder:
             raise StemwrightError(

@@ -32,13 +32,13 @@ def bundled_estimate(folder: Path) -> tuple[Encoder, Mapping[str, Head]]:
 def heard_before(places: Iterable[Path]) -> tuple[tuple[Source, ...], tuple[Source, ...]]:
     """What the weights of bundles have heard: their own instruments' sources, named with what
     plays in each, and everyone else's. A training that goes on from them has heard it, too."""
-    own, others = [], []
+    own, other_sources = [], []
     for path in places:
         card = read_bundle(path)[0]
         own += list(card.sources)
         named = (s.model_copy(update={"name": f"{card.stem}: {s.name}"}) for s in card.sources)
-        others += [*named, *card.others]
-    return tuple(own), tuple(others)
+        other_sources += [*named, *card.others]
+    return tuple(own), tuple(other_sources)
 
 
 def unlike(sources: Sequence[Source], before: Sequence[Source]) -> tuple[Source, ...]:
