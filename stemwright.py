@@ -26,9 +26,9 @@ from engine.cli.separator_commands import separator
 from engine.cli.session_command import session
 from engine.cli.voices_command import voices
 from engine.stems.publish import forget_published
-from export.commands import TRAINING, separator_estimate, separator_train
-from hotfolder.catalogue_commands import batch, verify
-from hotfolder.commands import (
+from export.cli import PRIOR_VERBS, SEPARATOR_VERBS
+from hotfolder.cli.catalogue_commands import batch, verify
+from hotfolder.cli.folder_commands import (
     cancel,
     dashboard,
     explain,
@@ -73,11 +73,11 @@ class Program(click.Group):
 
     verb = ""
 
-    def main(self, *args: Any, **given: Any) -> Any:  # noqa: ANN401 - click's own signature
+    def main(self, *args: Any, **attributes: Any) -> Any:  # noqa: ANN401 - click's own signature
         """Run the program with outputs that cannot fail it."""
         with speaking() as results:
             try:
-                return super().main(*args, **given)
+                return super().main(*args, **attributes)
             except SystemExit as ended:
                 if not ended.code and is_loss(results) and self.verb not in WORKING:
                     raise SystemExit(MENDABLE) from None
@@ -102,10 +102,10 @@ class Program(click.Group):
                     [(str(verb.name), verb.get_short_help_str(SUMMARY_WIDTH)) for verb in commands]
                 )
 
-    def make_context(self, *args: Any, **given: Any) -> click.Context:  # noqa: ANN401 - click's
+    def make_context(self, *args: Any, **attributes: Any) -> click.Context:  # noqa: ANN401 - click's
         """Parse the words before the verb."""
         with _printable_usage():
-            return super().make_context(*args, **given)
+            return super().make_context(*args, **attributes)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -136,10 +136,10 @@ SECTIONS = {
 }
 for command in itertools.chain(*SECTIONS.values()):
     main.add_command(command)
-for command in TRAINING:
+for command in PRIOR_VERBS:
     prior.add_command(command)
-separator.add_command(separator_train)
-separator.add_command(separator_estimate)
+for command in SEPARATOR_VERBS:
+    separator.add_command(command)
 
 
 if __name__ == "__main__":

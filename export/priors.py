@@ -118,7 +118,7 @@ def train_flow(
         "leaks": leaks if leaking else "none",
         **{f"leaks of {other.stem}": other.digest for other in leaking},
         **digests(view, {stem: corpus}),
-        **({"tuned from": file_digest(options.tune)} if options.tune else {}),
+        **({"tuned from": file_digest(options.begin_from)} if options.begin_from else {}),
     }
     task = FlowTask(
         config,
@@ -128,11 +128,11 @@ def train_flow(
         leak,
         identity,
         device,
-        bundled_flow(options.tune) if options.tune else None,
+        bundled_flow(options.begin_from) if options.begin_from else None,
     )
     run = TrainingRun(out, FLOW_CHECKPOINT, task, device, options.deadline)
     # only now: the folder of another run keeps the card that belongs to its weights
-    before, other_sources = heard_before([options.tune] if options.tune else [])
+    before, other_sources = heard_before([options.begin_from] if options.begin_from else [])
     write_metadata(out, stem, view, unlike(corpus.sources, before), settings)
     other_sources = tuple(
         other for other in other_sources if not other.name.startswith(f"{stem}: ")
@@ -215,13 +215,15 @@ def run_heads(
         "sums in step": f"{estimate.in_step:g} of {train.songs}",
         "sums compressed": f"{estimate.bus:g}",
     }
-    if options.tune:
-        identity["tuned from"] = encoder_name(options.tune)
+    if options.begin_from:
+        identity["tuned from"] = encoder_name(options.begin_from)
     config = NETWORKS[estimate.network]
-    tuned = bundled_estimate(options.tune) if options.tune else None
+    tuned = bundled_estimate(options.begin_from) if options.begin_from else None
     task = EstimatorTask(config, settings, train, valid, identity, device, tuned)
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
-    _, before = heard_before(sorted(options.tune.glob("*.prior")) if options.tune else [])
+    _, before = heard_before(
+        sorted(options.begin_from.glob("*.prior")) if options.begin_from else []
+    )
     add_other_sources(options.out, unlike(sources_of(corpora.values()), before))
     size = sum(p.numel() for p in task.model.parameters()) / 1e6
     parts = f"{train.songs} songs whose parts agree"

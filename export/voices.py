@@ -150,10 +150,10 @@ def train_voices(
     mixtures = [read_mixture(path, parts) for path in paths]
     for one in mixtures:
         yield f"{one.name}: {60 * one.minutes:.0f} s, pitches by {one.tracks.origin}"
-    begun = VoiceSettings.fit if options.tune else VoiceSettings
+    begun = VoiceSettings.fit if options.begin_from else VoiceSettings
     settings = replace(begun(steps=options.steps, seed=options.seed), **options.changes())
     device = training_device("cpu", options.threads)
-    run = _run_of(mixtures, options.out, options.tune, settings, deadline=options.deadline)
+    run = _run_of(mixtures, options.out, options.begin_from, settings, deadline=options.deadline)
     yield device_summary(device)
     if run.step:
         yield f"resuming at step {run.step}"

@@ -34,8 +34,8 @@ LAYERS = {
         {"cli"},
         {"."},
     ],
-    "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"commands"}, {"catalogue_commands"}, {"."}],
-    "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"commands"}, {"."}],
+    "hotfolder": [{"*"}, {"catalogue", "dashboard"}, {"cli"}, {"."}],
+    "export": [{"synthesis"}, {"data"}, {"models"}, {"training"}, {"*"}, {"cli"}, {"."}],
 }
 # First words of docstrings that tell what a function does, where it should be told what to do.
 TELLING = re.compile(

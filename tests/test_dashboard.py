@@ -14,7 +14,7 @@ pytest.importorskip("uvicorn", reason="needs the extra web")
 
 from browser_fixtures import browser, complaints, needs_browser, requests
 from engine import RenderOptions, render
-from hotfolder.commands import _dashboard_or_health
+from hotfolder.cli.folder_commands import _dashboard_or_health
 from hotfolder.dashboard_address import dashboard_address
 from hotfolder.job import State
 from hotfolder_fixtures import Studio, make_mix, settings_of

@@ -41,6 +41,21 @@ def test_every_option_says_what_it_is_for(words):
 
 
 @by_leaf
+def test_an_option_that_may_be_given_twice_says_so(words):
+    repeated = [option for option in options(LEAVES[words]) if option.multiple]
+    assert [o.opts for o in repeated if "may repeat" not in o.help] == []
+    single = [option for option in options(LEAVES[words]) if not option.multiple]
+    assert [o.opts for o in single if "may repeat" in (o.help or "")] == []
+
+
+@by_leaf
+def test_a_first_sentence_ends_where_its_paragraph_ends(words):
+    """One that runs on is cut in the list of verbs; one that stands alone says enough."""
+    first = (LEAVES[words].help or "").strip().split("\n\n")[0]
+    assert first.endswith(".") and first.count(". ") == 0, first
+
+
+@by_leaf
 def test_one_option_is_spelt_and_means_the_same_for_every_verb(words):
     known = {name: option for option in options(LEAVES[words]) for name in option.opts}
     assert "--out" not in known
@@ -63,6 +78,8 @@ def test_verbs_of_the_hot_folder_stand_together():
     [
         (["prior", "export", "RUN", "--out", "x.prior"], "--output"),
         (["prior", "heads", "a=b", "--out=run"], "--output"),
+        (["prior", "train", "--stem", "x", "takes", "--tune", "x.prior"], "--begin-from"),
+        (["preset", "check", "default", "--rate", "48000"], "--sample-rate"),
         (["prior", "train", "--stem", "x", "takes", "--out", "run"], "--output"),
         (
             ["prior", "make", "r.yaml", "--recordings", "t", "--out", "o", "--priors", "p"],

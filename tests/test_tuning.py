@@ -99,7 +99,7 @@ def test_bundles_are_gone_on_from(tiny_prior_folder):
     same(task.model, flow)
     assert task.features is features
     other = FlowConfig(bands=flow.config.bands, blocks=1)
-    with pytest.raises(StemwrightError, match="Leave --tune out"):
+    with pytest.raises(StemwrightError, match="Leave --begin-from out"):
         FlowTask(other, settings, Hiss(), Hiss(), None, tuned=(flow, features))
     encoder, heads = bundled_estimate(tiny_prior_folder)
     assert heads.keys() == {"low", "high"}

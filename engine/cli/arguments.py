@@ -22,9 +22,14 @@ TIER = click.option("--tier", type=TIER_NAMES, help="Search effort.  [as the pre
 # a folder that is not there would be searched in vain, and without a word
 _THERE = click.Path(exists=True, file_okay=False, path_type=Path)
 
-PRIORS = click.option("--priors", multiple=True, type=_THERE, help="Another folder with priors.")
+PRIORS = click.option(
+    "--priors", multiple=True, type=_THERE, help="Another folder with priors; may repeat."
+)
 SEPARATORS = click.option(
-    "--separators", multiple=True, type=FOLDER, help="Another folder with separator cards."
+    "--separators",
+    multiple=True,
+    type=FOLDER,
+    help="Another folder with separator cards; may repeat.",
 )
 UNCHECKED = click.option(
     "--unchecked",

@@ -10,7 +10,7 @@ import click
 
 from presets import StemwrightError, complain, say, say_json
 
-from .arguments import JSON, NATURAL, output
+from .arguments import JSON, NATURAL, Renamed, output
 
 if TYPE_CHECKING:
     from ..stems.wet import WetReport
@@ -106,10 +106,15 @@ def preset_explain(name: str) -> None:
         say(line)
 
 
-@preset.command(name="check")
+@preset.command(name="check", cls=Renamed, old_names={"--rate": "--sample-rate"})
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
-    "--rate", type=COUNT, default=44_100, show_default=True, help="Sample rate to check against."
+    "--sample-rate",
+    "rate",
+    type=COUNT,
+    default=44_100,
+    show_default=True,
+    help="Of the audio to check against.",
 )
 @click.option(
     "--channels", type=COUNT, default=2, show_default=True, help="Of the audio to check against."

@@ -37,7 +37,7 @@ def separator() -> None:
     "tensors",
     multiple=True,
     metavar="'NAME ROLE AXES'",
-    help="What a tensor holds, such as 'mix wave b c n'; for layouts that are not known.",
+    help="What a tensor holds, such as 'mix wave b c n', if it is not known; may repeat.",
 )
 @click.option("--uvr-table", type=FILE, help="UVR's model_data.json, in which the model is found.")
 @click.option("--force", is_flag=True, help="Replace a card that is there.")

@@ -47,7 +47,7 @@ FIT_MINUTES = 5
     "tables",
     multiple=True,
     metavar="FILE",
-    help="Table of pitches in Hz, of all voices or, as NAME=FILE, of one.",
+    help="Table of pitches in Hz, of all voices or, as NAME=FILE, of one; may repeat.",
 )
 @click.option(
     "--pitches",

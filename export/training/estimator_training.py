@@ -79,7 +79,7 @@ class EstimatorTask:
             raise StemwrightError(
                 "encoder-size-differs",
                 f"the encoder to begin from is {encoder.config}, this training {self.config}. "
-                "Train this size without --tune.",
+                "Train this size without --begin-from.",
             )
         self.encoder.load_state_dict(encoder.state_dict())
         for name, head in heads.items():

@@ -135,7 +135,7 @@ class FlowTask:
             raise StemwrightError(
                 "prior-size-differs",
                 f"the prior to begin from is {flow.config}, this training {self.config}. Leave "
-                "--tune out, or name a prior of this size.",
+                "--begin-from out, or name a prior of this size.",
             )
         self.model.load_state_dict(flow.state_dict())
         self._features = features

@@ -16,8 +16,8 @@ class TrainingOptions:
     """How to train, whatever is trained.
 
     `out` is the run's folder, where it resumes. `minutes` after these options were made, reading
-    of recordings included, the training ends, where given, instead of after `steps`. `tune` is a
-    bundle to begin from, or a folder of them for the encoder and its heads. `batch` and
+    of recordings included, the training ends, where given, instead of after `steps`. `begin_from`
+    is a bundle to go on from, or a folder of them for the encoder and its heads. `batch` and
     `learning_rate` replace what the size has (0: that).
     """
 
@@ -30,7 +30,7 @@ class TrainingOptions:
     minutes: float = 0.0
     batch: int = 0
     learning_rate: float = 0.0
-    tune: Path | None = None
+    begin_from: Path | None = None
     made: float = field(default_factory=time.monotonic)
 
     @property
@@ -45,4 +45,4 @@ class TrainingOptions:
 
     def flow_changes(self) -> dict[str, Any]:
         """The same for a flow: one that is gone on from has learned its likelihood already."""
-        return self.changes() | ({"contrast_from": 0.0} if self.tune else {})
+        return self.changes() | ({"contrast_from": 0.0} if self.begin_from else {})

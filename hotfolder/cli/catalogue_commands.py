@@ -30,11 +30,11 @@ from engine.cli import (
 )
 from presets import StemwrightError, complain, duration_text, load_preset, placed_at, say
 
-from .commands import STATE
+from .arguments import STATE
 
 if TYPE_CHECKING:
-    from .catalogue.batch import Batch
-    from .catalogue.listing import Catalogue
+    from ..catalogue.batch import Batch
+    from ..catalogue.listing import Catalogue
 
 MOST_TOLD = 20  # failures, on the terminal
 
@@ -79,17 +79,17 @@ def batch(
     """
     from engine import Device
 
-    from .catalogue.batch import Batch
-    from .catalogue.listing import read_catalogue
-    from .logs import log_to
-    from .root import state_folder
-    from .settings import HotFolderSettings, WorkerSettings
+    from ..catalogue.batch import Batch
+    from ..catalogue.listing import read_catalogue
+    from ..logs import log_to
+    from ..root import state_folder
+    from ..settings import HotFolderSettings, WorkerSettings
 
     # the journal in JSON with -v; else what failed is told in sentences at the end
     log_to(sys.stderr, logging.getLogger().level if _is_verbose() else logging.CRITICAL)
     Device.parse(device, strict=strict_device)  # told now, and not by every row
     read = read_catalogue(catalogue, preset, tier, encoding)
-    _tell_problems(read, catalogue, strict=strict)
+    _print_problems(read, catalogue, strict=strict)
     worker = WorkerSettings(
         device=device, strict_device=strict_device, seed=seed, tier=tier,
         threads=(1 if jobs != 1 else 0) if threads is None else threads,
@@ -101,7 +101,7 @@ def batch(
     journal = state_folder(output.absolute(), state)
     run = Batch(read, output, journal, settings, auto_jobs=jobs == 0)
     with contextlib.closing(run):
-        _tell_cost(run)
+        _print_cost(run)
         if dry_run:
             for line in _forecast(run):
                 say(line)
@@ -112,7 +112,7 @@ def batch(
     sys.exit(130 if not finished else 1 if failed else 0)
 
 
-def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
+def _print_problems(read: Catalogue, name: str, *, strict: bool) -> None:
     """Rows that cannot be worked on; with `strict` they end everything."""
     for note in read.notes:
         complain(f"stemwright: {note}")
@@ -122,9 +122,9 @@ def _tell_problems(read: Catalogue, name: str, *, strict: bool) -> None:
         raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
 
 
-def _tell_cost(run: Batch) -> None:
+def _print_cost(run: Batch) -> None:
     """How long separators of one's own will take, before they begin; once for each preset."""
-    from .catalogue.forecast import audio_seconds, separator_costs
+    from ..catalogue.forecast import audio_seconds, separator_costs
 
     names = {row.preset for row in run.catalogue.rows}
     costly = {name for name in names if load_preset(name).sources.cards}
@@ -137,7 +137,7 @@ def _tell_cost(run: Batch) -> None:
 
 def _forecast(run: Batch) -> Iterator[str]:
     """What a run would do, and how long by what a piece of it takes on this machine."""
-    from .catalogue.forecast import audio_seconds, forecast_s, measured_costs
+    from ..catalogue.forecast import audio_seconds, forecast_s, measured_costs
 
     plan, rows = run.plan(), run.undone()
     yield (
@@ -163,7 +163,7 @@ def _forecast(run: Batch) -> Iterator[str]:
 
 def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
     """Work the catalogue off on many machines; false when it was stopped before the end."""
-    from .catalogue.cluster import Cluster
+    from ..catalogue.cluster import Cluster
 
     presets = {row.preset for row in run.catalogue.rows}
     with Cluster(address, gpu=gpu) as remote:
@@ -173,7 +173,7 @@ def _on_cluster(run: Batch, address: str, gpu: bool) -> bool:
 
 def _here(run: Batch, as_json: bool) -> bool:
     """Work the catalogue off on this machine; false when it was stopped before the end."""
-    from .catalogue.terminal import BatchScreen
+    from ..catalogue.terminal import BatchScreen
 
     with BatchScreen(as_json=as_json) as screen:
         return run.run(screen.show)
@@ -181,10 +181,10 @@ def _here(run: Batch, as_json: bool) -> bool:
 
 def _report(run: Batch, as_json: bool) -> int:
     """Write the reports, tell how it went, and count what failed or was refused."""
-    from .catalogue.report import write_reports
-    from .catalogue.terminal import sentence
-    from .clock import Instant
-    from .job import State
+    from ..catalogue.report import write_reports
+    from ..catalogue.terminal import sentence
+    from ..clock import Instant
+    from ..job import State
 
     now = Instant.now()
     failed = run.journal.in_state(State.QUARANTINED)
@@ -205,13 +205,15 @@ def _is_verbose() -> bool:
 
 @click.command()
 @click.argument("output", type=FOLDER)
-@click.option("--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls.")
+@click.option(
+    "--mixes", multiple=True, type=FOLDER, help="Where the mixes are, for the nulls; may repeat."
+)
 @STATE
 def verify(output: Path, mixes: tuple[Path, ...], state: Path | None) -> None:
     """Prove that all sets in OUTPUT are unchanged and still null."""
-    from .catalogue.audit import mixes_below, verify_sets
-    from .catalogue.expected import expected_sets
-    from .root import state_folder
+    from ..catalogue.audit import mixes_below, verify_sets
+    from ..catalogue.expected import expected_sets
+    from ..root import state_folder
 
     for folder in (output, *mixes):
         if not folder.is_dir():

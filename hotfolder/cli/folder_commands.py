@@ -12,36 +12,34 @@ from typing import TYPE_CHECKING
 import click
 
 from engine.cli import (
-    FILE,
     FOLDER,
     JSON,
 )
 from presets import complain, say, say_json
 
+from .arguments import CONFIG, ROOT, STATE
+
 if TYPE_CHECKING:
-    from .admin import Admin
-    from .daemon import Daemon
-    from .endpoint import Server
-    from .settings import HttpSettings
+    from ..admin import Admin
+    from ..daemon import Daemon
+    from ..endpoint import Server
+    from ..settings import HttpSettings
 
 MOST_TOLD = 20  # failures, on the terminal
-ROOT = click.option("--root", type=FOLDER, help="The hot folder, if FILE does not lie in it.")
-STATE = click.option("--state", type=FOLDER, help="Folder of the journal, on a local disk.")
-CONFIG = click.option("--config", type=FILE, help="Settings of the hot folder (YAML).")
 
 
 def _admin(root: Path, state: Path | None, config: Path | None) -> Admin:
     """One hot folder, for questions."""
-    from .admin import Admin
-    from .root import state_folder
-    from .settings import HotFolderSettings, load_settings
+    from ..admin import Admin
+    from ..root import state_folder
+    from ..settings import HotFolderSettings, load_settings
 
     settings = load_settings(config) if config else HotFolderSettings()
     return Admin(root, state_folder(root, state), settings)
 
 
 def _root_of(root: Path | None, path: Path) -> Path:
-    from .root import find_root
+    from ..root import find_root
 
     return root or find_root(path)
 
@@ -60,11 +58,11 @@ def watch(
 
     They appear in ROOT/outbox. The folders are made where they are missing.
     """
-    from .admin import preview
-    from .daemon import Daemon
-    from .logs import log_to
-    from .root import state_folder
-    from .settings import HotFolderSettings, load_settings
+    from ..admin import preview
+    from ..daemon import Daemon
+    from ..logs import log_to
+    from ..root import state_folder
+    from ..settings import HotFolderSettings, load_settings
 
     settings = load_settings(config) if config else HotFolderSettings()
     if dry_run:
@@ -90,12 +88,12 @@ def _dashboard_or_health(daemon: Daemon, http: HttpSettings) -> Server:
     from importlib.util import find_spec
 
     if find_spec("starlette") and find_spec("uvicorn"):
-        from .dashboard.server import DashboardServer
+        from ..dashboard.server import DashboardServer
 
         return DashboardServer(
             http, daemon.health, daemon.root.path, daemon.state, daemon.settings
         )
-    from .http_server import HealthServer
+    from ..http_server import HealthServer
 
     return HealthServer(http, daemon.health)
 
@@ -105,8 +103,8 @@ def _dashboard_or_health(daemon: Daemon, http: HttpSettings) -> Server:
 @STATE
 def dashboard(root: Path, state: Path | None) -> None:
     """Print the address of a hot folder's dashboard."""
-    from .dashboard_address import dashboard_address
-    from .root import state_folder
+    from ..dashboard_address import dashboard_address
+    from ..root import state_folder
 
     root = _root_of(None, root)
     say(dashboard_address(root, state_folder(root, state)))
