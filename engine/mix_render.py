@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     pass
 
 Float = NDArray[np.float32]
+Double = NDArray[np.float64]
 
 ABSENT_DB = -40.0  # an instrument this far below the mix does not play
 
@@ -128,13 +129,18 @@ class MixRender:
         self._tell("writing")
         levels = _Levels()
         meter = self._meter(info)
-        with self.scratch(workspace, separation.stems, info.channels) as scratch:
+        with (
+            self.scratch(workspace, separation.stems, info.channels) as scratch,
+            mix.open() as reader,
+        ):
             scratch.truncate(0)  # an interrupted second pass is cheap to repeat
 
             def take(stems: Stems) -> None:
                 self._stop_if_asked()
                 scratch.append(stems)
                 levels.add(stems)
+                if self.plan.unknown_rest:  # the stems' sum does not tell how loud the mix is
+                    levels.add_mix(reader.read(next(iter(stems.values())).shape[1]).audio)
 
             separation.write(mix, groups, workspace, take, meter.add if meter else None)
         return Separated(report, levels.absent(), meter)
@@ -315,6 +321,7 @@ class _Levels:
 
     def __init__(self) -> None:
         self._energy: dict[str, float] = {}
+        self._mix = 0.0
 
     def add(self, stems: Stems) -> None:
         """Count the next samples."""
@@ -322,9 +329,13 @@ class _Levels:
             energy = float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))
             self._energy[stem] = self._energy.get(stem, 0.0) + energy
 
+    def add_mix(self, audio: Float | Double) -> None:
+        """Count the next samples of the mix, where more plays in it than the stems."""
+        self._mix += float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))
+
     def absent(self) -> tuple[str, ...]:
-        """Stems more than ABSENT_DB below the sum of all."""
-        floor = sum(self._energy.values()) * 10 ** (ABSENT_DB / 10)
+        """Stems more than ABSENT_DB below all that plays."""
+        floor = max(sum(self._energy.values()), self._mix) * 10 ** (ABSENT_DB / 10)
         return tuple(stem for stem, energy in self._energy.items() if energy <= floor)
 
 

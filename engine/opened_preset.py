@@ -122,4 +122,5 @@ def _plan(settings: ResolvedSearch, seed: int) -> SeparationPlan:
         ),
         start=settings.start,
         seed=seed,
+        unknown_rest=settings.rest == "unknown",
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .loader import find_preset, load_preset, placed, preset_names
     from .messages import describe_errors, dotted, suggestion
     from .naming import NAME_FIELDS, NAME_FORMS, Naming
+    from .narrowed import only_stems
     from .output import Depth, LoudnessSettings, OutputSettings, Overflow
     from .recipe import RESIDUAL, Node, Piece, Split
     from .schema import Preset
@@ -28,6 +29,7 @@ __getattr__ = lazy_door(__name__, {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
     "messages": ("describe_errors", "dotted", "suggestion"),
+    "narrowed": ("only_stems",),
     "naming": ("NAME_FIELDS", "NAME_FORMS", "Naming"),
     "output": ("Depth", "LoudnessSettings", "OutputSettings", "Overflow"),
     "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
@@ -78,6 +80,7 @@ __all__ = [
     "load_preset",
     "name_text",
     "needed_folder",
+    "only_stems",
     "placed",
     "placed_at",
     "preset_names",

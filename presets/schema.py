@@ -140,6 +140,8 @@ class Preset(Section):
         )
         if self.voices is None:  # presets without have the digest that they had before
             del canonical["voices"]
+        if self.search.rest is None:
+            del canonical["search"]["rest"]
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         for file in sorted({file for _, step in self.steps() for file in step.files}):
             content = hashlib.sha256(Path(file).read_bytes()).hexdigest()

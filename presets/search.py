@@ -11,6 +11,7 @@ from .errors import StemwrightError
 from .section import NAME_PATTERN, STEM_PATTERN, Section
 
 Tier = Literal["draft", "standard", "best", "search"]
+Rest = Literal["named", "unknown"]
 
 # Everything a tier fixes. Results depend on these numbers and never on the clock. The first three
 # take what the estimate says, each dearer than the one before and better (docs/quality.md); on
@@ -53,6 +54,7 @@ DEFAULTS: dict[str, Any] = {
     "spatial": True,
     "inside": None,
     "guide": None,
+    "rest": "named",
 }
 
 
@@ -77,10 +79,12 @@ class ResolvedSearch:
     flow_weight: float
     method: Literal["gradient", "finite-difference"]
     tier: Tier | None  # None where values of its own make another search of it
+    rest: Rest
 
     def as_json(self) -> dict[str, Any]:
-        """What manifests and keys of work hold."""
-        return asdict(self)
+        """What manifests and keys of work hold; a rest that is unknown alone, so that work
+        without one has the keys that it had before."""
+        return {k: v for k, v in asdict(self).items() if (k, v) != ("rest", "named")}
 
 
 class SearchSettings(Section):
@@ -144,6 +148,11 @@ class SearchSettings(Section):
         default=None,
         pattern=NAME_PATTERN,
         description="card of a separator whose stems are the first estimate",
+    )
+    rest: Rest | None = Field(
+        default=None,
+        description="named: the stems are all that plays; unknown: more plays than they, and it "
+        "is left to the residual",
     )
 
     @property

@@ -114,6 +114,8 @@ class StemSources:
                 return f"recipe: says where stems come from; {own[0]} has a separator besides"
             if problem := problem_of(self.recipe):
                 return f"recipe.{problem}"
+        if self.search.rest == "unknown" and not self.searched:
+            return "search.rest: unknown, but no stem is found by a prior of its own"
         if self.tree is None:
             if self.search.inside:
                 return (
@@ -126,11 +128,12 @@ class StemSources:
             return f"search.inside: {self.search.inside} is none of what comes out: {outputs}"
         if self.search.inside and not self.searched:
             return f"search.inside: no stem is left to be searched inside {self.search.inside}"
-        if len(self.searched) == 1 and self.search.output != "raw":
+        shared_out = self.search.output != "raw" and self.search.rest != "unknown"
+        if len(self.searched) == 1 and shared_out:
             one = self.searched[0]
             return (
                 f"search: {one} alone would be given all of {self.inside}, because masks sum to "
-                "one; name a second stem there, such as other, or set output: raw"
+                "one; name a second stem there, such as other, or set rest: unknown"
             )
         return None
 

@@ -105,7 +105,8 @@ def _search(preset: Preset) -> str:
     """The tier, or what the preset has in its place."""
     values = preset.search.resolved()
     numbers = ", ".join(f"{name} {getattr(values, name):g}" for name in OF_FLOWS)
-    return values.tier or f"{numbers} (no tier)"
+    rest = ", the rest unknown" if values.rest == "unknown" else ""
+    return (values.tier or f"{numbers} (no tier)") + rest
 
 
 def _settings(preset: Preset) -> list[str]:

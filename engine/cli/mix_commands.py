@@ -45,6 +45,12 @@ REPORT = click.option(
 @click.argument("mixes", nargs=-1, required=True, type=FILE)
 @output("Folder of the sets.", default=Path("stems"))
 @click.option("--preset", default="default", show_default=True, help="Name or YAML file.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="STEM",
+    help="Find this stem and leave the rest, of which nothing is known, to the residual.",
+)
 @TIER
 @DEVICE
 @STRICT_DEVICE
@@ -61,6 +67,7 @@ def separate(
     mixes: tuple[Path, ...],
     output: Path,
     preset: str,
+    only: tuple[str, ...],
     tier: str | None,
     device: str,
     strict_device: bool,
@@ -78,7 +85,7 @@ def separate(
 
     Each set is a folder OUTPUT/<title> with dry and wet files and a manifest.
     """
-    from presets import load_preset
+    from presets import load_preset, only_stems
 
     from ..rendering import Renderer, RenderOptions
 
@@ -94,7 +101,7 @@ def separate(
         commercial_only=commercial_only,
         deadline_s=deadline,
     )
-    chosen = load_preset(preset)
+    chosen = only_stems(load_preset(preset), only) if only else load_preset(preset)
     if report:
         output_settings = chosen.output.model_copy(update={"report": report})
         chosen = chosen.model_copy(update={"output": output_settings})

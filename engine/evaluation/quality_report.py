@@ -55,16 +55,17 @@ class QualityMeter:
         """Take the next frames.
 
         Shape: masks (stems, groups, frames, bands); magnitudes of the mix (groups, frames,
-        bands), the channels of a group added. Masks that need not sum to one (`raw`) are
-        brought to that for the leakage.
+        bands), the channels of a group added. Masks behind those of the stems are of what is
+        left to the residual, and count as what others share. Masks that need not sum to one
+        (`raw`) are brought to that for the leakage.
         """
         size = np.abs(masks)
-        shares = size / np.maximum(size.sum(axis=0), _LEAST)
+        shares = (size / np.maximum(size.sum(axis=0), _LEAST))[: len(self._priors)]
         claimed = shares * magnitudes**2
         self._count(self._claimed, claimed)
         self._count(self._leaked, claimed * (1 - shares))
         stems = np.sqrt(((size * magnitudes) ** 2).sum(axis=1))
-        for excerpts, stem in zip(self._excerpts, stems, strict=True):
+        for excerpts, stem in zip(self._excerpts, stems, strict=False):
             excerpts.add(stem, self._frame)
         self._frame += masks.shape[2]
 

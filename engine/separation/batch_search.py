@@ -17,6 +17,7 @@ from .masks import Estimator, MaskPlan, combine, level
 from .search import SearchResult, divergence, search
 from .search_plan import SearchPlan
 from .song_spectra import song_masks
+from .unknown_rest import RestSpectra
 from .windows import (
     CORE,
     FADE,
@@ -40,6 +41,7 @@ class SeparationPlan:
     mask: MaskPlan
     start: str = "zero"  # or "estimate"
     seed: int = 0
+    unknown_rest: bool = False  # whether more plays than the stems
 
     @property
     def needs_estimate(self) -> bool:
@@ -73,13 +75,22 @@ class SeparationPlan:
 
 @dataclass(frozen=True)
 class BatchSearch:
-    """Who searches: the priors of `stems`, by a plan, with an estimate and a guide if any."""
+    """Who searches: the priors of `stems`, by a plan, with an estimate and a guide if any.
+
+    Masks are those of the stems and, behind them, of an unknown rest if the plan has one; so are
+    the estimator's magnitudes.
+    """
 
     stems: Sequence[str]
     priors: Sequence[Prior]
     plan: SeparationPlan
     estimator: Estimator | None
     guide: Guide | None
+
+    @property
+    def shares(self) -> int:
+        """Among how many a mix is shared out: the stems and an unknown rest."""
+        return len(self.stems) + self.plan.unknown_rest
 
     def search(
         self,
@@ -102,7 +113,7 @@ class BatchSearch:
         flat, weight = (a.reshape(-1, WINDOW, bands) for a in (rows[:groups], weight))
         loud, paired = level(flat), looks.paired(segments)
         heard = loud[:, 0, 0] > _SILENCE
-        masks = np.full((len(self.stems), *flat.shape), 1 / len(self.stems), np.float32)
+        masks = np.full((self.shares, *flat.shape), 1 / self.shares, np.float32)
         first_loss, last_loss, steps = 0.0, 0.0, 0
         if heard.any():
             halves = rows[groups:].reshape(2, -1, WINDOW, bands)[:, heard[paired]]
@@ -119,7 +130,7 @@ class BatchSearch:
                 windows, foreign, self.plan.seed + first, pool, go_on
             )
             first_loss, last_loss, steps = result.first_loss, result.last_loss, result.steps
-        masks = masks.reshape(len(self.stems), groups, segments, WINDOW, bands)
+        masks = masks.reshape(self.shares, groups, segments, WINDOW, bands)
         return MaskBatch(masks, int(heard.sum()), first_loss, last_loss, steps)
 
     def _search_heard(
@@ -135,7 +146,7 @@ class BatchSearch:
         estimate = first_look(self.estimator, windows) if self.estimator else None
         if foreign is not None and self.guide is not None:
             places = [self.stems.index(stem) for stem in self.guide.stems]
-            estimate = with_foreign(estimate, foreign, places, mix, len(self.stems))
+            estimate = with_foreign(estimate, foreign, places, mix, self.shares)
         if estimate is not None:
             estimate = self._refined(estimate, windows, pool)
         result = self._search_latents(mix, weight, estimate, seed, pool, go_on)
@@ -183,4 +194,9 @@ class BatchSearch:
         guide = None
         if estimate is not None and self.plan.search.guided_steps:
             guide = mix * combine(estimate, None, mix, MaskPlan())  # they sum to the mix
-        return search(self.priors, mix, weight, start, guide, self.plan.search, seed, pool, go_on)
+        rest = None
+        if self.plan.unknown_rest:
+            rest = RestSpectra(mix, None if estimate is None else estimate[-1], seed)
+        return search(
+            self.priors, mix, weight, start, guide, self.plan.search, seed, pool, go_on, rest
+        )

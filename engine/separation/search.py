@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 from ..model.prior import Prior
 from .device_adam import descend_on_device
 from .search_plan import SearchPlan, SearchTask
+from .unknown_rest import RestSpectra
 
 Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Magnitudes per prior, shape (priors, batch, frames, bands), and how the loss fell.
+    """Magnitudes per prior, shape (priors, batch, frames, bands), those of an unknown rest
+    behind them, and how the loss fell.
 
     `steps` were taken; fewer than planned when the clock ran out.
     """
@@ -91,6 +93,7 @@ def search(
     seed: int,
     pool: Executor,
     go_on: Callable[[], bool] = lambda: True,
+    rest: RestSpectra | None = None,
 ) -> SearchResult:
     """Search the latents that explain `mix`.
 
@@ -99,25 +102,28 @@ def search(
     `guide`, shaped like `start`, draws every prior towards its first estimate: in the first
     `plan.guided_steps` steps the objective gains `plan.guide_weight` times the divergence of
     each prior's magnitudes from its guide.
+    `rest` stands for what no prior knows; its spectra are fitted between the steps.
     The result does not depend on the pool's size. `go_on` is asked before every step; once it
     says no, the search ends with what it has.
     """
     latents = _start_latents(priors, mix, start, pool)
     magnitudes = _invert(priors, latents, pool)
-    first = divergence(mix, magnitudes.sum(axis=0), weight)
+    first = divergence(mix, _total(magnitudes, rest), weight)
     steps = _Steps(plan.steps, go_on)
     if guide is None:
         plan, guide = replace(plan, guided_steps=0), np.zeros_like(magnitudes)
     task = SearchTask(mix, weight, guide, plan)
     if plan.method == "finite-difference":
-        latents = _spsa(priors, latents, task, seed, pool, steps)
-    elif all(prior.got == "cuda" for prior in priors) and not plan.exact:
+        latents = _spsa(priors, latents, task, seed, pool, steps, rest)
+    elif all(prior.got == "cuda" for prior in priors) and not plan.exact and rest is None:
         latents = descend_on_device(priors, latents, magnitudes, task, steps)
     else:
-        latents = _adam(priors, latents, magnitudes, task, pool, steps)
+        latents = _adam(priors, latents, magnitudes, task, pool, steps, rest)
     if steps.taken:
         magnitudes = _invert(priors, latents, pool)
-    last = divergence(mix, magnitudes.sum(axis=0), weight)
+    last = divergence(mix, _total(magnitudes, rest), weight)
+    if rest is not None:
+        magnitudes = np.concatenate([magnitudes, rest.magnitudes[None]])
     return SearchResult(magnitudes, first, last, steps.taken)
 
 
@@ -146,6 +152,12 @@ def _invert(priors: Sequence[Prior], latents: Sequence[Float], pool: Executor) -
     return np.stack(list(pool.map(lambda prior, z: prior.inverse(z), priors, latents)))
 
 
+def _total(magnitudes: Float, rest: RestSpectra | None) -> Float:
+    """What all priors (priors, ...) and the rest play together."""
+    known: Float = magnitudes.sum(axis=0)
+    return known if rest is None else known + rest.magnitudes
+
+
 def _adam(
     priors: Sequence[Prior],
     latents: list[Float],
@@ -153,6 +165,7 @@ def _adam(
     task: SearchTask,
     pool: Executor,
     steps: Iterable[int],
+    rest: RestSpectra | None,
 ) -> list[Float]:
     """Descend with the exported gradient.
 
@@ -178,10 +191,12 @@ def _adam(
     for step in steps:
         if plan.exact:
             magnitudes = _invert(priors, latents, pool)
-        total = magnitudes.sum(axis=0)
+        total = _total(magnitudes, rest)
         results = list(pool.map(move, range(len(priors)), repeat(step)))
         magnitudes = np.stack([own for own, _ in results])
         latents = [moved for _, moved in results]
+        if rest is not None:
+            rest.fit(magnitudes.sum(axis=0))
     return latents
 
 
@@ -197,6 +212,7 @@ def _spsa(
     seed: int,
     pool: Executor,
     steps: Iterable[int],
+    rest: RestSpectra | None,
 ) -> list[Float]:
     """Descend without a gradient graph: simultaneous perturbation (Spall, IEEE TAC 1992).
 
@@ -208,7 +224,7 @@ def _spsa(
 
     def objective(candidate: Sequence[Float], step: int) -> Float:
         magnitudes = _invert(priors, candidate, pool)
-        point = _points(task.mix, magnitudes.sum(axis=0))
+        point = _points(task.mix, _total(magnitudes, rest))
         if guidance := plan.guidance(step):
             point += guidance * _points(task.guide, magnitudes).sum(axis=0)
         rec = (point * weight).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1.0)
@@ -227,4 +243,6 @@ def _spsa(
             np.asarray(z + gain * optimiser.move(slope * d), np.float32)
             for z, d, optimiser in zip(latents, signs, optimisers, strict=True)
         ]
+        if rest is not None:
+            rest.fit(_invert(priors, latents, pool).sum(axis=0))
     return latents

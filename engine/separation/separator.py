@@ -34,6 +34,7 @@ from .guiding import Guide, next_guides
 from .mask_files import MaskBatch, SearchReport, batch_path
 from .masks import Estimator
 from .spatial import Shared, shared_out
+from .unknown_rest import EstimateWithRest
 from .windows import (
     CORE,
     FADE,
@@ -63,6 +64,8 @@ class Separator:
         self.stems, self.priors = list(priors), list(priors.values())
         self.guide = guide
         self.plan, self.threads = plan, threads
+        if estimator is not None and plan.unknown_rest:
+            estimator = EstimateWithRest(estimator)
         self.batches = BatchSearch(self.stems, self.priors, plan, estimator, guide)
         self.front_end = _common_front_end(priors)
 
@@ -98,7 +101,7 @@ class Separator:
             for first, batch, guide in stack.enter_context(made_ahead(batches, self.threads)):
                 count = batch.shape[1]
                 path = batch_path(workspace, first)
-                shape = (len(self.stems), len(groups.groups), *batch.shape[1:])
+                shape = (self.batches.shares, len(groups.groups), *batch.shape[1:])
                 kept = MaskBatch.kept(path, shape)
                 if kept is None:
                     if hooks.should_stop():
@@ -140,14 +143,15 @@ class Separator:
         """Second pass: apply the masks and give the stems to `sink`, block by block.
 
         Each call has every stem as float32 (channels, n). Channels outside all groups (LFE)
-        are silent: they are left to the residual. Where the masks sum to one, the last stem is
-        what the others leave of the mix, and needs no transform. `meter` sees what is applied to
-        what: masks (stems, groups, frames, bands), magnitudes (groups, frames, bands) with a
-        group's channels added.
+        are silent: they are left to the residual, as an unknown rest is. Where the stems sum to
+        the mix, the last one is what the others leave of it, and needs no transform. `meter` sees
+        what is applied to what: masks (stems, groups, frames, bands), those of a rest behind
+        them, magnitudes (groups, frames, bands) with a group's channels added.
         """
         info, stft = mix.info, self.front_end.stft(mix.info.sample_rate)
         band = self.front_end.band_of_bin(info.sample_rate)
-        sums_to_mix = self.plan.mask.output == "masks" and len(self.stems) > 1
+        known = self.plan.mask.output == "masks" and not self.plan.unknown_rest
+        sums_to_mix = known and len(self.stems) > 1
         transformed = self.stems[:-1] if sums_to_mix else self.stems
         syntheses = [Synthesis(stft, info.frames) for _ in transformed]
         total, done = stft.frames(info.frames), 0
