@@ -30,9 +30,11 @@ class EstimateWithRest:
     def __init__(self, known: Estimator) -> None:
         self._known = known
 
-    def magnitudes(self, mix: Float, weight: Float | None = None, /) -> Float:
+    def magnitudes(
+        self, mix: Float, weight: Float | None = None, beside: Float | None = None, /
+    ) -> Float:
         """(batch, frames, bands) -> (priors + 1, batch, frames, bands)."""
-        found = self._known.magnitudes(mix, weight)
+        found = self._known.magnitudes(mix, weight, beside)
         return np.concatenate([found, left_over(found, mix)[None]])
 
 
