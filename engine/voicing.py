@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from .audio.reading import SourceInfo
-from .evaluation.voice_picture import write_picture
+from .evaluation.voice_picture import PICTURE_NAME, VOICES_FOLDER, write_picture
 from .model.bundle import read_card
 from .model.sessions import Device
 from .model.two_passes import Separation
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 Report = TypeVar("Report")
 
-VOICES_FOLDER = "voices"
 TRACKS_NAME = "pitches.f0.json"
-PICTURE_NAME = "pitches.png"
 
 
 def voices_of(preset: Preset, options: RenderOptions, device: Device) -> VoiceSeparation | None:

@@ -355,6 +355,7 @@ def test_prior_voices_trains_a_network_that_voices_can_name(tmp_path):
     done = CliRunner().invoke(stemwright.main, given)
     assert done.exit_code == 0, done.output
     assert "pitches by file" in done.output
+    assert "steps are left" in done.output, "the time it takes is told before it starts"
     card = VoiceNetwork.load(made).card
     assert (card.training["steps"], card.training["batch"]) == (2, 1)
     assert card.sources[0].files == 1

@@ -1,7 +1,9 @@
 """Voices end to end: the shipped network, sets that null, presets, sections, the real daemon."""
 
+import base64
 import hashlib
 import json
+import re
 import signal
 
 import numpy as np
@@ -57,6 +59,21 @@ def test_a_choir_comes_apart_and_the_set_is_the_mix(song, tmp_path):
     assert all(0 < voice["confidence"] <= 1 for voice in told["pitches"]["voices"].values())
     assert (tmp_path / "song" / "voices" / "pitches.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / ".voices").exists()
+
+
+def test_the_listening_page_shows_the_pitches(song, tmp_path):
+    set_of = tmp_path / "set"
+    preset = Preset.model_validate({
+        "name": "choir", "voices": {"parts": SAB}, "output": {"report": "light"},
+    })  # fmt: skip
+    render(song, set_of, preset, RenderOptions(threads=1))
+    page = (set_of / "report.html").read_text("utf-8")
+    data = json.loads(re.search(r"window\.SW_DATA = (.*?);</script>", page, re.S)[1])
+    shown = data["pitches"]
+    assert shown["summary"].startswith("midi (song.mid), agreement ")
+    coded = shown["picture"].removeprefix("data:image/png;base64,")
+    assert base64.b64decode(coded) == (set_of / "voices" / "pitches.png").read_bytes()
+    assert all(f'get("{part}")' in page for part in ("pitch-summary", "pitch-notes"))
 
 
 def test_every_part_is_nearer_to_its_singer_than_the_mix_is(song):

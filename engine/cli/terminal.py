@@ -159,15 +159,10 @@ def voices_lines(manifest: Manifest) -> Iterator[str]:
     """Where the pitches of voices come from, and how sure they are."""
     if manifest.voices is None:
         return
-    from ..voices.sources import notes_on
+    from ..voices.sources import notes_on, summary_of
 
     pitches = manifest.voices["pitches"]
-    files = ", ".join(pitches.get("files", ())) or "no file"
-    agreed = f", agreement {pitches['agreement']:.2f}" if "agreement" in pitches else ""
-    if "agreement_by_chance" in pitches:
-        agreed += f" (by chance {pitches['agreement_by_chance']:.2f})"
-    sure = ", ".join(f"{name} {v['confidence']:.2f}" for name, v in pitches["voices"].items())
-    yield f"pitches {pitches['origin']} ({files}){agreed}; sure: {sure}"
+    yield f"pitches {summary_of(pitches)}"
     for note in notes_on(pitches):
         yield f"note    {note}"
 

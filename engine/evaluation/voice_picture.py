@@ -18,6 +18,7 @@ from .heat_map import png, write_text
 Float = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
+VOICES_FOLDER, PICTURE_NAME = "voices", "pitches.png"  # where a set has it
 LOWEST_HZ, HIGHEST_HZ = 55.0, 2200.0
 HEIGHT = 640  # pixels: about ten a semitone
 PIXELS_A_SECOND = 50

@@ -20,8 +20,10 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 
 from ..evaluation.heat_map import png
+from ..evaluation.voice_picture import PICTURE_NAME, VOICES_FOLDER
 from ..stems.manifest import Manifest, load_manifest, refuse_another_mix
 from ..version import ENGINE_VERSION
+from ..voices.sources import notes_on, summary_of
 from .lanes import Lane, LaneFacts, lanes_of
 from .passages import Found, worst_passages
 from .previews import (
@@ -58,6 +60,14 @@ class PassageData(TypedDict):
     why: str
 
 
+class PitchData(TypedDict):
+    """The pitches that voices were taken apart with: one line, remarks, and the picture."""
+
+    summary: str
+    notes: list[str]
+    picture: str
+
+
 class PageData(TypedDict):
     """All that page.js, view.js and player.js know of a set; `block` counts samples."""
 
@@ -78,6 +88,7 @@ class PageData(TypedDict):
     probe: str
     lanes: list[LaneData]
     passages: list[PassageData]
+    pitches: PitchData | None
 
 
 PreviewQuality = Literal["light", "standard", "full"]
@@ -101,7 +112,7 @@ def write_report(folder: Path, quality: PreviewQuality = "light", mix: Path | No
     try:
         rate = manifest.input.sample_rate
         previews = write_previews(lanes, aside, QUALITIES[quality], rate)
-        page = _page(manifest, lanes, previews)
+        page = _page(folder, manifest, lanes, previews)
         new_page = folder / f".{PAGE_NAME}-{mark}"
         new_page.write_text(page, encoding="utf-8")
         if (folder / FOLDER_NAME).exists():
@@ -114,13 +125,13 @@ def write_report(folder: Path, quality: PreviewQuality = "light", mix: Path | No
     return folder / PAGE_NAME
 
 
-def _page(manifest: Manifest, lanes: list[Lane], previews: Previews) -> str:
+def _page(folder: Path, manifest: Manifest, lanes: list[Lane], previews: Previews) -> str:
     assets = files(__package__).joinpath("assets")
     template = assets.joinpath("page.html").read_text(encoding="utf-8")
     pieces = {
         "TITLE": html.escape(manifest.title),
         "STYLE": assets.joinpath("page.css").read_text(encoding="utf-8"),
-        "DATA": script_json(_data(manifest, lanes, previews)),
+        "DATA": script_json(_data(folder, manifest, lanes, previews)),
         "SCRIPT": "".join(
             assets.joinpath(name).read_text(encoding="utf-8")
             for name in ("player.js", "view.js", "page.js")
@@ -137,7 +148,7 @@ def script_json(data: Any) -> str:  # noqa: ANN401 - whatever JSON holds
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _data(manifest: Manifest, lanes: list[Lane], previews: Previews) -> PageData:
+def _data(folder: Path, manifest: Manifest, lanes: list[Lane], previews: Previews) -> PageData:
     source = manifest.input
     found = worst_passages(manifest, lanes, previews)
     full = max(1.0, *(heard.peak for heard in previews.heard.values()))
@@ -159,6 +170,20 @@ def _data(manifest: Manifest, lanes: list[Lane], previews: Previews) -> PageData
         "probe": probe(previews.rate),
         "lanes": [_lane(lane, previews, full) for lane in lanes],
         "passages": [_passage(passage) for passage in found],
+        "pitches": _pitches(folder, manifest),
+    }
+
+
+def _pitches(folder: Path, manifest: Manifest) -> PitchData | None:
+    """What the set knows of its voices' pitches; None where it has no voices."""
+    picture = folder / VOICES_FOLDER / PICTURE_NAME
+    if manifest.voices is None or not picture.is_file():
+        return None
+    about = manifest.voices["pitches"]
+    return {
+        "summary": summary_of(about),
+        "notes": notes_on(about),
+        "picture": _address(picture.read_bytes()),
     }
 
 
@@ -183,8 +208,12 @@ def _picture(lane: Lane, previews: Previews) -> str:
     pixels = np.where(
         levels < 0.7, colour * levels / 0.7, colour + (255 - colour) * (levels - 0.7) / 0.3
     )
-    coded = base64.b64encode(png(pixels.astype(np.uint8))).decode("ascii")
-    return f"data:image/png;base64,{coded}"
+    return _address(png(pixels.astype(np.uint8)))
+
+
+def _address(picture: bytes) -> str:
+    """A PNG as a data address."""
+    return f"data:image/png;base64,{base64.b64encode(picture).decode('ascii')}"
 
 
 def _passage(passage: Found) -> PassageData:

@@ -19,7 +19,7 @@ Float = NDArray[np.float32]
 MEL_BINS = VoiceBins(512, VOICE_RATE)
 FINE_BINS = VoiceBins(2048, VOICE_RATE)
 _QUIETEST = 1e-4  # magnitudes below -80 dB of the mix's level tell nothing
-_SILENCE = 1e-7
+SILENCE = 1e-7
 _LOWEST_SHARE = 1e-3
 
 
@@ -69,7 +69,7 @@ def voice_features(
     known already.
     """
     level = mix_level(mix) if level is None else level
-    scaled = mix / np.float32(max(level, _SILENCE))
+    scaled = mix / np.float32(max(level, SILENCE))
     mel = np.log(MEL_BINS.magnitudes(scaled, VOICE_HOP) @ mel_weights(mels) + _QUIETEST)
     pitch = np.where(hertz > 0, (69 + 12 * np.log2(np.maximum(hertz, 1) / 440)) / 127, 0)
     at_harmonics = np.zeros((*hertz.shape, 2 * harmonics), np.float32)

@@ -26,9 +26,10 @@ from ..model.bundle import check_files, damaged, read_card
 from ..model.card import CARD_SCHEMA, Source
 from ..model.prior import prior_folders
 from ..model.sessions import Device, make_session, telling_device_faults
-from .features import frames_of, mix_level, stretch, voice_features
+from .adapting import band_gains
+from .features import FINE_BINS, SILENCE, frames_of, mix_level, stretch, voice_features
 from .pitches import PitchTracks
-from .synthesis import VOICE_RATE, Excitation, VoiceParameters
+from .synthesis import VOICE_HOP, VOICE_RATE, Excitation, VoiceParameters
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -90,7 +91,7 @@ class VoiceNetwork:
 
     def parameters(self, mix: Float, tracks: PitchTracks) -> VoiceParameters:
         """Hear a mono mix (samples,) at VOICE_RATE; returns parameters of every voice, frame by
-        frame."""
+        frame, with the gains by which the mix itself corrects them."""
         return heard_in_windows(self._run, self.card.mels, self.card.harmonics, mix, tracks)
 
     def _run(self, *features: Float) -> tuple[Float, ...]:
@@ -164,8 +165,12 @@ def heard_in_windows(
     for first in range(0, max(total - SHARED, 1), WINDOW - SHARED):
         frames = max(min(WINDOW, total - first), 2)
         cut, hertz, excitation = stretch(mix, tracks, driving, first, frames)
-        features = voice_features(cut, hertz, excitation, mels, harmonics, level)
-        parameters = run(features.mel, features.pitch, features.harmonics)
+        scaled = cut / np.float32(max(level, SILENCE))
+        own, driven = (FINE_BINS.magnitudes(one, VOICE_HOP) for one in (scaled, excitation))
+        features = voice_features(cut, hertz, excitation, mels, harmonics, level, (own, driven))
+        said = run(features.mel, features.pitch, features.harmonics)
+        gains = band_gains(own, VoiceParameters(*said), driven, FINE_BINS)
+        parameters = (*said, gains)
         if found:
             pairs = zip(found, parameters, strict=True)
             found = [_cross_faded(before, after) for before, after in pairs]

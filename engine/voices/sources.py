@@ -215,6 +215,16 @@ def _singing(tracks: PitchTracks) -> dict[str, Any]:
     return {"voices": voices} | {name: pairs for name, pairs in oddities.items() if pairs}
 
 
+def summary_of(report: dict[str, Any]) -> str:
+    """Where pitches come from, how well they agree and how sure they are, in one line."""
+    files = ", ".join(report.get("files", ())) or "no file"
+    agreed = f", agreement {report['agreement']:.2f}" if "agreement" in report else ""
+    if "agreement_by_chance" in report:
+        agreed += f" (by chance {report['agreement_by_chance']:.2f})"
+    sure = ", ".join(f"{name} {v['confidence']:.2f}" for name, v in report["voices"].items())
+    return f"{report['origin']} ({files}){agreed}; sure: {sure}"
+
+
 def notes_on(report: dict[str, Any]) -> list[str]:
     """What a person should know of the pitches, in sentences."""
     notes = list(report.get("notes", ()))

@@ -11,7 +11,7 @@ Magnitudes are scaled so that a sinusoid of amplitude 1 has a peak of 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ VOICE_RATE = 16000  # Hz; what networks hear
 VOICE_HOP = 512
 FRAME_SECONDS = VOICE_HOP / VOICE_RATE
 KNOT_SECONDS = 0.016  # between the pitches that harmonics glide along
+GAIN_BANDS = 24  # by which a recording corrects a voice's spectrum
 ROLL_OFF_HZ = 200.0
 _NO_VOICE_HZ = 200.0  # phase of a voice that never sings
 _LEAST = 1e-12
@@ -40,12 +41,15 @@ class VoiceParameters:
     noise_gain -- (voices, frames), standard deviation of the noise
     lsf -- (voices, frames, order), line spectral frequencies, ascending inside (0, pi)
     noise_shape -- (voices, frames, bands), gains of bands evenly spread from 0 to 8 kHz
+    gains -- (voices, frames, bands), of the power of everything, in bands evenly spread over the
+        mel scale; None where the recording has said nothing
     """
 
     amplitude: Float
     noise_gain: Float
     lsf: Float
     noise_shape: Float
+    gains: Float | None = None
 
     @property
     def frames(self) -> int:
@@ -68,17 +72,8 @@ class VoiceParameters:
             return np.asarray(mixed, np.float32)
 
         return VoiceParameters(
-            *map(between, (self.amplitude, self.noise_gain, self.lsf, self.noise_shape))
-        )
-
-    def of_frames(self, first: int, last: int) -> VoiceParameters:
-        """A part of the frames."""
-        return replace(
-            self,
-            amplitude=self.amplitude[:, first:last],
-            noise_gain=self.noise_gain[:, first:last],
-            lsf=self.lsf[:, first:last],
-            noise_shape=self.noise_shape[:, first:last],
+            *map(between, (self.amplitude, self.noise_gain, self.lsf, self.noise_shape)),
+            None if self.gains is None else between(self.gains),
         )
 
 
@@ -174,6 +169,12 @@ class VoiceBins:
         distance = np.abs(np.arange(bands, dtype=np.float32)[:, None] - place)
         return np.asarray(np.maximum(1 - distance, 0), np.float32)
 
+    def gain_bands(self, bands: int) -> Float:
+        """Weights (bands, bins) that draw straight lines between gains over the mel scale."""
+        place = np.log1p(self._known_hertz / 700) / np.log1p(VOICE_RATE / 2 / 700) * (bands - 1)
+        distance = np.abs(np.arange(bands)[:, None] - place)
+        return np.asarray(np.maximum(1 - distance, 0), np.float32)
+
     def magnitudes(self, audio: Float, hop: int) -> Float:
         """|STFT| of audio (..., samples), frame t centred on sample t * hop: (..., frames, bins)
         with samples // hop + 1 frames."""
@@ -212,4 +213,6 @@ def voice_magnitudes(parameters: VoiceParameters, excitation: Float, bins: Voice
     shape = p.noise_shape @ bins.noise_bands(p.noise_shape.shape[-1])
     noise = (p.noise_gain * np.float32(bins.noise_level))[..., None] * shape
     power = filter_power(p.lsf, bins.cosines) * (harmonic**2 + noise**2)
+    if p.gains is not None:
+        power *= p.gains @ bins.gain_bands(p.gains.shape[-1])
     return np.asarray(np.sqrt(power), np.float32)

@@ -178,6 +178,12 @@
     get("passages").append(item);
   });
   if (!data.passages.length) get("passages").append(make("li", { textContent: "nothing stands out" }));
+  if (data.pitches) {
+    get("pitches").hidden = false;
+    get("pitch-summary").textContent = data.pitches.summary;
+    get("pitch-notes").append(...data.pitches.notes.map((textContent) => make("li", { textContent })));
+    get("pitch-picture").src = data.pitches.picture;
+  }
   get("ab").hidden = !hasWet; get("match").parentNode.hidden = !hasWet;
   Object.entries({ play: toggle, ab: flip, loop, pictures, link, stamp, download, "zoom-in": () => VIEW.zoom(0.5), "zoom-out": () => VIEW.zoom(2), "zoom-all": () => VIEW.show(0, data.frames) })
     .forEach(([id, action]) => { get(id).onclick = action; });
