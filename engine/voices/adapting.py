@@ -44,11 +44,11 @@ def band_gains(
         given = own * (power / (own.sum(axis=0) + least))
         seen, said = (_over_frames(values @ bands.T) for values in (given, own))
         prior = PRIOR * said.mean(axis=(1, 2), keepdims=True) + _LEAST
-        gains = np.clip((gains * seen + prior) / (said + prior), 1 / MOST, MOST)
+        gains = np.clip((gains * seen + prior) / (said + prior), 1 / MOST, MOST, dtype=np.float32)
     return gains
 
 
-def _over_frames(values: Float) -> Float:
+def _over_frames(values: NDArray[np.floating]) -> NDArray[np.floating]:
     """Sums over FRAMES frames around each one, (voices, frames, bands); fewer at the edges."""
     half = FRAMES // 2
     padded = np.pad(values, ((0, 0), (half, half), (0, 0)))

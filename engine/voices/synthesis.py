@@ -72,8 +72,11 @@ class VoiceParameters:
             return np.asarray(mixed, np.float32)
 
         return VoiceParameters(
-            *map(between, (self.amplitude, self.noise_gain, self.lsf, self.noise_shape)),
-            None if self.gains is None else between(self.gains),
+            amplitude=between(self.amplitude),
+            noise_gain=between(self.noise_gain),
+            lsf=between(self.lsf),
+            noise_shape=between(self.noise_shape),
+            gains=None if self.gains is None else between(self.gains),
         )
 
 
