@@ -29,7 +29,9 @@ _LEAST = 1e-12
 @dataclass(frozen=True)
 class TrueMix:
     """Windows of a song: the mix's magnitudes, (windows, frames, bands), its power, and every
-    stem's power and product with it, (stems, windows, frames, bands)."""
+    stem's power and product with it, (stems, windows, frames, bands). `halves` are what is looked
+    at: the middle and the side of a pair, or the only channel, (1 or 2, windows, frames, bands).
+    """
 
     song: str
     stems: tuple[str, ...]
@@ -37,6 +39,7 @@ class TrueMix:
     power: Float
     own: Float
     crossed: Float
+    halves: Float
 
     def sdr_db(self, masks: Float) -> dict[str, float]:
         """Signal to distortion of each stem that plays, in dB; masks (stems, windows, frames,
@@ -83,7 +86,21 @@ def true_mix(song: str, audio: Mapping[str, Float], rate: int, front_end: FrontE
         magnitudes**2,
         np.stack([[_cut(each, start) for start in at] for each in own]),
         np.stack([[_cut(each, start) for start in at] for each in crossed]),
+        np.stack(
+            [[_cut(each, start) for start in at] for each in _halves(whole, rate, front_end)]
+        ),
     )
+
+
+def _halves(mix: NDArray[np.complex64], rate: int, front_end: FrontEnd) -> list[Float]:
+    """Magnitudes (frames, bands) of middle and side of a pair, or of all channels at once."""
+    if len(mix) != 2:
+        return [front_end.band_magnitudes(mix, rate)]
+    left, right = mix
+    return [
+        front_end.band_magnitudes((left + sign * right)[None] * np.float32(np.sqrt(0.5)), rate)
+        for sign in (1, -1)
+    ]
 
 
 def read_stems(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Float], int]:

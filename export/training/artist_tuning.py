@@ -74,15 +74,31 @@ class HeldOutSongs:
         )
 
     def _masks(self, song: TrueMix, encoder: Encoder, heads: Mapping[str, nn.Module]) -> Float:
-        device = next(encoder.parameters()).device
-        power = np.mean(np.square(song.magnitudes, dtype=np.float64), axis=(1, 2), keepdims=True)
-        scaled = np.asarray(song.magnitudes / np.sqrt(np.maximum(power, 1e-12)), np.float32)
-        x = torch.from_numpy(scaled).to(device).transpose(1, 2)
-        features = encoder(x**encoder.config.compression)
+        """Those of all halves, each counting as much as it has of the power."""
+        besides = song.halves[::-1] if len(song.halves) > 1 else np.zeros_like(song.halves)
         found = [
-            heads[stem](features).transpose(1, 2).float().cpu().numpy() for stem in song.stems
+            self._masks_of(half, beside, song.stems, encoder, heads)
+            for half, beside in zip(song.halves, besides, strict=True)
         ]
-        masks = give_way(np.stack(found), [self.cards[stem] for stem in song.stems]) + _LEAST
+        power = np.square(song.halves) + _LEAST
+        return np.asarray((np.stack(found, axis=1) * power).sum(axis=1) / power.sum(axis=0))
+
+    def _masks_of(
+        self,
+        half: Float,
+        beside: Float,
+        stems: Sequence[str],
+        encoder: Encoder,
+        heads: Mapping[str, nn.Module],
+    ) -> Float:
+        device = next(encoder.parameters()).device
+        power = np.mean(np.square(half, dtype=np.float64), axis=(1, 2), keepdims=True)
+        heard = [half, beside] if encoder.config.beside else [half]
+        scaled = np.concatenate(heard, axis=2) / np.sqrt(np.maximum(power, 1e-12))
+        x = torch.from_numpy(scaled.astype(np.float32)).to(device).transpose(1, 2)
+        features = encoder(x**encoder.config.compression)
+        found = [heads[stem](features).transpose(1, 2).float().cpu().numpy() for stem in stems]
+        masks = give_way(np.stack(found), [self.cards[stem] for stem in stems]) + _LEAST
         return np.asarray(masks / masks.sum(axis=0), np.float32)
 
 
@@ -135,11 +151,14 @@ class ArtistTask:
         """The heads' losses on new sums, added up."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 21, step])
-        drawn = [mixes.sample(rng, count, s.frames) for mixes, count in self.mixes]
-        mix = torch.cat([mix for mix, _ in drawn]).transpose(1, 2).contiguous()
-        power = self.encoder.config.compression
+        config = self.encoder.config
+        drawn = [
+            mixes.heard(rng, count, s.frames, beside=config.beside) for mixes, count in self.mixes
+        ]
+        heard = torch.cat([heard for heard, _ in drawn]).transpose(1, 2).contiguous()
+        mix, power = heard[:, : config.bands], config.compression
         with mixed_precision(self.device):
-            features = self.encoder(mix**power)
+            features = self.encoder(heard**power)
             masks = {name: head(features) for name, head in self.heads.items()}
         losses = [
             mask_loss(
