@@ -260,7 +260,8 @@ def write_with_head(
     """Write a bundle anew with another head and the encoder that it reads beside it; the flow
     stays.
 
-    `heard` is what head and encoder have heard since; nothing is written when parity fails.
+    `heard` is what head and encoder have heard since, each source once by name; nothing is
+    written when parity fails.
     """
     card, files, _ = read_bundle(source)
     errors = estimate_parity(head, encoder)
@@ -269,7 +270,7 @@ def write_with_head(
         vectors = {name: stored[name] for name in stored.files} | head.vectors
     files = {name: blob for name, blob in files.items() if name != "card.json"}
     files |= {"head.onnx": _serialise(head.graph), "selftest.npz": _npz(vectors)}
-    other_sources = tuple(dict.fromkeys([*card.others, *heard]))
+    other_sources = tuple({source.name: source for source in (*card.others, *heard)}.values())
     licences = {source.licence for source in (*card.sources, *other_sources)}
     parity_of = card.validation.get("parity", {}) | errors
     changed = card.model_copy(

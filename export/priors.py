@@ -12,10 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine import PERCENTS, STEM_PATTERN, Device, FrontEndCard, Prior, Source
+from engine import (
+    PERCENTS,
+    STEM_PATTERN,
+    Device,
+    FrontEndCard,
+    ModelCard,
+    Prior,
+    Source,
+    read_bundle,
+)
 from presets import StemwrightError
 
-from .bundle import Facts, write_bundle
+from .bundle import Facts, write_bundle, write_with_head
 from .data.augmentation import DRY
 from .data.corpus import Corpus, Variant
 from .data.mixes import IN_STEP, RandomMixes, bins_per_band
@@ -283,8 +292,11 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     """Write the bundle of a run's last checkpoint; returns a line for the terminal.
 
     The head is the run's own, or from `heads`, a run of `train_heads` with a head for this stem,
-    whose encoder is written beside.
+    whose encoder is written beside. In the place of a run's folder may stand a bundle, whose flow
+    stays as it is.
     """
+    if folder.is_file():
+        return _written(out, _with_head_of(heads, folder, out))
     metadata, run = read_metadata(folder), load_run(folder)
     if heads is not None:
         metadata["others"] = [*metadata.get("others", ()), *read_metadata(heads).get("others", ())]
@@ -292,7 +304,25 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     facts = _facts(metadata, run)
     if head is not None:
         facts["training"] |= {"head": head.training}
-    card = write_bundle(run, out, head=head, encoder=encoder, **facts)
+    return _written(out, write_bundle(run, out, head=head, encoder=encoder, **facts))
+
+
+def _with_head_of(heads: Path | None, bundle: Path, out: Path) -> ModelCard:
+    """Write a bundle with the head that a run has for its stem."""
+    if heads is None:
+        raise StemwrightError(
+            "heads-not-named",
+            f"{bundle} is a bundle already. Name a run of stemwright prior heads with --heads to "
+            "give it another head, or a run's folder to make a bundle of.",
+        )
+    card, _, _ = read_bundle(bundle)
+    head, encoder = _head_of_run(heads, card.stem, seed=0)
+    heard = [Source.model_validate(each) for each in read_metadata(heads).get("others", ())]
+    new = [source for source in heard if not source.name.startswith(f"{card.stem}: ")]
+    return write_with_head(bundle, out, head, encoder, new)
+
+
+def _written(out: Path, card: ModelCard) -> str:
     worst = max(card.validation["parity"].values())
     stems = ", ".join(card.labels or [card.stem])
     return (
@@ -305,8 +335,10 @@ def _first_estimate(
     folder: Path, heads: Path | None, stem: str, seed: int
 ) -> tuple[TrainedHead | None, TrainedEncoder | None]:
     """The run's own head, whose encoder is installed already, or head and encoder of `heads`."""
-    if heads is None:
-        return load_head(folder, seed), None
+    return (load_head(folder, seed), None) if heads is None else _head_of_run(heads, stem, seed)
+
+
+def _head_of_run(heads: Path, stem: str, seed: int) -> tuple[TrainedHead, TrainedEncoder]:
     estimator = load_estimator(heads)
     if stem not in estimator.heads:
         raise StemwrightError(

@@ -7,15 +7,18 @@ import pytest
 import soundfile
 import torch
 
-from engine import Device, Prior
+from engine import Device, Prior, Source, read_bundle
 from engine.separation.estimate import Estimate
+from export import export_prior
 from export.data.corpus import Clip, Corpus, Variant, load_corpus
 from export.data.mixes import RandomMixes
 from export.data.pack import packed_corpus, write_pack
 from export.data.sampling import Sampler
 from export.models.estimator import Encoder, EstimatorConfig, emit_encoder, widened
-from export.training.estimator_training import EstimatorSettings, EstimatorTask
-from export.training.runs import standard_front_end
+from export.training.estimator_training import CHECKPOINT, EstimatorSettings, EstimatorTask
+from export.training.run import TrainingRun
+from export.training.runs import add_other_sources, standard_front_end
+from presets import StemwrightError
 from prior_fixtures import BANDS
 
 RATE = 44100
@@ -169,3 +172,27 @@ def test_the_program_gives_an_encoder_the_half_beside(tiny_prior_folder, monkeyp
     np.testing.assert_allclose(
         estimate.magnitudes(4 * mix, None, 4 * beside), 4 * with_it, rtol=1e-4
     )
+
+
+def test_a_bundle_is_given_the_head_of_a_run_and_keeps_its_flow(tiny_prior_folder, tmp_path):
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8, beside=True)
+    mixes = RandomMixes({"low": panned("low", 0.5)}, {"low": ("low",)}, np.ones(BANDS))
+    task = EstimatorTask(config, EstimatorSettings(steps=1), mixes, mixes)
+    heads = tmp_path / "heads"
+    TrainingRun(heads, CHECKPOINT, task).save()
+    heard = [Source(name=f"{part}: takes", files=1, minutes=2) for part in ("low", "high")]
+    add_other_sources(heads, heard)
+    bundle, new = tiny_prior_folder / "low.prior", tmp_path / "new" / "low.prior"
+    export_prior(bundle, new, heads)
+    (before, files, _), (card, now, _) = read_bundle(bundle), read_bundle(new)
+    assert now["forward.onnx"] == files["forward.onnx"]
+    assert now["head.onnx"] != files["head.onnx"]
+    assert {s.name for s in card.others} == {s.name for s in before.others} | {"high: takes"}
+    assert card.training["head"]["steps"] == 0
+    prior = Prior(new, Device("cpu"))
+    estimate = Estimate([prior], [new.parent], Device("cpu"))  # finds the encoder beside it
+    assert estimate.magnitudes(np.ones((1, 8, BANDS), np.float32)).shape == (1, 1, 8, BANDS)
+    export_prior(bundle, tmp_path / "again" / "low.prior", heads)
+    assert (tmp_path / "again" / "low.prior").read_bytes() == new.read_bytes()
+    with pytest.raises(StemwrightError, match="--heads"):
+        export_prior(bundle, new, None)

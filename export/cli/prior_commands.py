@@ -79,13 +79,14 @@ def prior_train(
 
 
 @click.command("export", cls=Renamed, old_names={"--out": "--output"})
-@click.argument("run", type=FOLDER)
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
 @output("The bundle, e.g. bass.prior.", kind=FILE, required=True)
 @click.option("--heads", type=FOLDER, help="Run of `prior heads` with a head for this stem.")
 def prior_export(run: Path, output: Path, heads: Path | None) -> None:
     """Write a run's last checkpoint as a bundle.
 
-    Nothing is written where ONNX Runtime does not say what torch says.
+    Nothing is written where ONNX Runtime does not say what torch says. With --heads RUN may be a
+    bundle, whose flow stays.
     """
     from ..priors import export_prior
 
