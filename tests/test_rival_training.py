@@ -4,6 +4,7 @@ import copy
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,14 @@ def test_the_time_is_told_before_and_changes_no_byte(tmp_path, songs):
         "nothing is left to train"
     )
     assert waveform_run(tmp_path / "few", "waveunet", songs, 2).forecast() == "2 steps are left"
+
+
+def test_a_run_whose_time_was_up_before_it_began_leaves_something_to_export(tmp_path, songs):
+    task = waveform_run(tmp_path / "any", "waveunet", songs, 12).task
+    folder = tmp_path / "late"
+    run = TrainingRun(folder, waveform_training.CHECKPOINT, task, deadline=time.monotonic() - 1)
+    assert [progress.step for progress in run.run(8)] == [1]
+    assert load_separator(folder).training["steps"] == 1
 
 
 KILLED = """

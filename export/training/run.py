@@ -155,9 +155,12 @@ class TrainingRun(Generic[Held]):
         return f"{left} steps of {step_s:.2g} s: will take about {duration_text(left * step_s)}"
 
     def run(self, every: int = 100) -> Iterator[TrainingProgress[Held]]:
-        """Train to the end; after every `every` steps save, validate and report."""
+        """Train to the end; after every `every` steps save, validate and report.
+
+        A new run takes a step even where reading took all of its time: what is exported is there.
+        """
         self._begun = self._begun or time.monotonic()
-        while self._done < 1:
+        while self._done < 1 or not self.step:
             self._take_step()
             if self.step % every == 0 or self._done >= 1:
                 loss = float(torch.stack(self._numbers).mean())  # the device is waited for here
