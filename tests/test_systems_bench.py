@@ -22,7 +22,7 @@ from quality import Mix
 from quality_page import Score
 from rival_fixtures import STEMS, tones, toy_songs, write_songs
 from scores import bss_eval_db, sdr_db
-from song_folders import link_songs
+from song_folders import link_songs, link_stems
 from systems import RATE, PaperSong, card_row, gan_rows, judged
 from systems_page import POSTER_MUSDB, Trained, systems_page
 
@@ -202,6 +202,10 @@ def test_recordings_by_instrument_become_songs(tmp_path):
     assert link_songs(parts, tmp_path / "songs") == 1
     [song] = read_songs([tmp_path / "songs"], STEMS, RATE).songs
     assert song.name == "rendered_001"
+    link_stems(parts, tmp_path / "by stem")
+    found = sorted(path.name for path in (tmp_path / "by stem" / "other").iterdir())
+    assert found == ["rendered_001-guitar.wav", "rendered_001-piano.wav"]
+    assert not list((tmp_path / "by stem").rglob("*013*")), "what is held out stays out"
 
 
 def score(system, song, level, column="familiar"):
