@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -40,19 +39,22 @@ from .training.head_training import load_head
 from .training.interferers import Interferers, train_head
 from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
+from .training.run_metadata import (
+    RunMetadata,
+    add_measures,
+    add_other_sources,
+    read_metadata,
+    write_metadata,
+)
 from .training.runs import (
     Size,
-    add_metadata,
-    add_other_sources,
     corpus_summary,
     digests,
     named_places,
     read_corpus,
-    read_metadata,
     sized,
     sources_of,
     standard_front_end,
-    write_metadata,
 )
 from .training.tuning import (
     bundled_estimate,
@@ -297,11 +299,20 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
     """
     if folder.is_file():
         return _written(out, _with_head_of(heads, folder, out))
-    metadata, run = read_metadata(folder), load_run(folder)
+    metadata = read_metadata(folder)
+    front_end = metadata.front_end
+    if front_end is None:
+        raise StemwrightError(
+            "run-without-flow",
+            f"{folder} is no run of a flow: it has heads alone. Name the run of a flow, and this "
+            "one by --heads.",
+        )
+    run = load_run(folder)
     if heads is not None:
-        metadata["others"] = [*metadata.get("others", ()), *read_metadata(heads).get("others", ())]
-    head, encoder = _first_estimate(folder, heads, metadata["stem"], run.settings.seed)
-    facts = _facts(metadata, run)
+        others = (*metadata.others, *read_metadata(heads).others)
+        metadata = metadata.model_copy(update={"others": others})
+    head, encoder = _first_estimate(folder, heads, metadata.stem, run.settings.seed)
+    facts = _facts(metadata, front_end, run)
     if head is not None:
         facts["training"] |= {"head": head.training}
     return _written(out, write_bundle(run, out, head=head, encoder=encoder, **facts))
@@ -317,7 +328,7 @@ def _with_head_of(heads: Path | None, bundle: Path, out: Path) -> ModelCard:
         )
     card, _, _ = read_bundle(bundle)
     head, encoder = _head_of_run(heads, card.stem, seed=0)
-    heard = [Source.model_validate(each) for each in read_metadata(heads).get("others", ())]
+    heard = read_metadata(heads).others
     new = [source for source in heard if not source.name.startswith(f"{card.stem}: ")]
     return write_with_head(bundle, out, head, encoder, new)
 
@@ -348,32 +359,29 @@ def _head_of_run(heads: Path, stem: str, seed: int) -> tuple[TrainedHead, Traine
     return estimator.head(stem, seed), estimator.trained_encoder(seed)
 
 
-def _facts(metadata: dict[str, Any], run: Run) -> Facts:
+def _facts(metadata: RunMetadata, front_end: FrontEndCard, run: Run) -> Facts:
     """What the card says, from `run.json` and the checkpoint."""
     # the run measures standardised features, a bundle's density is that of the features before
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.budget or run.settings.steps}
-    sources = tuple(Source.model_validate(source) for source in metadata["sources"])
     # once each: a run and its heads may have heard the same
-    other_sources = tuple(
-        dict.fromkeys(Source.model_validate(s) for s in metadata.get("others", ()))
-    )
+    other_sources = tuple(dict.fromkeys(metadata.others))
     return {
-        "stem": metadata["stem"],
-        "labels": metadata.get("labels", ()),
-        "licence": _licence([*sources, *other_sources]),
-        "front_end": FrontEndCard.model_validate(metadata["front_end"]),
-        "sources": sources,
+        "stem": metadata.stem,
+        "labels": metadata.labels,
+        "licence": _licence([*metadata.sources, *other_sources]),
+        "front_end": front_end,
+        "sources": metadata.sources,
         "others": other_sources,
-        "validation": metadata.get("validation", {}),
+        "validation": metadata.validation,
         "training": asdict(run.settings)
         | trained
         | {"leaks": run.given.get("leaks", "unknown")}
         | begun_from(run.given),
-        "percentiles": tuple(p - log_std for p in metadata.get("percentiles", ())),
+        "percentiles": tuple(p - log_std for p in metadata.percentiles),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)
-            for label, percentiles in metadata.get("percentiles_of_labels", {}).items()
+            for label, percentiles in metadata.percentiles_of_labels.items()
         },
     }
 
@@ -386,7 +394,7 @@ def measure_held_out(run: Run, valid: Corpus, out: Path) -> str:
     scores = run.scores(heard)
     percentiles = [float(p) for p in np.percentile(scores, PERCENTS)]
     validation = {"nats_per_dimension": float(-scores.mean())}
-    add_metadata(out, percentiles=percentiles, validation=validation)
+    add_measures(out, validation, percentiles)
     return (
         f"trained: {-scores.mean():.3f} nats per dimension on held-out songs "
         f"(5 % to 95 %: {-percentiles[5]:.3f} to {-percentiles[1]:.3f})"
@@ -423,7 +431,7 @@ def _judged(
         sum(source.minutes for source in plain.sources),
         interferers.recorded,
     )
-    add_metadata(out, validation=verdict.to_dict())
+    add_measures(out, verdict.to_dict())
     return verdict
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import onnx
@@ -60,6 +60,27 @@ SEGMENT_S = 10.0  # of one call at work
 TOLERANCE = 1e-4  # relative: what ONNX Runtime may differ from torch
 FOUR = ("vocals", "bass", "drums", "other")
 TITLES = {"demucs": "Demucs v2", "waveunet": "Wave-U-Net"}
+
+
+class CardTensor(TypedDict):
+    """An input or output as a card describes it: its name, what it holds, its axes."""
+
+    name: str
+    role: str
+    axes: str
+
+
+class CardGraph(TypedDict):
+    """What a card says of its graph; `segment`, `discard` and `hop` in samples."""
+
+    stems: list[str]
+    sample_rate: int
+    channels: int
+    segment: int
+    discard: int
+    stft: NotRequired[dict[str, int]]
+    inputs: list[CardTensor]
+    outputs: list[CardTensor]
 
 
 def train_separator(
@@ -187,7 +208,7 @@ def export_separator(run: Path, card: Path, licence: str = "your own recordings"
     segment = round(SEGMENT_S * config.sample_rate)
     blob = _graph(trained, segment)
     discard = math.ceil((config.valid_length(segment) - segment) / 2)
-    facts = {
+    facts: CardGraph = {
         "stems": list(config.stems),
         "sample_rate": config.sample_rate,
         "channels": config.audio_channels,
@@ -231,7 +252,7 @@ def export_family(run: Path, card: Path, licence: str = "your own recordings") -
     mix = rng.random((1, 1, stft.bins, 40)).astype(np.float32)
     (found,) = onnxruntime.InferenceSession(blob).run(None, {"magnitudes": mix})
     _refuse_difference(found, family_masks(family, mix[0, 0])[None, :, None])
-    facts = {
+    facts: CardGraph = {
         "stems": list(family.heads),
         "sample_rate": view.sample_rate,
         "channels": 1,
@@ -262,7 +283,7 @@ def export_estimate(stems: Sequence[str], card: Path, folders: Sequence[Path] = 
     heads = [onnx.load_model_from_string(files["head.onnx"]) for _, files, _ in read]
     graph = joined_masks(view, [onnx.load_model(str(path))], heads, [0] * len(heads))
     stft = view.front_end().stft(view.sample_rate)
-    facts = {
+    facts: CardGraph = {
         "stems": list(stems),
         "sample_rate": view.sample_rate,
         "channels": 1,
@@ -307,7 +328,7 @@ def _refuse_difference(found: Float, expected: Float) -> None:
         )
 
 
-def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str, Any]) -> Path:
+def _written(card: Path, blob: bytes, source: str, licence: str, facts: CardGraph) -> Path:
     """Put graph and card beside each other."""
     graph = card.with_suffix(".onnx")
     card.parent.mkdir(parents=True, exist_ok=True)
@@ -326,7 +347,7 @@ def _written(card: Path, blob: bytes, source: str, licence: str, facts: dict[str
     return card
 
 
-def _training_summary(training: dict[str, Any]) -> str:
+def _training_summary(training: Mapping[str, object]) -> str:
     return (
         f"{training['steps']} steps on {training['minutes of songs']} minutes of songs, "
         f"seed {training['seed']}"

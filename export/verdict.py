@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class Verdict:
         counted = {k: v for k, v in self.told_apart.items() if k not in self.collective}
         return sorted((k for k, v in counted.items() if v < GOOD), key=counted.__getitem__)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Mapping[str, object]:
         """For the card."""
         return {"told_apart": self.told_apart, "held_out_seconds": self.seconds}
 

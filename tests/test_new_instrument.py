@@ -342,7 +342,7 @@ def test_the_command_goes_on_where_it_was(installed, takes, tmp_path):
 def test_other_takes_are_another_run_and_the_card_stays(installed, takes, tmp_path):
     run = tmp_path / "run"
     list(train_prior("mid", [takes], run, (), 2, "cpu", 0, 1, 0))
-    about = (run / "run.json").read_bytes()
+    metadata = (run / "run.json").read_bytes()
     (takes / "0.wav").rename(takes / "eleventh.wav")
     for words, sentence in (
         (("mid", [takes], run, (), 4, "cpu", 0, 1, 0), "recordings of mid: "),
@@ -352,7 +352,7 @@ def test_other_takes_are_another_run_and_the_card_stays(installed, takes, tmp_pa
         with pytest.raises(StemwrightError, match=sentence) as caught:
             list(train_prior(*words))
         assert caught.value.code == "run-differs"
-        assert (run / "run.json").read_bytes() == about
+        assert (run / "run.json").read_bytes() == metadata
     (takes / "eleventh.wav").rename(takes / "0.wav")
     again = list(train_prior("mid", [takes], run, (), 4, "cpu", 0, 1, 0))
     assert any(line.startswith("resuming at step 2 of 4") for line in again)

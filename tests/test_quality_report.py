@@ -29,7 +29,7 @@ from engine.stems.manifest import Manifest
 from export import export_prior
 from export.training.flow_training import CHECKPOINT, FlowTask, TrainSettings, load_run
 from export.training.run import TrainingRun
-from export.training.runs import add_metadata, write_metadata
+from export.training.run_metadata import add_measures, write_metadata
 from presets import load_preset
 from prior_fixtures import BANDS, CONFIG, tiny_front_end
 
@@ -278,7 +278,7 @@ def test_percentiles_of_a_run_are_exported_in_the_bundles_unit(tmp_path, rng):
     task.model(torch.randn(2, BANDS, 16))  # ActNorm takes its values from a first batch
     TrainingRun(run, CHECKPOINT, task).save()
     write_metadata(run, "mid", tiny_front_end(), (), settings)
-    add_metadata(run, percentiles=of_run)
+    add_measures(run, {}, of_run)
     export_prior(run, tmp_path / "mid.prior", None)
     prior, trained = Prior(tmp_path / "mid.prior", CPU), load_run(run)
     magnitudes = Noise().sample(rng, 1, EXCERPT_FRAMES).numpy()

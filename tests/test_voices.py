@@ -228,7 +228,7 @@ def test_the_verb_says_how_long_it_takes_and_goes_on(tmp_path, bundle):
     soundfile.write(song, 0.5 * sung(pitches), VOICE_RATE, subtype="FLOAT")
     song.with_suffix(".f0.json").write_text(pitches_json(pitches))
     made = tmp_path / "two.voices"
-    asked = TrainingOptions(tmp_path / "run", steps=6, batch=2, tune=bundle)
+    asked = TrainingOptions(tmp_path / "run", steps=6, batch=2, begin_from=bundle)
     said = list(train_voices([song], pitches.names, made, asked))
     began = next(n for n, line in enumerate(said) if line.startswith("step "))
     assert re.fullmatch(r"6 steps of \S+ s: will take about \d+ s", said[began - 1])

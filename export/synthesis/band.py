@@ -29,7 +29,7 @@ from .harmony import Song
 from .midi import Note, Track
 from .mixing_desk import Stereo, effected, placed
 from .rhythm_parts import BACKBEATS, KICK, bass_tracks, drum_tracks, legato
-from .song_form import Plan, Section, in_sections
+from .song_form import Plan, SongSection, in_sections
 from .studio import Studio, late, score_of, summed, widened
 
 _KIT_PROGRAMS = (0, 0, 8, 8, 16, 24, 25, 32)
@@ -45,7 +45,7 @@ def drum_track(plan: Plan) -> tuple[Track, ...]:
     """What the drummer plays: the section's groove, sometimes another section's now and then;
     in intros and breaks sometimes without kick or backbeat."""
 
-    def player(song: Song, rng: Random, section: Section) -> Track:
+    def player(song: Song, rng: Random, section: SongSection) -> Track:
         groove = plan.grooves[section.name]
         busier = groove if rng.random() < 0.6 else rng.choice(tuple(plan.grooves.values()))
         (track,) = drum_tracks(song, rng, (groove, busier))
@@ -76,7 +76,7 @@ def bass(plan: Plan, studio: Studio) -> Stereo | None:
     """A bass, mostly with the kick: strings, recorded ones, or a synthesizer."""
     held, rng = plan.rng("bass hand").random() < _HELD, plan.rng("bass player")
 
-    def player(song: Song, own: Random, section: Section) -> Track:
+    def player(song: Song, own: Random, section: SongSection) -> Track:
         (track,) = bass_tracks(song, own, plan.bass_patterns[section.name])
         return replace(track, notes=tuple(legato(own, list(track.notes)))) if held else track
 
@@ -210,7 +210,7 @@ def other(plan: Plan, studio: Studio, sung: Sequence[Note]) -> Stereo | None:
         program = own.choice(role.programs)
 
         def player(
-            song: Song, dice: Random, _: Section, r: Role = role, p: int = program
+            song: Song, dice: Random, _: SongSection, r: Role = role, p: int = program
         ) -> Track:
             return r.player(song, dice, p)
 

@@ -13,7 +13,7 @@ from .harmony import Song
 from .midi import Note, Track
 from .mixing_desk import Stereo, effected, placed
 from .singing import Throat, sing, syllables
-from .song_form import Plan, Section, in_sections
+from .song_form import Plan, SongSection, in_sections
 from .studio import late, seconds_of, summed, widened
 
 _DOUBLED = 0.4  # how often a lead is doubled, and in how many of them throughout
@@ -26,7 +26,7 @@ def lead_line(plan: Plan) -> tuple[Track, ...]:
     """What the lead sings, or nothing."""
     low = _lead_throat(plan).low
 
-    def lead(song: Song, rng: Random, section: Section) -> Track:
+    def lead(song: Song, rng: Random, section: SongSection) -> Track:
         return vocal_parts.lead(song, rng, low, lifted=section.name == "chorus")
 
     return in_sections(plan, "vocals", "lead", lead)
@@ -78,7 +78,7 @@ def _held_backing(plan: Plan, rng: Random) -> list[Stereo]:
         throat = Throat.random(rng)
 
         def backing(
-            song: Song, own: Random, _: Section, v: int = voice, t: Throat = throat
+            song: Song, own: Random, _: SongSection, v: int = voice, t: Throat = throat
         ) -> Track:
             return vocal_parts.backing(song, own, t.low + 3, v)
 

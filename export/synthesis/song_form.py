@@ -83,7 +83,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Section:
+class SongSection:
     """Bars of a song under one name."""
 
     name: str
@@ -98,7 +98,7 @@ class Plan:
     name: str
     style: Style
     song: Song
-    sections: tuple[Section, ...]
+    sections: tuple[SongSection, ...]
     grooves: Mapping[str, Groove]  # of the sections, by name
     bass_patterns: Mapping[str, tuple[str, str]]
     playing: Mapping[str, frozenset[str]]  # stem: names of the sections it plays in
@@ -137,7 +137,7 @@ def random_plan(name: str) -> Plan:
 
 
 def in_sections(
-    plan: Plan, stem: str, part: str, player: Callable[[Song, Random, Section], Track]
+    plan: Plan, stem: str, part: str, player: Callable[[Song, Random, SongSection], Track]
 ) -> tuple[Track, ...]:
     """What `player` writes for every section in which the stem plays, as one track, or none."""
     notes: list[Note] = []
@@ -179,22 +179,22 @@ def locked_to(kick: str, rng: Random, density: float) -> str:
     return "".join(line)
 
 
-def _sections(rng: Random, tempo_bpm: float, steps: int) -> tuple[Section, ...]:
+def _sections(rng: Random, tempo_bpm: float, steps: int) -> tuple[SongSection, ...]:
     """Sections of a form, up to the song's length; what returns is as long as it was."""
     bars_wanted = max(2, round(rng.uniform(*SONG_S) * tempo_bpm / 60 / (steps / 4)))
     lengths = {name: rng.choice(bars) for name, bars in _BARS.items()}
-    sections: list[Section] = []
+    sections: list[SongSection] = []
     bar, form = 0, rng.choice(FORMS)
     while bar < bars_wanted:
         name = form[len(sections) % len(form)]
         bars = min(lengths[name], bars_wanted - bar)
-        sections.append(Section(name, bar, bars))
+        sections.append(SongSection(name, bar, bars))
         bar += bars
     return tuple(sections)
 
 
 def _harmony(
-    rng: Random, key: int, scale: tuple[int, ...], sections: Sequence[Section]
+    rng: Random, key: int, scale: tuple[int, ...], sections: Sequence[SongSection]
 ) -> tuple[Chord, ...]:
     """One chord per bar, the same whenever a section returns."""
     richness = rng.random()

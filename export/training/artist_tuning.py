@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -130,7 +129,7 @@ class ArtistTask:
         self.model.requires_grad_(True)
         self.kept = BestWeights(self.model, self.validate, lambda scores: scores.mean)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Mapping[str, object]:
         """The size, the heads, and where the best weights were found."""
         return {
             "config": self.encoder.config.to_dict(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from ..data.songs import Prefetched, Songs
 from ..models.wavegan import Critic, GanConfig, Generator
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import About, Checkpoint, Config, load_checkpoint
 from .run import TrainingRun
 
 Float = NDArray[np.float32]
@@ -152,7 +151,7 @@ def run_of(
     return run
 
 
-def load_generator(folder: Path) -> tuple[Generator, dict[str, Any]]:
+def load_generator(folder: Path) -> tuple[Generator, Config]:
     """The generator of a run's last checkpoint, and what its card says of the training."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     generator = Generator(GanConfig(**checkpoint.about["config"]))

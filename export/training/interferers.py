@@ -23,7 +23,8 @@ from .estimator_training import EstimatorSettings
 from .expectation import Expectation
 from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder, installed_heads
 from .run import TrainingRun
-from .runs import add_other_sources, sources_of
+from .run_metadata import add_other_sources
+from .runs import sources_of
 
 SAMPLES = "samples"  # folder in the run
 

@@ -214,11 +214,11 @@ def settings_of(mode: Mode, stems: Sequence[str], **changes: Any) -> Interleaved
     return InterleavedSettings(**changes, turns=1 if mode == "simultaneous" else len(stems))
 
 
-def family_training(folder: Path) -> dict[str, Any]:
+def family_training(folder: Path) -> Mapping[str, object]:
     """What the card says of a run's training."""
     metadata = load_checkpoint(folder / CHECKPOINT).about
-    settings: dict[str, Any] = metadata["settings"]
-    return settings | {"steps": metadata["step"], "minutes of songs": metadata["minutes of songs"]}
+    heard = {"minutes of songs": metadata["minutes of songs"]}
+    return metadata["settings"] | {"steps": metadata["step"]} | heard
 
 
 def load_family(folder: Path) -> MaskFamily:

@@ -18,15 +18,14 @@ from ..data.labelled import Music
 from .flow_training import CHECKPOINT, FlowTask, Run, flow_lines, load_run
 from .options import TrainingOptions
 from .run import TrainingRun, device_summary, training_device
+from .run_metadata import add_measures, write_metadata
 from .runs import (
     Size,
-    add_metadata,
     corpus_summary,
     digests,
     named_places,
     read_corpus,
     sized,
-    write_metadata,
 )
 
 MUSICGLOW = "musicglow"  # the card's stem: no instrument, but the lot
@@ -106,4 +105,4 @@ def _measured(run: Run, valid: Music, out: Path) -> Iterator[str]:
         percentiles[corpus.stem] = [float(p) for p in np.percentile(scores, PERCENTS)]
         nats[corpus.stem] = float(-scores.mean())
         yield f"{corpus.stem}: {nats[corpus.stem]:.3f} nats per dimension on held-out songs"
-    add_metadata(out, percentiles_of_labels=percentiles, validation={"nats_per_dimension": nats})
+    add_measures(out, {"nats_per_dimension": nats}, of_labels=percentiles)

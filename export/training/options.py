@@ -5,10 +5,23 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict, cast
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 SizeName = Literal["cpu", "paper", "paper-small"]
+
+
+class SettingsChanges(TypedDict, total=False):
+    """Settings of a training that take the place of its size's."""
+
+    batch: int
+    learning_rate: float
+
+
+class FlowChanges(SettingsChanges, total=False):
+    """The same of a flow's."""
+
+    contrast_from: float
 
 
 @dataclass(frozen=True)
@@ -38,11 +51,18 @@ class TrainingOptions:
         """When `minutes` are over, by `time.monotonic`."""
         return self.made + 60 * self.minutes if self.minutes else None
 
-    def changes(self) -> dict[str, Any]:
+    def changes(self) -> SettingsChanges:
         """What differs from a size's settings."""
-        wanted = {"batch": self.batch, "learning_rate": self.learning_rate}
-        return {name: value for name, value in wanted.items() if value}
+        changes: SettingsChanges = {}
+        if self.batch:
+            changes["batch"] = self.batch
+        if self.learning_rate:
+            changes["learning_rate"] = self.learning_rate
+        return changes
 
-    def flow_changes(self) -> dict[str, Any]:
+    def flow_changes(self) -> FlowChanges:
         """The same for a flow: one that is gone on from has learned its likelihood already."""
-        return self.changes() | ({"contrast_from": 0.0} if self.begin_from else {})
+        changes = cast(FlowChanges, self.changes())  # a flow's settings have all of these
+        if self.begin_from:
+            changes["contrast_from"] = 0.0
+        return changes

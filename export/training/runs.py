@@ -1,12 +1,11 @@
-"""What every training run begins with: the view and the size, recordings, and `run.json`."""
+"""What every training run begins with: the view and the size, and recordings."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine import FrontEndCard, Source, log_band_plan
 from presets import StemwrightError
@@ -128,56 +127,3 @@ def sources_of(corpora: Iterable[Corpus]) -> tuple[Source, ...]:
         for corpus in corpora
         for source in corpus.sources
     )
-
-
-def write_metadata(
-    out: Path,
-    stem: str,
-    card: FrontEndCard,
-    sources: Sequence[Source],
-    settings: TrainSettings,
-    labels: Sequence[str] = (),
-) -> None:
-    """Leave in the run's folder what its bundle's card will say, but for the other sources."""
-    out.mkdir(parents=True, exist_ok=True)
-    there = out / "run.json"
-    metadata = {
-        "stem": stem,
-        "labels": list(labels),
-        "front_end": card.model_dump(mode="json"),
-        "sources": [source.model_dump(mode="json") for source in sources],
-        "steps": settings.steps,
-        "seed": settings.seed,
-        "others": read_metadata(out).get("others", []) if there.exists() else [],
-    }
-    there.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-
-
-def add_other_sources(folder: Path, sources: Iterable[Source]) -> None:
-    """Note in `run.json` what else a training heard besides its own instrument, each once."""
-    path = folder / "run.json"
-    metadata = read_metadata(folder) if path.exists() else {}
-    heard = [*metadata.get("others", ()), *(source.model_dump(mode="json") for source in sources)]
-    metadata["others"] = [source for n, source in enumerate(heard) if source not in heard[:n]]
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(metadata, indent=1), encoding="utf-8")
-
-
-def add_metadata(folder: Path, **facts: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Put facts into `run.json`; `validation` is merged with what is there."""
-    metadata = read_metadata(folder)
-    facts["validation"] = metadata.get("validation", {}) | facts.get("validation", {})
-    (folder / "run.json").write_text(json.dumps(metadata | facts, indent=1), encoding="utf-8")
-
-
-def read_metadata(folder: Path) -> dict[str, Any]:
-    """What `write_metadata` left."""
-    try:
-        metadata: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StemwrightError(
-            "run-not-found",
-            f"{folder}: no training run here (run.json: {error.strerror}). Train one with "
-            "stemwright prior train.",
-        ) from error
-    return metadata

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -196,7 +196,7 @@ class TrainedSeparator:
     kind: Kind
     config: Config
     network: Network
-    training: dict[str, Any]
+    training: Mapping[str, object]
 
 
 def load_separator(folder: Path) -> TrainedSeparator:
