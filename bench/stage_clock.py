@@ -63,7 +63,7 @@ STAGES: dict[str, tuple[tuple[str, str], ...]] = {
         ("engine.stems.stem_set", "_Writing.peaks"),
         ("engine.stems.stem_set", "_Writing.float_grid"),
         ("engine.stems.stem_set", "_Writing._write_files"),
-        ("engine.stems.stem_set", "_on_grid"),
+        ("engine.stems.set_plan", "SetPlan.on_grid"),
     ),
     "read back": (
         ("soundfile", "SoundFile.read"),

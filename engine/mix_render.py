@@ -33,8 +33,9 @@ from .provenance import bundles_of, files_of, made_by, separators_of, versions
 from .separation.mask_files import SearchReport
 from .stems.manifest import MANIFEST_NAME, Input, Manifest, Quality, finite
 from .stems.naming import NameTemplate
+from .stems.output_format import OutputFormat
 from .stems.publish import publishing
-from .stems.stem_set import OutputFormat, SetReport, write_set
+from .stems.stem_set import SetReport, write_set
 from .stems.wet import WetReport, process_set
 from .version import ENGINE_VERSION
 from .voicing import write_tracks

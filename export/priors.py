@@ -21,7 +21,7 @@ from engine import (
     Source,
     read_bundle,
 )
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from .bundle import Facts, write_bundle, write_with_head
 from .data.augmentation import DRY
@@ -60,7 +60,6 @@ from .training.tuning import (
     bundled_estimate,
     bundled_flow,
     encoder_name,
-    file_digest,
     heard_before,
     unlike,
 )
@@ -129,7 +128,7 @@ def train_flow(
         "leaks": leaks if leaking else "none",
         **{f"leaks of {other.stem}": other.digest for other in leaking},
         **digests(view, {stem: corpus}),
-        **({"tuned from": file_digest(options.begin_from)} if options.begin_from else {}),
+        **({"tuned from": sha256_of(options.begin_from)} if options.begin_from else {}),
     }
     task = FlowTask(
         config,

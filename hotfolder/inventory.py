@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import defaultdict
@@ -156,9 +155,3 @@ def _why_not_regular(mode: int) -> str | None:
     if stat.S_ISLNK(mode):
         return "a symbolic link"
     return None if stat.S_ISREG(mode) else "not a regular file"
-
-
-def content_sha256(path: Path) -> str:
-    """The hash of a file's content; raises OSError when it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,11 +13,12 @@ from .saying import PrintableLines, complain, duration_text, is_loss, say, say_j
 
 if TYPE_CHECKING:
     from .effects import BUILT_IN, Effect, Parallel, Plugin
+    from .hashing import sha256_of
     from .loader import find_preset, load_preset, placed, preset_names
     from .messages import describe_errors, dotted, suggestion
     from .naming import NAME_FIELDS, NAME_FORMS, Naming
     from .narrowed import only_stems
-    from .output import Depth, LoudnessSettings, OutputSettings, Overflow
+    from .output import Container, Depth, LoudnessSettings, OutputSettings, Overflow
     from .recipe import RESIDUAL, Node, Piece, Split
     from .schema import Preset
     from .search import ResolvedSearch, SearchSettings
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
 
 __getattr__ = lazy_door(__name__, {
     "effects": ("BUILT_IN", "Effect", "Parallel", "Plugin"),
+    "hashing": ("sha256_of",),
     "loader": ("find_preset", "load_preset", "placed", "preset_names"),
     "messages": ("describe_errors", "dotted", "suggestion"),
     "narrowed": ("only_stems",),
     "naming": ("NAME_FIELDS", "NAME_FORMS", "Naming"),
-    "output": ("Depth", "LoudnessSettings", "OutputSettings", "Overflow"),
+    "output": ("Container", "Depth", "LoudnessSettings", "OutputSettings", "Overflow"),
     "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
     "schema": ("Preset",),
     "search": ("ResolvedSearch", "SearchSettings"),
@@ -46,6 +48,7 @@ __all__ = [
     "NAME_FIELDS",
     "NAME_FORMS",
     "RESIDUAL",
+    "Container",
     "Depth",
     "Document",
     "Effect",
@@ -89,6 +92,7 @@ __all__ = [
     "same_name_key",
     "say",
     "say_json",
+    "sha256_of",
     "show",
     "speaking",
     "suggestion",

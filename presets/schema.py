@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from .effects import Chain, Effect, Parallel
+from .hashing import sha256_of
 from .naming import Naming
 from .output import LoudnessSettings, OutputSettings, Overflow
 from .recipe import RESIDUAL, Node
@@ -144,7 +145,7 @@ class Preset(Section):
             del canonical["search"]["rest"]
         text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
         for file in sorted({file for _, step in self.steps() for file in step.files}):
-            content = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+            content = sha256_of(Path(file))
             text = text.replace(json.dumps(file), json.dumps(content))
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -14,7 +14,8 @@ from engine.audio.scratch import StemScratch
 from engine.audio.signal import MixFile
 from engine.stems.float_grid import FINEST, FloatGrid, Survey
 from engine.stems.naming import NameTemplate
-from engine.stems.stem_set import OutputFormat, write_set
+from engine.stems.output_format import OutputFormat
+from engine.stems.stem_set import write_set
 from fidelity_fixtures import quiet_integers, write_pcm
 
 STEMS = ("vocals", "drums", "other")

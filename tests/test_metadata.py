@@ -17,7 +17,8 @@ from engine.audio.riff import walk_chunks
 from engine.audio.signal import MixFile
 from engine.audio.tags import read_tags
 from engine.stems.naming import NameTemplate
-from engine.stems.stem_set import OutputFormat, write_set
+from engine.stems.output_format import OutputFormat
+from engine.stems.stem_set import write_set
 from fidelity_fixtures import (
     ffmpeg,
     quiet_integers,

@@ -11,7 +11,8 @@ from engine.audio.reading import probe
 from engine.audio.scratch import StemScratch
 from engine.audio.signal import MixFile
 from engine.stems.naming import NameTemplate
-from engine.stems.stem_set import OutputFormat, write_set
+from engine.stems.output_format import OutputFormat
+from engine.stems.stem_set import write_set
 from fidelity_fixtures import integers, quiet_integers, separate, write_pcm
 from presets import StemwrightError
 

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from .blocks import BLOCK_FRAMES
 from .closing import Closing
@@ -179,9 +179,7 @@ def verify_mix(path: Path, keep: Callable[[MixBlock], None] = lambda block: None
             f"{path.name}: the decoded samples do not match the MD5 in the FLAC header. "
             "Copy the file again.",
         )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return MixFacts(info, sha256, meter.result())
+    return MixFacts(info, sha256_of(path), meter.result())
 
 
 def _inspect_readable(path: Path) -> Inspection:

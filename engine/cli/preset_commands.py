@@ -59,7 +59,7 @@ def process(
 
 
 def _say_processed(output: Path, report: WetReport) -> None:
-    from ..stems.wet import left_out
+    from ..stems.wet_stem import left_out
 
     for sentence in left_out(report.chains):
         complain(f"left out: {sentence}")

@@ -15,7 +15,7 @@ from presets import printable
 
 from ..options import Progress as Stage
 from ..stems.manifest import Manifest
-from ..stems.wet import left_out
+from ..stems.wet_stem import left_out
 
 if TYPE_CHECKING:
     from ..doctor import Examination

@@ -177,13 +177,13 @@ def _first_sentence(error: ValueError) -> str:
 
 def _work_of(mix: Path, preset: Preset, options: RenderOptions) -> str:
     """A name for this work, under which an interrupted run is found again."""
+    from presets import sha256_of
+
     from ..audio.reading import probe
     from ..voicing import network_hashes, pitch_request
 
     info = probe(mix)
-    with mix.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
     request = pitch_request(preset, options, info)
-    parts = [content, preset.digest(), request.hashes(), network_hashes(preset, options)]
+    parts = [sha256_of(mix), preset.digest(), request.hashes(), network_hashes(preset, options)]
     text = json.dumps([*parts, options.seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -8,14 +8,13 @@ NAME/vocals`).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from .bundle import SUFFIX, put_file
 from .prior import PACK_CARD, Prior, prior_folders
@@ -98,7 +97,7 @@ def verify_artist_pack(folder: Path, device: Device) -> Iterator[str]:
         path = folder / name
         if not path.is_file():
             raise _damaged(folder, f"{name} is missing")
-        if file_sha256(path) != expected:
+        if sha256_of(path) != expected:
             raise _damaged(folder, f"{name} does not match its sha256")
     for stem in card.stems:
         opened = Prior(folder / f"{stem}{SUFFIX}", device)
@@ -120,15 +119,10 @@ def remove_artist_pack(folder: Path) -> None:
 def hashes_of(folder: Path) -> Mapping[str, str]:
     """The sha256 of every file of a new pack."""
     return {
-        path.name: file_sha256(path)
+        path.name: sha256_of(path)
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != PACK_CARD and not path.name.startswith(".")
     }
-
-
-def file_sha256(path: Path) -> str:
-    """A file's sha256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _damaged(folder: Path, why: str) -> StemwrightError:

@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from ..model.sessions import Device, make_session
 from .card import GRAPH_SUFFIXES
-from .graph import external_files, sha256_of
+from .graph import external_files
 from .layouts import Entry, Tensor, guessed, stated_tensors
 
 UVR_KEY_BYTES = 10_240_000  # of a file's end

@@ -5,14 +5,13 @@ Everything is looked at before any audio is. Every error names the card's line.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from ..model.sessions import Device, make_session
 from .axes import Axes
@@ -25,12 +24,6 @@ MOST_BYTES = 16 << 30  # no separator is near this
 FLOATS = ("tensor(float)", "tensor(float16)")
 # {key: "location", value: <name>} as protobuf writes an entry of `external_data`
 _LOCATION = re.compile(rb"\x0a\x08location\x12([\x00-\x7f])")
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file of any size."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def external_files(path: Path) -> set[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from presets import StemwrightError, name_text, printable
+from presets import StemwrightError, name_text, printable, sha256_of
 
 from ..audio.loudness import Loudness
 from ..audio.reading import MixFacts
-from .stem_set import StemFile
+from .output_format import StemFile
 
 MANIFEST_NAME = "manifest.json"
 MANIFEST_SCHEMA = 1
@@ -210,9 +209,7 @@ def load_manifest(path: Path) -> Manifest:
 
 def refuse_another_mix(mix: Path, manifest: Manifest) -> None:
     """Raise StemwrightError unless a file is the mix that the set was made of, by its hash."""
-    with mix.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != manifest.input.sha256:
+    if sha256_of(mix) != manifest.input.sha256:
         raise StemwrightError(
             "another-mix",
             f"{printable(mix.name)}: not the file that this set was made of "

@@ -8,17 +8,16 @@ the files are written.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from presets import RESIDUAL, Effect, Preset, StemwrightError, suggestion
+from presets import Effect, Preset, StemwrightError
 
 from ..audio.blocks import BLOCK_FRAMES, AudioBlock
 from ..audio.loudness import Loudness, LoudnessMeter, decibels
@@ -30,16 +29,14 @@ from ..audio.true_peak import CEILING_MARGIN_DB, TruePeakMeter
 from ..audio.wave_header import FileFormat
 from ..audio.writing import StemWriter
 from ..audio.written_reader import WrittenReader
-from ..plugins.chain import Shape, chained, check_chains, last_audible, may_be_bypassed
-from ..plugins.effects import above_the_band
-from ..plugins.messages import ChainReport, Chains, PluginNote
-from ..plugins.rack import PluginRack, PluginStepError
-from .float_grid import ROUNDING
+from ..plugins.chain import check_chains
+from ..plugins.messages import Chains
+from ..plugins.rack import PluginRack
 from .naming import NameTemplate
-from .stem_set import OutputFormat, StemFile, resolve_format
+from .output_format import OutputFormat, StemFile, as_float, resolve_format
+from .wet_stem import ChainRun, WetStem, chain_of, chain_path
 
 SUM = "sum"
-TAIL_FLOOR_DBFS = -90.0
 
 
 @dataclass(frozen=True)
@@ -54,29 +51,6 @@ class WetReport:
     gain_db: float
     sum_loudness: Loudness
     chains: Chains
-
-
-@dataclass
-class _Stem:
-    """One stem between its chain and its file."""
-
-    name: str
-    source: Path
-    chain: tuple[Effect, ...]
-    fader_db: float
-    channels: int
-    scratch: StemScratch
-    trim_db: float = 0.0
-    peak_dbfs: float = -math.inf
-    true_peak_dbtp: float = -math.inf
-    audible: int = 0
-    notes: list[PluginNote] = field(default_factory=list)
-    bypassed: dict[str, str] = field(default_factory=dict)
-
-    def blocks(self, gain_db: float = 0.0) -> Iterator[AudioBlock]:
-        gain = np.float32(10 ** ((gain_db + self.trim_db) / 20))
-        for block in self.scratch.blocks(BLOCK_FRAMES):
-            yield block[self.name] * gain
 
 
 Reader = type[MixReader] | type[WrittenReader]
@@ -117,25 +91,6 @@ def _info(path: Path, reader: Reader) -> SourceInfo:
         return opened.info
 
 
-def left_out(chains: Mapping[str, Any]) -> Iterator[str]:
-    """Sentences about the steps that a report's chains have left out."""
-    for stem in chains.get("stems", {}).values():
-        for where, why in stem["bypassed"].items():
-            yield why if why.startswith(where) else f"{where}: {why}"
-
-
-def chain_of(preset: Preset, stem: str) -> tuple[tuple[Effect, ...], float]:
-    """A stem's chain and fader."""
-    if stem == RESIDUAL:
-        return preset.residual.chain, preset.residual.gain_db
-    if stem == ROUNDING:  # the last bits of a float set, which no chain is meant for
-        return (), 0.0
-    if stem in preset.stems:
-        return preset.stems[stem].chain, preset.stems[stem].gain_db
-    hint = suggestion(stem, preset.stems) or f" (it has {', '.join(preset.stems)})"
-    raise StemwrightError("stem-unknown", f"preset {preset.name} has no stem '{stem}'{hint}.")
-
-
 class _Wet:
     """The passes over one set."""
 
@@ -150,12 +105,13 @@ class _Wet:
         tick: Callable[[], None],
         reader: Reader,
     ) -> None:
-        self.preset, self.rack, self.tick, self.reader = preset, rack, tick, reader
+        self.preset, self.tick, self.reader = preset, tick, reader
         self.scratch, self.open_files = scratch, open_files
         self.info = max(infos.values(), key=lambda info: info.channels)
         self.rate, self.channels = self.info.sample_rate, self.info.channels
         self.frames = max(info.frames for info in infos.values())
-        self.room = self.frames + round(preset.tail_seconds * self.rate)
+        room = self.frames + round(preset.tail_seconds * self.rate)
+        self.chains = ChainRun(preset, rack, self.rate, room, tick)
         self.sum_loudness: Loudness | None = None
         self.sum_peak_dbtp = -math.inf
         self.stems = [
@@ -166,7 +122,7 @@ class _Wet:
     def run_chains(self) -> None:
         """Every stem through its chain into its scratch file; then their sum is measured."""
         for stem in self.stems:
-            self._run(stem, lambda stem=stem: self._read(stem.source), _path_of(stem.name))  # type: ignore[misc]
+            self.chains.run(stem, partial(self._read, stem.source), chain_path(stem.name))
         meter = LoudnessMeter(self.channels, self.rate, self.info.channel_mask)
         peak = TruePeakMeter(self.channels, self.rate) if self._has_ceiling else None
         for block in self._sum(0.0):
@@ -196,9 +152,7 @@ class _Wet:
             path = folder / (names[stem.name] + fmt.extension)
             applied = 0.0 if stem.name == SUM else gain_db
             files.append(self._write(stem, path, own, applied, frames, noise))
-        chains = {
-            stem.name: _chain_report(stem) for stem in printed if stem.chain or stem.fader_db
-        }
+        chains = {stem.name: stem.report() for stem in printed if stem.chain or stem.fader_db}
         return WetReport(
             tuple(files),
             gain_db,
@@ -212,56 +166,14 @@ class _Wet:
 
     def _stem(
         self, name: str, source: Path, chain: tuple[Effect, ...], fader_db: float, channels: int
-    ) -> _Stem:
+    ) -> WetStem:
         scratch = self.open_files.enter_context(StemScratch(self.scratch / name, [name], channels))
-        return _Stem(name, source, chain, fader_db, channels, scratch)
+        return WetStem(name, source, chain, fader_db, channels, scratch)
 
     def _read(self, path: Path) -> Iterator[AudioBlock]:
         with self.reader(path) as reader:
             while (block := reader.read(BLOCK_FRAMES)).frames:
                 yield block.audio
-
-    def _run(self, stem: _Stem, parts: Callable[[], Iterator[AudioBlock]], path: str) -> None:
-        """The chain, and once more without a plug-in that failed when it may be left out."""
-        for where, step in self.preset.steps():
-            reason = above_the_band(step, self.rate)
-            if reason and where.startswith(f"{path}["):
-                stem.bypassed[where] = reason
-        while True:
-            try:
-                self._attempt(stem, parts(), path)
-            except PluginStepError as failed:
-                if not may_be_bypassed(self.preset, failed.error):
-                    raise failed.error from None
-                stem.bypassed[failed.where] = str(failed.error)
-            else:
-                stem.notes = list(self.rack.notes)
-                self.rack.succeeded()
-                return
-            finally:
-                self.rack.release()
-
-    def _attempt(self, stem: _Stem, parts: Iterator[AudioBlock], path: str) -> None:
-        stem.scratch.truncate(0)
-        stem.audible, peak = 0, 0.0
-        limited = _ends_in_limiter(stem) or self._has_ceiling
-        meter = TruePeakMeter(stem.channels, self.rate) if limited else None
-        shape = Shape(stem.channels, self.rate, self.room)
-        fader = np.float32(10 ** (stem.fader_db / 20))
-        position = 0
-        for wet in chained(parts, stem.chain, shape, self.rack, path, tuple(stem.bypassed)):
-            block = wet * fader
-            stem.scratch.append({stem.name: block})
-            if meter:
-                meter.add(block)
-            peak = max(peak, float(np.abs(block).max()))
-            if heard := last_audible(block, 10 ** (TAIL_FLOOR_DBFS / 20)):
-                stem.audible = position + heard
-            position += block.shape[1]
-            self.tick()
-        stem.peak_dbfs = decibels(peak)
-        stem.true_peak_dbtp = meter.result_dbtp() if meter else -math.inf
-        stem.trim_db = _limiter_trim_db(stem)
 
     def _sum(self, gain_db: float) -> Iterator[AudioBlock]:
         for blocks in zip(*(stem.blocks(gain_db) for stem in self.stems), strict=True):
@@ -292,9 +204,9 @@ class _Wet:
             return gain_db, fmt
         if self.preset.overflow == "common-gain":
             return gain_db - over_db, fmt
-        return gain_db, _as_float(fmt)
+        return gain_db, as_float(fmt)
 
-    def _trimmed_sum(self, printed: list[_Stem], fmt: FileFormat) -> FileFormat:
+    def _trimmed_sum(self, printed: list[WetStem], fmt: FileFormat) -> FileFormat:
         """The format after the overflow policy for the printed sum, a file of its own that is
         trimmed where the stems would share a gain."""
         over_db = self._over_full_scale(printed, 0.0, fmt)
@@ -304,9 +216,9 @@ class _Wet:
             for stem in printed:
                 stem.trim_db -= over_db
             return fmt
-        return _as_float(fmt)
+        return as_float(fmt)
 
-    def _over_full_scale(self, stems: list[_Stem], gain_db: float, fmt: FileFormat) -> float:
+    def _over_full_scale(self, stems: list[WetStem], gain_db: float, fmt: FileFormat) -> float:
         """How far the loudest goes over what the files hold; a float file holds everything.
 
         Raises StemwrightError when the overflow policy is to fail.
@@ -325,12 +237,12 @@ class _Wet:
             )
         return max(over.values(), default=0.0)
 
-    def _printed_sum(self, gain_db: float) -> list[_Stem]:
+    def _printed_sum(self, gain_db: float) -> list[WetStem]:
         """The sum of the wet stems through the sum's chain, as one more stem."""
         if not self.preset.sum_chain:
             return []
         stem = self._stem(SUM, self.stems[0].source, self.preset.sum_chain, 0.0, self.channels)
-        self._run(stem, lambda: self._sum(gain_db), "sum_chain")
+        self.chains.run(stem, partial(self._sum, gain_db), "sum_chain")
         ceiling = self.preset.loudness.true_peak_ceiling_dbtp
         if ceiling is not None:
             over_db = stem.true_peak_dbtp + stem.trim_db - (ceiling - CEILING_MARGIN_DB)
@@ -343,7 +255,7 @@ class _Wet:
 
     def _write(
         self,
-        stem: _Stem,
+        stem: WetStem,
         path: Path,
         fmt: FileFormat,
         gain_db: float,
@@ -362,46 +274,7 @@ class _Wet:
                 self.tick()
         loudness = meter.result()
         rewrite_loudness(path, loudness)
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return StemFile(stem.name, path.name, fmt, frames, sha256, loudness)
-
-
-def _as_float(fmt: FileFormat) -> FileFormat:
-    """A format that holds whatever there is."""
-    container = "wav" if fmt.container == "flac" else fmt.container
-    return replace(fmt, container=container, encoding="float", bits=32)
-
-
-def _ends_in_limiter(stem: _Stem) -> bool:
-    """Whether a true-peak limiter is the last step, so that its ceiling is the file's."""
-    return bool(stem.chain) and stem.chain[-1].ceiling_dbtp is not None
-
-
-def _limiter_trim_db(stem: _Stem) -> float:
-    """What a true-peak limiter at the end of a chain has let through, measured at 8x."""
-    if not _ends_in_limiter(stem):
-        return 0.0
-    own = stem.chain[-1].ceiling_dbtp
-    assert own is not None
-    ceiling = own + stem.fader_db
-    return -max(0.0, stem.true_peak_dbtp - (ceiling - CEILING_MARGIN_DB))
-
-
-def _path_of(name: str) -> str:
-    return "residual.chain" if name == RESIDUAL else f"stems.{name}.chain"
-
-
-def _chain_report(stem: _Stem) -> ChainReport:
-    """A stem's processing for the manifest."""
-    return {
-        "steps": [step.model_dump(mode="json") for step in stem.chain],
-        "fader_db": stem.fader_db,
-        "trim_db": stem.trim_db,
-        "true_peak_8x_dbtp": stem.true_peak_dbtp if math.isfinite(stem.true_peak_dbtp) else None,
-        "plugins": stem.notes,
-        "bypassed": stem.bypassed,
-    }
+        return StemFile.of(stem.name, path, fmt, frames, loudness)
 
 
 def _refuse_mixture(infos: Mapping[str, SourceInfo]) -> None:

@@ -7,14 +7,13 @@ for every third of a semitone how likely something sounds there; who sings what 
 
 from __future__ import annotations
 
-import hashlib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from ..model.sessions import Device, make_session, telling_device_faults
 from .salience import grid
@@ -48,7 +47,7 @@ def need_graph() -> tuple[Path, str]:
             f"pitches by basic-pitch were asked for, but the package is not there. {INSTALL} "
             "(its graph alone is used, not TensorFlow), or leave the choice to `auto`.",
         )
-    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+    return path, sha256_of(path)
 
 
 def strengths_by_graph(mono: Float, rate: int, times: NDArray[np.float64]) -> Float:

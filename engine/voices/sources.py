@@ -6,7 +6,6 @@ says is checked against the recording: one of another song is refused and never 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from presets import StemwrightError, printable
+from presets import StemwrightError, printable, sha256_of
 
 from .alignment import Alignment, align
 from .basic_pitch import PACKAGE, need_graph, strengths_by_graph
@@ -75,7 +74,7 @@ class PitchRequest:
     def hashes(self) -> dict[str, str]:
         """sha256 of these files by their names."""
         try:
-            return {path.name: _sha256(path) for path in self.sources()}
+            return {path.name: sha256_of(path) for path in self.sources()}
         except OSError as error:
             raise StemwrightError(
                 "voices-f0", f"{printable(error.filename)}: {error.strerror}."
@@ -278,7 +277,3 @@ def _nearest(rows: Float, frames: int) -> Float:
     width = min(frames, rows.shape[1])
     found[:, :width] = rows[:, :width]
     return found
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -50,11 +49,6 @@ def unlike(sources: Sequence[Source], before: Sequence[Source]) -> tuple[Source,
 def encoder_name(folder: Path) -> str:
     """The sha256 of the encoder in a folder of bundles."""
     return _heads_of(folder)[0]
-
-
-def file_digest(path: Path) -> str:
-    """A file's sha256."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _heads_of(folder: Path) -> tuple[str, dict[str, bytes]]:

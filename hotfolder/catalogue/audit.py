@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine import Manifest, load_manifest, measure_null
-from presets import StemwrightError, printable
+from presets import StemwrightError, printable, sha256_of
 
 from ..filenames import NameRules
-from ..inventory import content_sha256, take_inventory
+from ..inventory import take_inventory
 from ..published import MANIFEST
 from .expected import Expected
 from .report import STATUS_CSV
@@ -67,7 +67,7 @@ def mixes_below(folders: list[Path]) -> Callable[[str], Path | None]:
     found: dict[str, Path] = {}
     for folder in folders:
         for file in take_inventory(folder, NameRules(), 32).files:
-            found[content_sha256(folder / file.path)] = folder / file.path
+            found[sha256_of(folder / file.path)] = folder / file.path
     return found.get
 
 
@@ -79,7 +79,7 @@ def _verify_set(
         manifest = load_manifest(folder)
     except StemwrightError as error:
         return SetAudit(folder, error.lines, 0, "not measured")
-    if listed_sha256 and content_sha256(folder / MANIFEST) != listed_sha256:
+    if listed_sha256 and sha256_of(folder / MANIFEST) != listed_sha256:
         problems.append(f"manifest.json is not the one that {STATUS_CSV} lists")
     for file in manifest.files:
         problems += _verify_file(folder, file.path, file.sha256)
@@ -109,7 +109,7 @@ def _verify_file(folder: Path, name: str, sha256: str) -> list[str]:
             return [f"{printable(name)} points outside the set"]
         if not path.is_file():
             return [f"{printable(name)} is missing"]
-        return [] if content_sha256(path) == sha256 else [f"{printable(name)} has changed"]
+        return [] if sha256_of(path) == sha256 else [f"{printable(name)} has changed"]
     except (OSError, ValueError) as error:  # the latter for a name with a zero in it
         why = error.strerror if isinstance(error, OSError) else str(error)
         return [f"{printable(name)} cannot be read: {why}"]

@@ -15,11 +15,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from presets import StemwrightError, preset_names, printable, suggestion
+from presets import StemwrightError, preset_names, printable, sha256_of, suggestion
 
 from ..filenames import NameRules, is_text
 from ..identity import content_identity
-from ..inventory import content_sha256, take_inventory
+from ..inventory import take_inventory
 from .list_file import (
     KNOWN,
     Entry,
@@ -334,6 +334,6 @@ def _without_duplicates(rows: list[Row]) -> tuple[list[Row], list[Problem]]:
 
 def _content_of(path: Path) -> str:
     try:
-        return content_sha256(path)
+        return sha256_of(path)
     except OSError:
         return str(path)  # the worker will say what is wrong with it

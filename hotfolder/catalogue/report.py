@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from presets import printable, unplaced
+from presets import printable, sha256_of, unplaced
 
 from ..atomic import write_whole
 from ..clock import Instant
 from ..facts import JobFacts, SetFacts
-from ..inventory import content_sha256
 from ..job import Job
 from ..journal import Journal
 from ..published import MANIFEST
@@ -134,7 +133,7 @@ def _manifest_sha256(destination: Path | None) -> str:
     if destination is None:
         return "missing"
     try:
-        return content_sha256(destination / MANIFEST)
+        return sha256_of(destination / MANIFEST)
     except OSError:
         return "missing"
 
