@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from numpy.typing import NDArray
 
@@ -57,6 +58,7 @@ Masks = Mapping[str, Float]
 BLEED_DB = -10.0
 BAND = ("vocals", "bass", "drums")  # what a foreign separator takes out before `other`
 STEMS = ("vocals", "bass", "drums", "guitar", "piano", "other")
+LOOK = 60  # steps of a head between two looks at held-out mixes
 _LEAST = 1e-7
 ABOUT = """\
 Each song of a set is left out in turn; takes and packs come from the others. SDR in dB of the
@@ -199,14 +201,20 @@ def own_head(takes: Corpus, against: Mapping[str, Corpus], steps: int, seed: int
     settings = EstimatorSettings(steps=steps, seed=seed)
     task = HeadTask(takes.stem, encoder, settings, train, valid, begun=installed_heads(encoder))
     with tempfile.TemporaryDirectory() as run:
-        for _ in TrainingRun(Path(run), CHECKPOINT, task).run(steps):
-            pass
+        for progress in TrainingRun(Path(run), CHECKPOINT, task).run(LOOK):
+            task.kept.consider(progress.step, progress.valid)
+    task.kept.take()
     return task.model.eval()
 
 
-def tuned(songs: Set, without: str, steps: int, seed: int, against: Path) -> Network | None:
-    """The pack that `prior tune` makes of all songs but one; None where it found nothing
-    better."""
+def tuned(
+    songs: Set, without: str, steps: int, seed: int, against: Path, *, mix_heard: bool
+) -> Network | None:
+    """The pack that `prior tune` makes of all songs but one; None where it found nothing better.
+
+    With `mix_heard` the mix of that one is named with `--mixes`, as a user would who wants it
+    taken apart.
+    """
     with tempfile.TemporaryDirectory() as aside:
         place = Path(aside) / "songs"
         for song, stems in songs.tracks.songs.items():
@@ -218,7 +226,13 @@ def tuned(songs: Set, without: str, steps: int, seed: int, against: Path) -> Net
         if not place.exists():
             return None
         options = TrainingOptions(Path(aside) / "run", steps, seed=seed, threads=1, device="cpu")
-        asked = PackOptions(rehearse=(against,))
+        mixes: tuple[Path, ...] = ()
+        if mix_heard:
+            audio, rate = read_stems(songs.tracks.songs[without])
+            mixes = (Path(aside) / f"{without}.wav",)
+            whole = np.sum(list(audio.values()), axis=0)
+            soundfile.write(mixes[0], whole.T, rate, subtype="FLOAT")
+        asked = PackOptions(rehearse=(against,), mixes=mixes)
         try:
             for line in tune_pack([place], Path(aside) / "pack", options, asked):
                 print(f"    {line}", file=sys.stderr)
@@ -297,17 +311,24 @@ class Bench:
 
     def _pack(self, songs: Set, song: str, views: Mapping[str, TrueMix]) -> None:
         true = views["whole"]
-        if self._there(songs, song, "whole", "pack", 0.0) or not self._known(songs, true):
+        heard = self.arguments.pack_mixes
+        row = "pack, the song's mix heard" if heard else "pack"
+        if self._there(songs, song, "whole", row, 0.0) or not self._known(songs, true):
             return
         network = tuned(
-            songs, song, self.arguments.tune_steps, self.arguments.seed, self.arguments.against
+            songs,
+            song,
+            self.arguments.tune_steps,
+            self.arguments.seed,
+            self.arguments.rehearse or self.arguments.against,
+            mix_heard=heard,
         )
         used = network or self.shipped
         self._keep(
             songs,
             true,
             "whole",
-            "pack",
+            row,
             0.0,
             lambda: in_its_set(used, true, [self._alone(stem) for stem in true.stems]),
         )
@@ -389,11 +410,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", dest="sets", required=True)
     parser.add_argument("--against", type=Path, required=True, help="pack of other recordings")
-    parser.add_argument("--minutes", nargs="+", type=float, default=[0.5, 2, 5, 15])
+    parser.add_argument("--minutes", nargs="*", type=float, default=[0.5, 2, 5, 15])
     parser.add_argument("--head-steps", type=int, default=300)
     parser.add_argument("--tune-steps", type=int, default=200)
     parser.add_argument("--leave-out", nargs="+", default=["*"], help="songs to measure on")
     parser.add_argument("--no-packs", action="store_true")
+    parser.add_argument("--rehearse", type=Path, help="pack beside a tuning; else --against")
+    parser.add_argument(
+        "--pack-mixes", action="store_true", help="packs hear the song's mix, not its stems"
+    )
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .rendering import prior_hashes as prior_hashes
     from .separation.estimate import encoder_path as encoder_path
     from .separation.estimate import give_way as give_way
+    from .separation.song_spectra import song_masks as song_masks
     from .separators.cost import separators_rate as separators_rate
     from .stems.manifest import Manifest, load_manifest
     from .voices.endings import BESIDE_ENDINGS as BESIDE_ENDINGS
@@ -123,6 +124,7 @@ __getattr__ = lazy_door(
         "plugins.catalogue": ("PluginCatalogue",),
         "rendering": ("Interrupted", "Renderer", "prior_hashes", "render"),
         "separation.estimate": ("encoder_path", "give_way"),
+        "separation.song_spectra": ("song_masks",),
         "separators.cost": ("separators_rate",),
         "stems.manifest": ("Manifest", "load_manifest"),
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),

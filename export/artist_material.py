@@ -3,18 +3,22 @@ multitracks, and other material that keeps what was known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine import (
+    AUDIO_SUFFIXES,
     Device,
     FrontEndCard,
     ModelCard,
     Prior,
     read_bundle,
+    song_masks,
 )
 from presets import StemwrightError
 
@@ -23,14 +27,19 @@ from .data.mixes import RandomMixes, bins_per_band
 from .data.multitracks import Multitracks, find_multitracks
 from .data.pack import packed_corpus, read_pack
 from .data.prior_samples import sampled_corpus
-from .training.artist_tuning import HeldOutSongs
+from .data.song_sums import SongSums, read_mix, read_song
+from .training.artist_tuning import HeldOutSongs, masks_of
 from .training.options import TrainingOptions
 from .training.runs import (
     digests,
     named_places,
     read_corpus,
 )
-from .training.tuning import encoder_name
+from .training.tuning import bundled_estimate, encoder_name, file_digest
+
+Float = NDArray[np.float32]
+
+_LEAST = np.float32(1e-14)
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,20 @@ class BegunSet:
 
     def mixes(self, corpora: Mapping[str, Corpus], device: torch.device) -> RandomMixes:
         """Sums of some parts, with a target for every head; whoever has no part is silent."""
-        heads = {
-            stem: tuple(part for part in corpora if self._stands_for(card, part))
-            for stem, card in self.cards.items()
-        }
         return RandomMixes(
             {name: corpus.as_stems() for name, corpus in corpora.items()},
-            heads,
+            self.heads(corpora),
             bins_per_band(self.view),
             device,
         )
+
+    def heads(self, parts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """The parts that each head stands for."""
+        there = tuple(parts)
+        return {
+            stem: tuple(part for part in there if self._stands_for(card, part))
+            for stem, card in self.cards.items()
+        }
 
     def _stands_for(self, card: ModelCard, part: str) -> bool:
         return part not in card.against if card.against else part == card.stem
@@ -97,16 +110,50 @@ class ArtistMaterial:
     tracks: Multitracks
     held_out: Sequence[str]
     corpora: Mapping[str, Corpus]
+    mixes: Sequence[Path] = ()
     rehearsal: Mapping[str, Corpus] = field(default_factory=dict)
 
     @classmethod
     def read(
-        cls, places: Sequence[Path], hold_out: Sequence[str], begun: BegunSet, run: Path
+        cls,
+        places: Sequence[Path],
+        hold_out: Sequence[str],
+        mixes: Sequence[Path],
+        begun: BegunSet,
+        run: Path,
     ) -> ArtistMaterial:
         tracks = find_multitracks(places, begun.cards)
         held_out = tracks.held_out(hold_out)
         corpora = tracks.corpora(held_out, begun.view.front_end(), run / "magnitudes")
-        return cls(tracks, held_out, corpora)
+        return cls(tracks, held_out, corpora, find_mixes(mixes))
+
+    def songs(self, begun: BegunSet, device: torch.device) -> SongSums | None:
+        """Excerpts of the songs that are not held out, and of those without stems, in which the
+        set itself says what plays; None where there is no such song."""
+        encoder, heads = bundled_estimate(begun.folder)
+        front_end = begun.view.front_end()
+        stems = tuple(dict.fromkeys(begun.place(stem) for stem in self.tracks.stems))
+
+        def found(halves: Float) -> dict[str, Float]:
+            """As `standard` finds them: half of it by the song's own spectra."""
+            masks = masks_of(halves, stems, encoder, heads, begun.cards)
+            whole = np.sqrt(np.square(halves).sum(axis=0))
+            anew = np.stack(
+                [song_masks(m, w) for m, w in zip(masks.swapaxes(0, 1), whole, strict=True)],
+                axis=1,
+            )
+            both = np.sqrt(np.maximum(masks * anew, _LEAST))
+            return dict(zip(stems, both / both.sum(axis=0), strict=True))
+
+        read = [
+            read_song(name, files, front_end)
+            for name, files in self.tracks.songs.items()
+            if name not in self.held_out and len(files) > 1
+        ]
+        read += [read_mix(path, front_end, found) for path in self.mixes]
+        songs = [song for song in read if song is not None]
+        parts = dict.fromkeys((*self.tracks.stems, *stems))
+        return SongSums(songs, begun.heads(parts), device) if songs else None
 
     def judges(self, begun: BegunSet) -> HeldOutSongs:
         """The held-out songs with the stems that the set has a place for."""
@@ -119,6 +166,7 @@ class ArtistMaterial:
         return {
             **digests(begun.view, self.corpora),
             **{f"rehearsal of {name}": corpus.digest for name, corpus in self.rehearsal.items()},
+            **{f"mix {path.name}": file_digest(path) for path in self.mixes},
             "held out": ", ".join(self.held_out),
             "tuned from": begun.encoder,
         }
@@ -143,7 +191,27 @@ class ArtistMaterial:
             yield f"{stem}: {minutes:.1f} minutes{as_what}"
         kept = len(self.tracks.songs) - len(self.held_out)
         held_out = ", ".join(self.held_out)
-        yield f"{kept} songs to learn from; held out to judge with: {held_out}"
+        unlabelled = f", and {len(self.mixes)} without stems" if self.mixes else ""
+        yield f"{kept} songs to learn from{unlabelled}; held out to judge with: {held_out}"
+
+
+def find_mixes(places: Sequence[Path]) -> tuple[Path, ...]:
+    """The audio files in some folders and files.
+
+    Raises StemwrightError where there is none in one of them.
+    """
+    found: dict[Path, None] = {}
+    for place in places:
+        inside = sorted(place.rglob("*")) if place.is_dir() else [place]
+        audio = [p for p in inside if p.is_file() and p.suffix.lower() in AUDIO_SUFFIXES]
+        if not audio:
+            raise StemwrightError(
+                "mixes-missing",
+                f"--mixes {place}: no audio file is there. Name songs of the artist, or a folder "
+                "of them, whose stems you do not have.",
+            )
+        found |= dict.fromkeys(audio)
+    return tuple(found)
 
 
 def read_rehearsal(

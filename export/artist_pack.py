@@ -27,7 +27,7 @@ from presets import StemwrightError
 from .artist_material import ArtistMaterial, BegunSet, read_rehearsal
 from .bundle import write_with_head
 from .models.estimator import TrainedEstimator
-from .training.artist_tuning import CHECKPOINT, ArtistTask, Scores
+from .training.artist_tuning import CHECKPOINT, ArtistTask, Scores, Sums
 from .training.estimator_training import EstimatorSettings
 from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
@@ -38,19 +38,21 @@ from .training.tuning import bundled_estimate
 
 EVERY = 50  # steps between two looks at the held-out songs
 PATIENCE = 4  # looks without anything better, after which it ends
-STEPS, BATCH, RATE = 800, 16, 2e-4
-REHEARSED = 0.25  # of a batch: sums of other material
+STEPS, BATCH, RATE = 800, 16, 1e-4
+REHEARSED = 0.5  # of a batch: sums of other material (docs/lab.md)
+AS_MIXED = 0.6  # of the artist's: excerpts of songs as they were mixed
 
 
 @dataclass(frozen=True)
 class PackOptions:
     """What a tuning is told besides how to train: the bundles it begins with (None: the shipped
-    ones), songs to judge with, and other material (packs, folders of parts, STEM=FOLDER) that
-    keeps what was known."""
+    ones), songs to judge with, other material (packs, folders of parts, STEM=FOLDER) that
+    keeps what was known, and songs of the artist without stems."""
 
     begun_from: Path | None = None
     hold_out: tuple[str, ...] = ()
     rehearse: tuple[Path, ...] = ()
+    mixes: tuple[Path, ...] = ()
 
 
 def tune_pack(
@@ -68,7 +70,7 @@ def tune_pack(
         )
     device = training_device(options.device, options.threads)
     begun = BegunSet.read(asked.begun_from or prior_folders()[-1])
-    material = ArtistMaterial.read(places, asked.hold_out, begun, options.out)
+    material = ArtistMaterial.read(places, asked.hold_out, asked.mixes, begun, options.out)
     yield from material.summary(begun)
     material = replace(material, rehearsal=read_rehearsal(asked.rehearse, begun, options))
     task = _task(material, begun, options, device)
@@ -94,13 +96,18 @@ def _task(
         **options.changes(),
     )
     rehearsed = round(REHEARSED * settings.batch)
+    songs = material.songs(begun, device)
+    as_mixed = round(AS_MIXED * (settings.batch - rehearsed)) if songs else 0
+    mixes: list[tuple[Sums, int]] = [
+        (begun.mixes(material.corpora, device), settings.batch - rehearsed - as_mixed),
+        (begun.mixes(material.rehearsal, device), rehearsed),
+    ]
+    if songs:
+        mixes.append((songs, as_mixed))
     return ArtistTask(
         bundled_estimate(begun.folder),
         settings,
-        [
-            (begun.mixes(material.corpora, device), settings.batch - rehearsed),
-            (begun.mixes(material.rehearsal, device), rehearsed),
-        ],
+        mixes,
         material.judges(begun),
         material.identity(begun),
         device,
@@ -211,6 +218,7 @@ def _card(
         },
         songs=tuple(name for name in material.tracks.songs if name not in material.held_out),
         held_out=tuple(material.held_out),
+        mixes=tuple(path.name for path in material.mixes),
         before_db=before.mean,
         after_db=best.score.mean,
         gains_db=tuple(gains.values()),

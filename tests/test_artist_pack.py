@@ -121,6 +121,26 @@ def test_a_pack_is_better_than_what_it_began_with_on_held_out_songs(
     assert any("will take about" in line for line in lines)  # told before the start
 
 
+def test_songs_without_stems_are_learned_from_as_the_set_finds_them(
+    songs, tiny_prior_folder, tmp_path
+):
+    (tmp_path / "mixes").mkdir()
+    rng = np.random.default_rng(8)
+    for name in ("Red", "Silence"):
+        audio = sum(tone_and_noise(rng).values()) * (name == "Red")
+        soundfile.write(tmp_path / "mixes" / f"{name}.wav", audio, RATE)
+    asked = PackOptions(tiny_prior_folder, hold_out=("Red",), mixes=(tmp_path / "mixes",))
+    lines = list(tune_pack([songs], tmp_path / "band", options(tmp_path / "run"), asked))
+    assert any("2 songs to learn from, and 2 without stems" in line for line in lines)
+    card = read_artist_pack(tmp_path / "band")
+    assert card.mixes == ("Red.wav", "Silence.wav")
+    assert card.after_db > card.before_db
+    (tmp_path / "nothing").mkdir()
+    asked = PackOptions(tiny_prior_folder, mixes=(tmp_path / "nothing",))
+    with pytest.raises(StemwrightError, match="no audio file is there"):
+        list(tune_pack([songs], tmp_path / "p", options(tmp_path / "r"), asked))
+
+
 def test_its_heads_share_one_encoder_and_say_what_they_heard(pack, songs):
     folder, _ = pack
     priors = [Prior(folder / f"{stem}.prior", Device("cpu")) for stem in ("low", "high")]

@@ -44,6 +44,9 @@ class PackCard(BaseModel):
     stems: dict[str, Heard]
     songs: tuple[str, ...] = Field(description="songs that were trained on")
     held_out: tuple[str, ...] = Field(description="songs that decided when to stop")
+    mixes: tuple[str, ...] = Field(
+        default=(), description="songs without stems that were trained on, too"
+    )
     before_db: float = Field(description="mean over the held-out songs before the tuning")
     after_db: float
     gains_db: tuple[float, ...] = Field(description="what each held-out song gained")

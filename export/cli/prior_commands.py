@@ -162,6 +162,12 @@ def prior_heads(
     type=FILE,
     help="Pack, folder of parts or PART=FOLDER that keeps what was known; may repeat.",
 )
+@click.option(
+    "--mixes",
+    multiple=True,
+    type=FILE,
+    help="Songs of the artist without stems, files or folders, to learn from, too.",
+)
 @training_options(800, "it learns at most")
 def prior_tune(
     songs: tuple[Path, ...],
@@ -170,17 +176,19 @@ def prior_tune(
     begin_from: Path | None,
     hold_out: tuple[str, ...],
     rehearse: tuple[Path, ...],
+    mixes: tuple[Path, ...],
     options: TrainingOptions,
 ) -> None:
     """Tune all priors together: an artist pack.
 
     SONGS are folders of multitracks, SONGS/<song>/<stem>.wav or SONGS/<stem>/<song>.wav, with
     whatever stems there are; STEM=FOLDER are takes of one stem. Held-out songs decide when to
-    stop, and what is not better than before is not written.
+    stop, and what is not better than before is not written. Name with --mixes the songs that are
+    to be taken apart: what the priors find in them is learned from, too.
     """
     from ..artist_pack import PackOptions, tune_pack
 
-    asked = PackOptions(begin_from, hold_out, rehearse)
+    asked = PackOptions(begin_from, hold_out, rehearse, mixes)
     options = replace(options, out=run or Path("runs") / output.name)
     for line in tune_pack(songs, output, options, asked):
         say(line)

@@ -68,7 +68,6 @@ def true_mix(song: str, audio: Mapping[str, Float], rate: int, front_end: FrontE
     stft = front_end.stft(rate)
     mix = np.sum(list(audio.values()), axis=0)
     whole = stft.forward(mix)
-    at = _windows(whole.shape[1])
     heard = front_end.band_magnitudes(whole, rate)
     own: list[Float] = []
     crossed: list[Float] = []
@@ -78,29 +77,27 @@ def true_mix(song: str, audio: Mapping[str, Float], rate: int, front_end: FrontE
         # 2 Re(S X*) = |S + X|^2 - |S|^2 - |X|^2, band by band
         both = front_end.band_magnitudes(spectrogram + whole, rate) ** 2
         crossed.append(np.asarray((both - own[-1] - heard**2) / 2, np.float32))
-    magnitudes = np.stack([_cut(heard, start) for start in at])
+    magnitudes = windowed(heard)
     return TrueMix(
         song,
         tuple(audio),
         magnitudes,
         magnitudes**2,
-        np.stack([[_cut(each, start) for start in at] for each in own]),
-        np.stack([[_cut(each, start) for start in at] for each in crossed]),
-        np.stack(
-            [[_cut(each, start) for start in at] for each in _halves(whole, rate, front_end)]
-        ),
+        np.stack([windowed(each) for each in own]),
+        np.stack([windowed(each) for each in crossed]),
+        halves_of(mix, rate, front_end),
     )
 
 
-def _halves(mix: NDArray[np.complex64], rate: int, front_end: FrontEnd) -> list[Float]:
-    """Magnitudes (frames, bands) of middle and side of a pair, or of all channels at once."""
-    if len(mix) != 2:
-        return [front_end.band_magnitudes(mix, rate)]
-    left, right = mix
-    return [
-        front_end.band_magnitudes((left + sign * right)[None] * np.float32(np.sqrt(0.5)), rate)
-        for sign in (1, -1)
-    ]
+def halves_of(audio: Float, rate: int, front_end: FrontEnd) -> Float:
+    """Windows of (channels, samples): of middle and side of a pair, or of all channels at once,
+    (1 or 2, windows, WINDOW, bands)."""
+    whole = front_end.stft(rate).forward(audio)
+    views = [whole]
+    if len(whole) == 2:
+        left, right = whole
+        views = [(left + sign * right)[None] * np.float32(np.sqrt(0.5)) for sign in (1, -1)]
+    return np.stack([windowed(front_end.band_magnitudes(view, rate)) for view in views])
 
 
 def read_stems(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Float], int]:
@@ -120,6 +117,11 @@ def read_stems(files: Mapping[str, Sequence[Path]]) -> tuple[dict[str, Float], i
         if summed.any():
             stems[stem] = summed
     return stems, rate
+
+
+def windowed(view: Float) -> Float:
+    """Windows of (frames, bands), evenly spread: (windows, WINDOW, bands)."""
+    return np.stack([_cut(view, start) for start in _windows(len(view))])
 
 
 def _windows(frames: int) -> list[int]:

@@ -1,11 +1,11 @@
 """Encoder and heads tuned together to one artist, judged on real songs of the artist's that are
 held out.
 
-The training sums an artist's stems at random and in step, as all estimates are trained, beside
-sums of other material that keep what was known. What decides is the signal to distortion ratio on
-held-out songs as they were mixed: the best weights are kept, and mixtures of them with those at
-the beginning are tried as well, so that the result is what the tuning began with wherever it is
-not better.
+The training hears excerpts of the artist's songs as they were mixed, sums of their stems at
+random and in step, as all estimates are trained, and sums of other material that keep what was
+known. What decides is the signal to distortion ratio on held-out songs as they were mixed: the
+best weights are kept, and mixtures of them with those at the beginning are tried as well, so that
+the result is what the tuning began with wherever it is not better.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from torch import Tensor, nn
 
 from engine import ModelCard, give_way
 
-from ..data.mixes import RandomMixes
 from ..data.true_mixes import TrueMix
 from ..models.estimator import Encoder, Head
 from .best_weights import BestWeights
@@ -69,36 +69,60 @@ class HeldOutSongs:
     def scores(self, encoder: Encoder, heads: Mapping[str, nn.Module]) -> Scores:
         """What the masks of an encoder and its heads are worth."""
         return Scores(
-            {song.song: song.sdr_db(self._masks(song, encoder, heads)) for song in self.songs}
+            {
+                song.song: song.sdr_db(
+                    masks_of(song.halves, song.stems, encoder, heads, self.cards)
+                )
+                for song in self.songs
+            }
         )
 
-    def _masks(self, song: TrueMix, encoder: Encoder, heads: Mapping[str, nn.Module]) -> Float:
-        """Those of all halves, each counting as much as it has of the power."""
-        besides = song.halves[::-1] if len(song.halves) > 1 else np.zeros_like(song.halves)
-        found = [
-            self._masks_of(half, beside, song.stems, encoder, heads)
-            for half, beside in zip(song.halves, besides, strict=True)
-        ]
-        power = np.square(song.halves) + _LEAST
-        return np.asarray((np.stack(found, axis=1) * power).sum(axis=1) / power.sum(axis=0))
 
-    def _masks_of(
-        self,
-        half: Float,
-        beside: Float,
-        stems: Sequence[str],
-        encoder: Encoder,
-        heads: Mapping[str, nn.Module],
-    ) -> Float:
-        device = next(encoder.parameters()).device
-        power = np.mean(np.square(half, dtype=np.float64), axis=(1, 2), keepdims=True)
-        heard = [half, beside] if encoder.config.beside else [half]
-        scaled = np.concatenate(heard, axis=2) / np.sqrt(np.maximum(power, 1e-12))
-        x = torch.from_numpy(scaled.astype(np.float32)).to(device).transpose(1, 2)
-        features = encoder(x**encoder.config.compression)
-        found = [heads[stem](features).transpose(1, 2).float().cpu().numpy() for stem in stems]
-        masks = give_way(np.stack(found), [self.cards[stem] for stem in stems]) + _LEAST
-        return np.asarray(masks / masks.sum(axis=0), np.float32)
+@torch.no_grad()
+def masks_of(
+    halves: Float,
+    stems: Sequence[str],
+    encoder: Encoder,
+    heads: Mapping[str, nn.Module],
+    cards: Mapping[str, ModelCard],
+) -> Float:
+    """What an estimate says of the halves of a song (1 or 2, windows, frames, bands) in which
+    these stems play: masks that sum to one, each half counting as much as it has of the power."""
+    besides = halves[::-1] if len(halves) > 1 else np.zeros_like(halves)
+    found = [
+        _masks_of_half(half, beside, stems, encoder, heads, cards)
+        for half, beside in zip(halves, besides, strict=True)
+    ]
+    power = np.square(halves) + _LEAST
+    return np.asarray((np.stack(found, axis=1) * power).sum(axis=1) / power.sum(axis=0))
+
+
+def _masks_of_half(
+    half: Float,
+    beside: Float,
+    stems: Sequence[str],
+    encoder: Encoder,
+    heads: Mapping[str, nn.Module],
+    cards: Mapping[str, ModelCard],
+) -> Float:
+    device = next(encoder.parameters()).device
+    power = np.mean(np.square(half, dtype=np.float64), axis=(1, 2), keepdims=True)
+    heard = [half, beside] if encoder.config.beside else [half]
+    scaled = np.concatenate(heard, axis=2) / np.sqrt(np.maximum(power, 1e-12))
+    x = torch.from_numpy(scaled.astype(np.float32)).to(device).transpose(1, 2)
+    features = encoder(x**encoder.config.compression)
+    found = [heads[stem](features).transpose(1, 2).float().cpu().numpy() for stem in stems]
+    masks = give_way(np.stack(found), [cards[stem] for stem in stems]) + _LEAST
+    return np.asarray(masks / masks.sum(axis=0), np.float32)
+
+
+class Sums(Protocol):
+    """A kind of sums to learn from."""
+
+    def heard(
+        self, rng: np.random.Generator, batch: int, frames: int, *, beside: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What an encoder is given, and every head's target; see `RandomMixes.heard`."""
 
 
 class ArtistTask:
@@ -112,7 +136,7 @@ class ArtistTask:
         self,
         begun: tuple[Encoder, Mapping[str, Head]],
         settings: EstimatorSettings,
-        mixes: Sequence[tuple[RandomMixes, int]],
+        mixes: Sequence[tuple[Sums, int]],
         held_out: HeldOutSongs,
         identity: Mapping[str, str],
         device: torch.device,

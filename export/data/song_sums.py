@@ -1,0 +1,150 @@
+"""Excerpts of an artist's songs as they were mixed, and what each head should find in them.
+
+Random sums of stems have neither the balance nor the beat of the artist's songs. Here an excerpt
+is the song itself: the magnitudes of its mix, phases and all, and of each stem in it. Of a song
+without stems the parts are what priors find in it (self-training); its mix is real all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine import FrontEnd
+
+from .sampling import CPU
+from .true_mixes import WINDOW, halves_of, read_stems
+
+Float = NDArray[np.float32]
+Rng = np.random.Generator
+# of halves (1 or 2, windows, WINDOW, bands), by part
+Masks = Callable[[Float], Mapping[str, Float]]
+
+_SIDES = 0.25  # of the excerpts of stereo songs: the side is asked about
+_STEP = 16  # frames between two places where an excerpt may begin
+_LEAST = 1e-3  # of a song's mean power: fainter excerpts teach nothing
+
+
+@dataclass(frozen=True)
+class Look:
+    """A half of a song as an encoder hears it, or all of a mono one: the magnitudes of its mix, of
+    the half `beside`, and of every part in the first; (windows, WINDOW, bands) each."""
+
+    mix: Float
+    beside: Float | None
+    parts: Mapping[str, Float]
+
+
+@dataclass(frozen=True)
+class Song:
+    """A song's looks: its middle and its side, or the only channel."""
+
+    name: str
+    looks: tuple[Look, ...]
+
+
+def read_song(name: str, files: Mapping[str, Sequence[Path]], front_end: FrontEnd) -> Song | None:
+    """A song from the files of its parts; None where nothing plays."""
+    audio, rate = read_stems(files)
+    if not audio:
+        return None
+    mix = halves_of(np.sum(list(audio.values()), axis=0), rate, front_end)
+    return _song(name, mix, {p: halves_of(stem, rate, front_end) for p, stem in audio.items()})
+
+
+def read_mix(path: Path, front_end: FrontEnd, masks: Masks) -> Song | None:
+    """A song without stems: `masks` say what its parts are, in both halves alike."""
+    audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    if not audio.any():
+        return None
+    mix = halves_of(audio.T, rate, front_end)
+    return _song(path.stem, mix, {part: mask * mix for part, mask in masks(mix).items()})
+
+
+def _song(name: str, mix: Float, parts: Mapping[str, Float]) -> Song:
+    """From halves, (1 or 2, windows, WINDOW, bands) each."""
+    besides = mix[::-1] if len(mix) > 1 else (None,)
+    looks = (
+        Look(half, beside, {part: each[index] for part, each in parts.items()})
+        for index, (half, beside) in enumerate(zip(mix, besides, strict=True))
+    )
+    return Song(name, tuple(looks))
+
+
+class SongSums:
+    """Draws excerpts of songs; `heads` names the parts that each head stands for."""
+
+    def __init__(
+        self,
+        songs: Sequence[Song],
+        heads: Mapping[str, Sequence[str]],
+        device: torch.device = CPU,
+    ) -> None:
+        self.songs, self.heads, self.device = tuple(songs), dict(heads), device
+        self._places = cache(self._loud_places)
+
+    def heard(
+        self, rng: Rng, batch: int, frames: int, *, beside: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What an encoder is given of some excerpts, with `beside` the other half behind the
+        first, (batch, frames, bands or 2 * bands), and every head's target in the first; on the
+        scale on which that has mean square 1."""
+        rows = [self._excerpt(rng, frames) for _ in range(batch)]
+        mix, other = (np.stack(each) for each in zip(*((m, b) for m, b, _ in rows), strict=True))
+        scale = 1 / np.sqrt(np.mean(np.square(mix), axis=(1, 2), keepdims=True) + 1e-12)
+        targets = {
+            head: self._tensor(
+                scale * np.stack([self._target(parts, made_of, mix[0]) for *_, parts in rows])
+            )
+            for head, made_of in self.heads.items()
+        }
+        given = np.concatenate([mix, other], axis=2) if beside else mix
+        return self._tensor(given * scale), targets
+
+    def _excerpt(self, rng: Rng, frames: int) -> tuple[Float, Float, dict[str, Float]]:
+        """The mix, what is beside it (nothing: zeros), and its parts; (frames, bands) each."""
+        song = int(rng.integers(len(self.songs)))
+        looks = self.songs[song].looks
+        index = int(len(looks) > 1 and rng.random() < _SIDES)
+        if index and not len(self._places(song, index, frames)):
+            index = 0  # nothing is at the side
+        places = self._places(song, index, frames)
+        window, start = places[rng.integers(len(places))]
+        cut = (window, slice(start, start + frames))
+        look = looks[index]
+        beside = np.zeros_like(look.mix[cut]) if look.beside is None else look.beside[cut]
+        return look.mix[cut], beside, {part: each[cut] for part, each in look.parts.items()}
+
+    def _loud_places(self, song: int, index: int, frames: int) -> NDArray[np.int64]:
+        """Window and first frame of every excerpt in which something plays, (places, 2)."""
+        power = np.square(self.songs[song].looks[index].mix, dtype=np.float64).mean(axis=2)
+        whole = np.square(self.songs[song].looks[0].mix, dtype=np.float64).mean()
+        return np.array(
+            [
+                (window, start)
+                for window in range(len(power))
+                for start in range(0, WINDOW - frames + 1, _STEP)
+                if power[window, start : start + frames].mean() > _LEAST * whole
+            ],
+            np.int64,
+        ).reshape(-1, 2)
+
+    @staticmethod
+    def _target(parts: Mapping[str, Float], made_of: Sequence[str], like: Float) -> Float:
+        """Powers of a head's parts add up; who has none in a song is silent there."""
+        power = np.zeros_like(like)
+        for part in made_of:
+            if part in parts:
+                power += np.square(parts[part])
+        return np.sqrt(power)
+
+    def _tensor(self, values: Float) -> Tensor:
+        return torch.from_numpy(np.asarray(values, np.float32)).to(self.device)
