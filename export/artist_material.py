@@ -20,7 +20,7 @@ from engine import (
     read_bundle,
     song_masks,
 )
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 from .data.corpus import Corpus
 from .data.mixes import RandomMixes, bins_per_band
@@ -35,7 +35,7 @@ from .training.runs import (
     named_places,
     read_corpus,
 )
-from .training.tuning import bundled_estimate, encoder_name, file_digest
+from .training.tuning import bundled_estimate, encoder_name
 
 Float = NDArray[np.float32]
 
@@ -166,7 +166,7 @@ class ArtistMaterial:
         return {
             **digests(begun.view, self.corpora),
             **{f"rehearsal of {name}": corpus.digest for name, corpus in self.rehearsal.items()},
-            **{f"mix {path.name}": file_digest(path) for path in self.mixes},
+            **{f"mix {path.name}": sha256_of(path) for path in self.mixes},
             "held out": ", ".join(self.held_out),
             "tuned from": begun.encoder,
         }
