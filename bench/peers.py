@@ -1,7 +1,7 @@
 """Times htdemucs and Open-Unmix beside Stemwright, on the same clip and cores in one run.
 
     python bench/peers.py --install build/peers    # once: two environments, no weights
-    python bench/peers.py --peers build/peers
+    python bench/speed.py --peers build/peers
 
 Every program runs twice in turn and its quicker run counts, so that other work on the machine
 hits all alike. The peers have random weights: it is their time that is compared.
@@ -13,10 +13,10 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from engine import usable_cores
+from presets.search import TIERS
 from speed_trials import Trials
 
 # torch first and pinned: without it the CUDA build and its gigabytes are fetched.
@@ -27,7 +27,8 @@ INSTALLS = {
 TORCH = "torch==2.13.0"
 PROGRAMS = {"htdemucs": "demucs", "openunmix": "openunmix"}
 NAMES = {"htdemucs": "htdemucs (demucs 4.1.0)", "openunmix": "umxhq's networks (openunmix 1.3.0)"}
-TIERS = ("draft", "standard", "best", "search")
+FAITHFUL = "faithful"  # the preset of the paper's search
+REFERENCE = "standard"
 ROUNDS = 2
 
 Seconds = tuple[float, float]
@@ -43,30 +44,28 @@ def install(folder: Path) -> None:
         subprocess.run([*pip, TORCH, *packages], check=True)
 
 
-def compare(environments: Path, trials: Trials, seconds: float) -> list[str]:
-    """The table of all programs that have an environment, as lines of Markdown."""
+def least_of_each(environments: Path | None, trials: Trials, seconds: float) -> dict[str, Seconds]:
+    """What every tier, the paper's search and every peer that has an environment takes."""
     best: dict[str, Seconds] = {}
     for _ in range(ROUNDS):
         for tier in TIERS:
-            cost = trials.render(seconds, tier)
-            _keep(best, f"stemwright {tier}, files and all", (cost.wall_s, cost.cpu_s))
+            _keep(best, tier, _own_s(trials, seconds, tier))
+        _keep(best, FAITHFUL, _own_s(trials, seconds, None, FAITHFUL))
         for program, environment in PROGRAMS.items():
-            python = environments / environment / "bin" / "python"
-            if python.exists():
+            python = (environments or Path()) / environment / "bin" / "python"
+            if environments and python.exists():
                 _keep(best, NAMES[program], _peer_s(python, program, trials.clip(seconds)))
-    standard = best["stemwright standard, files and all"]
-    lines = [
-        "| program | RTF | processor s per s | time against standard | processor |",
-        "|---|---|---|---|---|",
-    ]
-    for name, (wall, cpu) in best.items():
-        ratios = f"{wall / standard[0]:.2f} x | {cpu / standard[1]:.2f} x"
-        lines.append(f"| {name} | {wall / seconds:.2f} | {cpu / seconds:.2f} | {ratios} |")
-    return lines
+    return best
 
 
 def _keep(best: dict[str, Seconds], name: str, found: Seconds) -> None:
-    best[name] = min(best.get(name, found), found)
+    wall_s, cpu_s = best.get(name, found)
+    best[name] = min(wall_s, found[0]), min(cpu_s, found[1])
+
+
+def _own_s(trials: Trials, seconds: float, tier: str | None, preset: str = "dry") -> Seconds:
+    cost = trials.render(seconds, tier, preset=preset)
+    return cost.wall_s, cost.cpu_s
 
 
 def _peer_s(python: Path, program: str, mix: Path) -> Seconds:
@@ -79,15 +78,8 @@ def _peer_s(python: Path, program: str, mix: Path) -> Seconds:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--install", type=Path)
-    parser.add_argument("--peers", type=Path)
-    parser.add_argument("--seconds", type=float, default=30)
-    arguments = parser.parse_args()
-    if arguments.install:
-        install(arguments.install)
-    if arguments.peers:
-        with tempfile.TemporaryDirectory() as folder:
-            print("\n".join(compare(arguments.peers, Trials(Path(folder)), arguments.seconds)))
+    parser.add_argument("--install", type=Path, required=True)
+    install(parser.parse_args().install)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Writes the speed page: one command, one machine, one run.
+"""Writes the speed page: decibels against seconds of every tier, beside the peers, in one run.
 
-    python bench/speed.py [--minutes 60] [--searched-minutes 5] [--memory-minutes 180]
-                           [--peers build/peers]
+    python bench/speed.py [--seconds 30] [--peers build/peers]
 
-Renders loops of the example mix with the shipped priors. Needs the groups `export` and `bench`.
+Renders a loop of the example mix with the shipped priors; the decibels are those of
+docs/quality.md. How cost grows is bench/growth.py's page, where it goes bench/stages.py's. Needs
+the groups `export` and `bench`.
 """
 
 from __future__ import annotations
@@ -12,47 +13,50 @@ import argparse
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import peers
 import search_limits
 from engine import ENGINE_VERSION, usable_cores
-from presets.search import TIERS
 from speed_plots import plot
-from speed_trials import EVERY_STEM, STEMS, Cost, Trials, slope
+from speed_trials import STEMS, Trials
 
-CLIP_S = 30.0
-MEMORY_S = 180.0
-LENGTHS_S = (CLIP_S, 120.0, 300.0, 3600.0)
-FAITHFUL = "faithful"
-HEAD = "| {} | RTF | processor s per s |\n|---|---|---|"
+QUALITY = Path(__file__).parent.parent / "docs" / "quality.md"
+SET = "## Unfamiliar"  # the songs of it that decibels are taken from
+SDR = "SDR, mean"
+ROWS = {"faithful": "faithful InstGlow search"}  # what is called otherwise there
+
+
+def decibels() -> dict[str, float]:
+    """Mean SDR of every system on the unfamiliar songs, as the quality page has it."""
+    _, _, section = QUALITY.read_text("utf-8").partition(SET)
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    head, _, *body = cells
+    column = head.index(SDR)
+    return {row[0]: float(row[column].split()[0]) for row in body if len(row) == len(head)}
 
 
 class Page:
     """The page as it grows; every section is printed as soon as it is measured."""
 
-    def __init__(self, trials: Trials, longest_s: Mapping[str, float]) -> None:
-        self.trials = trials
-        self.lengths = {
-            tier: [s for s in LENGTHS_S if s <= most] for tier, most in longest_s.items()
-        }
+    def __init__(self, trials: Trials, seconds: float) -> None:
+        self.trials, self.seconds = trials, seconds
         self.lines: list[str] = []
-        self.curves: dict[str, list[tuple[float, Cost]]] = {}
 
     def say(self, *lines: str) -> None:
         """Add lines."""
         self.lines += lines
         print("\n".join(lines), flush=True)
 
-    def machine(self) -> None:
+    def machine(self, asked: str) -> None:
         """What the numbers belong to."""
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
         versions = ", ".join(f"{n} {version(n)}" for n in ("onnxruntime", "numpy"))
         self.say(
             "# Speed\n",
-            "Written by `python bench/speed.py`; do not edit.\n",
+            f"Written by `python bench/speed.py {asked}`; do not edit.\n",
             f"Stemwright {ENGINE_VERSION}, {versions}, Python {platform.python_version()}, "
             f"{usable_cores()} cores ({_processor()}), load average {load:.1f} before the run.",
             "RTF is waiting time by length of the mix, files and all; processor seconds (of all",
@@ -60,30 +64,32 @@ class Page:
             "it had if the load above is not near zero. Stereo, 44.1 kHz, sessions open.\n",
         )
 
-    def tiers(self) -> None:
-        """Every tier and the paper's search, in one run."""
-        costs = {tier: self.trials.render(CLIP_S, tier) for tier in TIERS}
-        costs[FAITHFUL] = self.trials.render(CLIP_S, None, preset=FAITHFUL)
-        search = costs[FAITHFUL].stages_s["searching"]
+    def programs(self, environments: Path | None) -> dict[str, peers.Seconds]:
+        """Every tier, the paper's search and the peers, in turn."""
+        found = peers.least_of_each(environments, self.trials, self.seconds)
+        sdr_db, (wall, cpu) = decibels(), found[peers.REFERENCE]
         self.say(
-            f"## Tiers\n\n{CLIP_S:g} s, four stems, all cores.\n",
-            "| | RTF | processor s per s | decoding s | searching s | writing s "
-            "| faithful's search takes |",
-            "|---|---|---|---|---|---|---|",
+            "## Decibels against seconds\n",
+            f"{self.seconds:g} s, four stems, {usable_cores()} threads; each program "
+            f"{peers.ROUNDS} times in turn, the least counts. SDR: mean of unfamiliar songs in",
+            "[quality.md](quality.md); the peers have random weights, so that only their time is",
+            "told, and they read and write no file.\n",
+            f"| | SDR, dB | RTF | processor s per s | RTF / {peers.REFERENCE} | processor |",
+            "|---|---|---|---|---|---|",
         )
-        for name, cost in costs.items():
-            stages = " | ".join(
-                f"{cost.stages_s[stage]:.1f}" for stage in ("decoding", "searching", "writing")
-            )
-            ratio = search / cost.stages_s["searching"]
-            self.say(f"| {name} | {_both(cost)} | {stages} | {ratio:.1f} x |")
-        self._papers_network(costs["search"])
+        for name, spent in found.items():
+            level = sdr_db.get(ROWS.get(name, name))
+            told = f"{spent[0] / self.seconds:.3f} | {spent[1] / self.seconds:.3f}"
+            ratios = f"{spent[0] / wall:.2f} x | {spent[1] / cpu:.2f} x"
+            self.say(f"| {name} | {'-' if level is None else level} | {told} | {ratios} |")
+        return found
 
-    def _papers_network(self, searched: Cost) -> None:
+    def papers_network(self, searched_cpu_s: float) -> None:
+        """What the paper's own size would take."""
         step_s, covered_s = search_limits.papers_step_s()
         # 150 steps and a third more for the exact sums, 4 stems
         per_second = 150 * 4 / 3 * len(STEMS) * step_s / covered_s
-        ours = searched.cpu_rtf
+        ours = searched_cpu_s / self.seconds
         self.say(
             "\nThe row `faithful` is the paper's search with our small priors. With networks of "
             "the paper's size (11.7 M parameters, random weights, 512 bins, hop 256), one step of "
@@ -94,55 +100,6 @@ class Page:
             f"44.1 kHz; the paper's search of those, channels apart, would take "
             f"{4 * per_second / ours:.0f} times as much.\n"
         )
-
-    def series(self) -> None:
-        """Threads, stems, batches and length."""
-        cores = range(1, usable_cores() + 1)
-        self._series("threads", ((n, self._searched(threads=n)) for n in cores))
-        counts = range(1, len(EVERY_STEM) + 1)
-        presets = {n: self.trials.preset(EVERY_STEM[:n]) for n in counts}
-        self._series("stems", ((n, self._searched(preset=presets[n])) for n in counts))
-        self._series("segments in a batch", self._batches())
-        for tier in self.lengths:
-            self._lengths(tier)
-
-    def _searched(self, preset: str | Path = "dry", threads: int = 0) -> Cost:
-        return self.trials.render(CLIP_S, "search", preset=preset, threads=threads)
-
-    def _batches(self) -> Iterator[tuple[float, Cost]]:
-        for size in (1, 2, 4, 8):
-            with self.trials.batch_of(size):
-                yield size, self._searched()
-
-    def _series(self, name: str, costs: Iterator[tuple[float, Cost]]) -> None:
-        self.say(f"## {name.capitalize()}\n", HEAD.format(name))
-        self.curves[name] = list(costs)
-        self.say(*(f"| {x:g} | {_both(cost)} |" for x, cost in self.curves[name]), "")
-
-    def _lengths(self, tier: str) -> None:
-        name = f"length in seconds, {tier}"
-        self._series(name, ((s, self.trials.render(s, tier)) for s in self.lengths[tier]))
-        if len(self.lengths[tier]) > 2:
-            fixed, per_second, off = slope([cost for _, cost in self.curves[name]])
-            self.say(
-                f"Processor time is {fixed:.2f} s + {per_second:.3f} s per second; the farthest "
-                f"point is {off:.1%} off that line.\n"
-            )
-
-    def memory(self, longest_s: float) -> None:
-        """Peak resident memory of the command, short and long."""
-        self.say(
-            "## Memory\n\nPeak of the resident memory of `stemwright separate`.\n",
-            "| tier | length in seconds | MiB |",
-            "|---|---|---|",
-        )
-        for tier, length in (
-            ("standard", MEMORY_S),
-            ("standard", longest_s),
-            ("search", MEMORY_S),
-        ):
-            self.say(f"| {tier} | {length:g} | {self.trials.peak_mib(length, tier):.0f} |")
-        self.say("")
 
     def limits(self, folder: Path) -> None:
         """The search against the machine."""
@@ -165,10 +122,6 @@ class Page:
         )
 
 
-def _both(cost: Cost) -> str:
-    return f"{cost.rtf:.2f} | {cost.cpu_rtf:.2f}"
-
-
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
@@ -179,26 +132,20 @@ def _processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60.0, help="the longest standard")
-    parser.add_argument("--searched-minutes", type=float, default=5.0, help="longest standard")
-    parser.add_argument("--memory-minutes", type=float, default=180.0, help="standard, for memory")
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long the mix is")
     parser.add_argument("--peers", type=Path, help="environments made by peers.py --install")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
     arguments = parser.parse_args()
+    picture = arguments.out.with_suffix(".svg")
     with tempfile.TemporaryDirectory() as folder:
-        longest_s = {"standard": 60 * arguments.minutes, "search": 60 * arguments.searched_minutes}
-        page = Page(Trials(Path(folder)), longest_s)
-        page.machine()
-        page.tiers()
+        page = Page(Trials(Path(folder)), arguments.seconds)
+        page.machine(f"--seconds {arguments.seconds:g} --peers PEERS")
+        found = page.programs(arguments.peers)
+        cpu_rtf = {name: cpu / arguments.seconds for name, (_, cpu) in found.items()}
+        plot(cpu_rtf, {name: decibels().get(ROWS.get(name, name)) for name in found}, picture)
+        page.say("", f"![SDR against processor seconds]({picture.name})\n")
+        page.papers_network(found["search"][1])
         page.limits(Path(folder))
-        if arguments.peers:
-            page.say("## Peers\n", *peers.compare(arguments.peers, page.trials, CLIP_S))
-            page.say("\nThe peers have random weights and read and write no file.\n")
-        page.series()
-        page.memory(60 * arguments.memory_minutes)
-    picture = arguments.out.with_suffix(".png")
-    plot(page.curves, picture)
-    page.say(f"![RTF against threads, stems, batch and length]({picture.name})")
     arguments.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
 
 

@@ -1,24 +1,28 @@
-"""Draws the curves of the speed page."""
+"""Draws the picture of the speed page."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from speed_trials import Cost
 
-
-def plot(curves: dict[str, list[tuple[float, Cost]]], picture: Path) -> None:
-    """One panel per curve: RTF and processor time against what was varied."""
-    figure = Figure(figsize=(4 * len(curves), 3.2), layout="constrained")
-    for axes, (name, points) in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-    ):
-        x = [value for value, _ in points]
-        axes.plot(x, [cost.rtf for _, cost in points], "o-", label="RTF")
-        axes.plot(x, [cost.cpu_rtf for _, cost in points], "s--", label="processor s per s")
-        axes.set_xlabel(name)
-        axes.set_ylim(bottom=0)
-        axes.legend(frameon=False)
-    figure.savefig(picture, dpi=100, metadata={"Software": None})
+def plot(cpu_rtf: Mapping[str, float], sdr_db: Mapping[str, float | None], picture: Path) -> None:
+    """Decibels against processor seconds per second of audio; what has no decibels is a line."""
+    rcParams["svg.hashsalt"] = picture.name  # the same points give the same bytes
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, x in cpu_rtf.items():
+        level = sdr_db[name]
+        if level is None:
+            axes.axvline(x, linestyle=":", color="grey")
+            axes.annotate(name, (x, 0.02), xycoords=("data", "axes fraction"), rotation=90)
+        else:
+            axes.plot(x, level, "o")
+            axes.annotate(name, (x, level), xytext=(5, 4), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set_xlabel("processor seconds per second of audio")
+    axes.set_ylabel("SDR, dB")
+    figure.savefig(picture, metadata={"Date": None, "Creator": None})

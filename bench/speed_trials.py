@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +20,6 @@ from presets import load_preset
 EXAMPLE = Path(__file__).parent.parent / "examples" / "mix.flac"
 STEMS = ("vocals", "bass", "drums", "other")
 EVERY_STEM = (*STEMS, "guitar", "piano")
-# A forked child inherits its parent's peak until it runs another program: a small parent between.
-PEAK = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-"""
 
 
 @dataclass(frozen=True)
@@ -72,13 +64,6 @@ class Trials:
                     left -= len(audio[:left])
         return path
 
-    def preset(self, stems: Sequence[str]) -> Path:
-        """A dry preset with some of the stems."""
-        path = self.folder / f"{len(stems)}-stems.yaml"
-        lines = ["name: some", "stems:", *(f"  {stem}: {{}}" for stem in stems)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return path
-
     def render(
         self, seconds: float, tier: str | None, *, preset: str | Path = "dry", threads: int = 0
     ) -> Cost:
@@ -94,16 +79,6 @@ class Trials:
         seconds = manifest.input.frames / manifest.input.sample_rate
         return Cost(seconds, manifest.seconds, _cpu_s() - before)
 
-    def peak_mib(self, seconds: float, tier: str) -> float:
-        """The most memory that the command held while it separated a clip."""
-        with tempfile.TemporaryDirectory(dir=self.folder) as out:
-            command = [sys.executable, "-m", "stemwright", "separate", str(self.clip(seconds))]
-            command += ["-o", out, "--preset", "dry", "--tier", tier, "--json"]
-            done = subprocess.run(
-                [sys.executable, "-c", PEAK, *command], capture_output=True, text=True, check=True
-            )
-        return float(done.stderr.split()[-1]) / 1024
-
     @contextlib.contextmanager
     def batch_of(self, segments: int) -> Iterator[None]:
         """Search so many segments together."""
@@ -113,16 +88,6 @@ class Trials:
             yield
         finally:
             separator.BATCH = usual
-
-
-def slope(costs: Sequence[Cost]) -> tuple[float, float, float]:
-    """Line through (length, processor time): fixed seconds, seconds per second, and the largest
-    departure of a point from the line, relative to the point."""
-    length = np.array([cost.audio_s for cost in costs])
-    spent = np.array([cost.cpu_s for cost in costs])
-    per_second, fixed = np.polyfit(length, spent, 1, w=1 / spent)
-    off = np.abs(fixed + per_second * length - spent) / spent
-    return float(fixed), float(per_second), float(off.max())
 
 
 def _cpu_s() -> float:

@@ -327,7 +327,7 @@ class _Levels:
     def add(self, stems: Stems) -> None:
         """Count the next samples."""
         for stem, audio in stems.items():
-            energy = float(np.einsum("cn,cn->", audio, audio, dtype=np.float64))
+            energy = float(np.square(audio).sum())
             self._energy[stem] = self._energy.get(stem, 0.0) + energy
 
     def add_mix(self, audio: Float | Double) -> None:

@@ -36,6 +36,10 @@ def sound_path(path: Path) -> str | bytes:
     return str(path) if os.name == "nt" else os.fsencode(path)
 
 
+class SampleOverflowError(StemwrightError):
+    """A sample that the depth of a file cannot hold."""
+
+
 class StemWriter:
     """A writer of blocks `(channels, n)`; the file is whole and on disk after `close`.
 
@@ -100,7 +104,7 @@ class StemWriter:
     def _refuse_overflow(self, block: Samples) -> None:
         low, high = full_scale(self.fmt.bits)
         if block.size and (block.min() < low or block.max() > high):
-            raise StemwrightError(
+            raise SampleOverflowError(
                 "stem-overflow",
                 f"{self.path.name}: a sample does not fit into {self.fmt.bits} bits. Write "
                 "32-bit float or lower the level of the whole set.",

@@ -22,13 +22,16 @@ from ..audio.null import NullMeter
 from ..audio.reading import MixBlock
 from ..audio.scratch import StemScratch
 from ..audio.signal import TaggedSignal
-from ..audio.writing import StemWriter
+from ..audio.writing import SampleOverflowError, StemWriter
 from ..audio.written_reader import WrittenReader
 from .float_grid import FloatGrid, Survey
 from .naming import NameTemplate
 from .output_format import AS_THE_MIX, OutputFormat, StemFile, long_enough
 from .set_plan import Samples, SetPlan
 
+Thirds = tuple[int, int]  # of the whole work: where a pass begins and ends
+LOOK, WRITE, MEASURE = (0, 1), (1, 2), (2, 3)
+WRITE_UNSEEN = (0, 2)  # without a look before
 Tick = Callable[[int, int], None]  # frames done, frames in all; may raise to stop
 
 
@@ -80,9 +83,14 @@ def write_set(
     with ThreadPoolExecutor(threads) as pool:
         writing = _Writing(mix, scratch, residual_into or RESIDUAL, tick or _silent, pool)
         plan = SetPlan.first(info, output, seed)
-        peaks = writing.peaks(plan) if plan.grid_bits else {}
-        over = plan.overflowing(peaks)
-        if over:
+        over: dict[str, float] = {}
+        if plan.grid_bits:
+            with contextlib.suppress(SampleOverflowError):  # most sets fit: no look before
+                return writing.write(plan, folder, naming, over, program)
+            with contextlib.suppress(OSError):  # others have files there
+                folder.rmdir()
+            peaks = writing.peaks(plan)
+            over = plan.overflowing(peaks)
             plan = plan.without_overflow(peaks, over, overflow)
             plan = replace(plan, format=long_enough(plan.format, info.frames))
         if plan.grid_bits is None and plan.format.bits == 32:
@@ -100,12 +108,13 @@ class _Writing:
         self._pool = pool
         names = scratch.stems
         self.stems = names if remainder in names else (*names, remainder)
-        self._done = 0
+        self._done, self._told, self._looked = 0, 0, False
 
     def peaks(self, plan: SetPlan) -> dict[str, tuple[int, int]]:
         """Lowest and highest integer of every stem."""
         found = dict.fromkeys(self.stems, (0, 0))
-        for stems in self._blocks(plan, passes=3):
+        self._done, self._looked = 0, True
+        for stems in self._blocks(plan, LOOK):
             for stem, samples in stems.items():
                 least, most = found[stem]
                 found[stem] = (min(least, int(samples.min())), max(most, int(samples.max())))
@@ -118,7 +127,8 @@ class _Writing:
         for (block, target), stems in zip(self._targets(plan), separated, strict=True):
             free = {stem: audio for stem, audio in stems.items() if stem != self._remainder}
             found.add(plan.full_scale_one(target), free)
-            self._advance(block.frames, passes=3)
+            self._advance(block.frames, LOOK)
+        self._looked = True
         grid = FloatGrid.of(found, self._remainder, RESIDUAL)
         if grid.below:
             self.stems = (*self.stems, grid.below)
@@ -163,7 +173,7 @@ class _Writing:
                 metadata = carried.with_history(history_line(plan.format, f"{program} {stem}"))
                 writer = StemWriter(path, plan.format, metadata.before, metadata.after)
                 writers[stem] = stack.enter_context(writer)
-            for stems in self._blocks(plan, passes=2):
+            for stems in self._blocks(plan, WRITE if self._looked else WRITE_UNSEEN):
                 list(
                     self._pool.map(
                         lambda stem, samples: writers[stem].write(plan.stored(samples)),
@@ -214,11 +224,11 @@ class _Writing:
                 if not as_it_came:
                     undone = [part.double / plan.gain for part in parts]
                     source_meter.add(block.double, undone)
-                self._advance(block.frames, passes=1)
+                self._advance(block.frames, MEASURE)
         loudness = {stem: each.result() for stem, each in meters.items()}
         return loudness, _levels(energy, whole), meter, source_meter
 
-    def _blocks(self, plan: SetPlan, passes: int) -> Iterator[dict[str, Samples]]:
+    def _blocks(self, plan: SetPlan, thirds: Thirds) -> Iterator[dict[str, Samples]]:
         """All stems with the remainder, as they are to be stored, block by block."""
         noise = {stem: plan.noise(number) for number, stem in enumerate(self.stems, start=1)}
         separated = self._scratch.blocks(BLOCK_FRAMES)
@@ -235,7 +245,7 @@ class _Writing:
                 for samples in stems.values():
                     total += samples
                 yield {**stems, self._remainder: target - total}
-            self._advance(block.frames, passes)
+            self._advance(block.frames, thirds)
 
     def _targets(self, plan: SetPlan) -> Iterator[tuple[MixBlock, Samples]]:
         """The mix, and what the stems must add up to."""
@@ -247,11 +257,13 @@ class _Writing:
     def _file(self, plan: SetPlan, stem: str, path: Path, loudness: Loudness) -> StemFile:
         return StemFile.of(stem, path, plan.format, self._scratch.frames, loudness)
 
-    def _advance(self, frames: int, passes: int) -> None:
-        """Tell how far the work is; `passes` are left, this one included."""
-        total = self._mix.info.frames
+    def _advance(self, frames: int, thirds: Thirds) -> None:
+        """Tell how far the work is, of which this pass takes the `thirds`; never less than told
+        before, by a pass that was broken off."""
+        total, (begin, end) = self._mix.info.frames, thirds
         self._done = self._done % total + frames
-        self._tick((3 - passes) * total + self._done, 3 * total)
+        self._told = max(self._told, begin * total + (end - begin) * self._done)
+        self._tick(self._told, 3 * total)
 
 
 def _energy(audio: npt.NDArray[np.floating]) -> float:
