@@ -355,3 +355,22 @@ def test_policy_refuses_what_is_not_checked_or_not_commercial(tmp_path, options)
         render(mix, tmp_path / "out", preset, replace(options, unchecked_separators="refuse"))
     with pytest.raises(StemwrightError, match="commercial use of tones is unknown"):
         render(mix, tmp_path / "out", preset, replace(options, commercial_only=True))
+
+
+def test_voices_of_a_recipe_s_stem_stand_in_its_place_under_their_own_names(tmp_path, options):
+    """First a stem out of the mix, then its voices out of the stem; together still the mix."""
+    preset = preset_of(
+        tmp_path,
+        "name: backing\n"
+        "recipe: {split: {card: tones, out: {low: {as: vocals}, high: keep}}}\n"
+        "voices: {parts: [lead, deep], of: vocals}\n",
+    )
+    mix = mix_of(tmp_path / "mix.wav", 2.0)
+    pitches = {"voices": {"lead": [440.0] * 125, "deep": [110.0] * 125}, "frame_seconds": 0.016}
+    (tmp_path / "mix.f0.json").write_text(json.dumps(pitches))
+    manifest = render(mix, tmp_path / "out", preset, options)
+    files = dry(tmp_path / "out", manifest)
+    assert set(files) - {"rounding"} == {"lead", "deep", "high", "residual"}
+    assert {path.name for path in files.values()} >= {"mix_lead.wav", "mix_deep.wav"}
+    assert manifest.voices["pitches"]["origin"] == "file"
+    assert measure_null(mix, list(files.values())).exact

@@ -12,7 +12,18 @@ import soundfile
 from click.testing import CliRunner
 
 import stemwright
-from engine import Interrupted, RenderOptions, load_manifest, measure_null, render, separate
+from engine import (
+    Interrupted,
+    PitchTracks,
+    RenderOptions,
+    load_manifest,
+    measure_null,
+    render,
+    separate,
+)
+from engine.model.hooks import SearchHooks
+from engine.voices.fitting import BUNDLE, fit_network
+from engine.voices.network import SHIPPED
 from hotfolder_fixtures import logs, start_process, wait_for
 from presets import Preset, StemwrightError, explain, load_preset
 from voice_fixtures import MELODIES, RATE, choir, sung, write_score
@@ -187,6 +198,31 @@ def test_a_fit_learns_from_the_recording_and_is_told(song, tmp_path, monkeypatch
     assert manifest.null_dbfs is None
 
 
+@pytest.mark.slow
+def test_a_fit_that_is_killed_goes_on_and_ends_with_the_same_bytes(song, tmp_path, monkeypatch):
+    """The child that learns is killed behind its first checkpoint; nothing else remembers."""
+    monkeypatch.setattr("engine.voices.fitting.STEPS_A_MINUTE", 12)
+    mono = soundfile.read(song, dtype="float32")[0].mean(axis=1)
+    frames = len(mono) // 256
+    hertz = np.repeat(np.array([[523.0], [175.0]], np.float32), frames, axis=1)
+    tracks = PitchTracks(("high", "low"), hertz, 0.016, np.ones_like(hertz), "file")
+    heard = []
+
+    def fitted(folder, should_stop):
+        hooks = SearchHooks(lambda done, of: heard.append(done), should_stop)
+        return fit_network(
+            mono, tracks, tmp_path / folder, SHIPPED, minutes=1, seed=0, hooks=hooks
+        )
+
+    with pytest.raises(Interrupted):
+        fitted("killed", lambda: bool(heard))
+    assert heard == [10]
+    assert not (tmp_path / "killed" / BUNDLE).exists()
+    again = fitted("killed", lambda: False)
+    assert heard == [10, 12], "it goes on where it was"
+    assert again.read_bytes() == fitted("once", lambda: False).read_bytes()
+
+
 # -- the section ---------------------------------------------------------------------------------
 
 
@@ -258,6 +294,25 @@ def test_a_choir_and_its_score_go_through_a_daemon_that_is_killed(song, tmp_path
     assert told["origin"] == "midi"
     content = song.with_suffix(".mid").read_bytes()
     assert told["files"]["song.mid"] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_batch_takes_scores_and_does_a_row_again_when_its_score_changes(song, tmp_path):
+    place = tmp_path / "mixes"
+    place.mkdir()
+    for name in ("song.wav", "song.mid"):
+        (place / name).write_bytes(song.with_name(name).read_bytes())
+    (tmp_path / "trio.yaml").write_text("voices: {parts: [soprano, alto, bass]}\n")
+    words = ["batch", place, "-o", tmp_path / "out", "--preset", tmp_path / "trio.yaml",
+             "--jobs", 1, "--threads", 1, "--state", tmp_path / "state"]  # fmt: skip
+    other = {**MELODIES, "bass": [*MELODIES["bass"][:-1], 50]}
+    for melodies in (MELODIES, MELODIES, other):
+        write_score(place / "song.mid", melodies)
+        done = run(*words)
+        assert done.exit_code == 0, done.output
+    sets = [load_manifest(tmp_path / "out" / name) for name in ("song", "song-2")]
+    told = [one.voices["pitches"]["files"]["song.mid"] for one in sets]
+    assert told[0] != told[1] == hashlib.sha256((place / "song.mid").read_bytes()).hexdigest()
+    assert not (tmp_path / "out" / "song-3").exists(), "nothing is done twice"
 
 
 def filed(folder):
