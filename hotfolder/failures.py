@@ -26,9 +26,11 @@ _PASSING_ERRNOS = {
 }  # fmt: skip
 # The mix is not to blame: what is needed to work on it is missing, broken or full.
 _BLAMELESS = (
-    "preset-", "prior", "encoder", "impulse-", "naming-", "device-", "program-", "settings-",
-    "disk-", "output-", "folder-", "plugin-not-", "plugin-quarantined",
+    "preset-", "prior", "encoder", "pack-", "label-", "separator-", "card-", "impulse-", "naming-",
+    "voices-network", "voices-no-torch", "voices-selftest", "plugin-not-", "plugin-quarantined",
+    "device-", "program-", "settings-", "home-", "root-", "disk-", "output-", "folder-",
 )  # fmt: skip
+_BY_THE_MIX = ("separator-not-finite",)  # the same separator may take the next one
 _INCOMPLETE = (
     "mix-truncated", "mix-unfinished", "mix-left-over", "mix-empty", "still-growing",
 )  # fmt: skip
@@ -63,7 +65,8 @@ class Failure:
     def blameless(self) -> bool:
         """True when any other file would have failed as well."""
         passing = self.errno in _PASSING_ERRNOS if self.errno is not None else self.transient
-        return passing or self.code.startswith(_BLAMELESS)
+        set_up = self.code.startswith(_BLAMELESS) and self.code not in _BY_THE_MIX
+        return passing or set_up
 
     @property
     def incomplete(self) -> bool:

@@ -29,6 +29,12 @@ class JournalStatistics:
             found[row["state"]] = row["n"]
         return found
 
+    def why_one_waits(self) -> str | None:
+        """The reason of a job that waits for another attempt; None where none waits."""
+        query = "SELECT reason FROM jobs WHERE state = 'retry-at' LIMIT 1"
+        row = self._database.execute(query).fetchone()
+        return row["reason"] if row else None
+
     def ended_since(self, wall_s: float) -> int:
         """How many times a job was done or quarantined since then."""
         query = "SELECT count(*) FROM transitions WHERE state IN (?, ?) AND at >= ?"

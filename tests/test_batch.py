@@ -31,6 +31,7 @@ from hotfolder.catalogue.report import QUIET_LUFS, flags_of, write_reports
 from hotfolder.catalogue.terminal import BatchScreen, sentence
 from hotfolder.clock import Instant
 from hotfolder.facts import JobFacts
+from hotfolder.failures import Failure
 from hotfolder.job import State
 from hotfolder_fixtures import (
     RATE_HZ,
@@ -391,6 +392,16 @@ def test_progress_is_told_in_one_line(tmp_path, mixes, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[-1]["done"] == 3
     assert lines[-1]["rtf"] > 0
+
+
+def test_what_a_row_waits_for_is_told(tmp_path, mixes):
+    with Run(tmp_path, catalogue_of(mixes, "path\none.wav\ntwo.wav\n")) as batch:
+        batch.enter()
+        now = Instant.now()
+        job = batch.journal.claim("test", now, 30, 1800)
+        batch.jobs.fail(job, Failure("separator-unknown", "no separator is called x"), now)
+        line = sentence(batch.snapshot(now))
+    assert line.endswith("; 1 wait to be tried again: no separator is called x")
 
 
 def test_length_of_a_catalogue_is_read_from_headers(tmp_path, mixes):

@@ -63,6 +63,8 @@ class Snapshot:
     done: int
     failed: int
     in_work: int
+    waiting: int  # for another attempt
+    waits_because: str | None  # of one that waits
     audio_s: float
     elapsed_s: float
     jobs: int
@@ -190,6 +192,8 @@ class Batch:
             done=done,
             failed=counts[State.QUARANTINED],
             in_work=len(self.pool.in_work),
+            waiting=counts[State.RETRY_AT],
+            waits_because=self.journal.statistics.why_one_waits(),
             audio_s=self.pool.audio_s,
             elapsed_s=elapsed_s,
             jobs=self.settings.jobs,

@@ -23,7 +23,7 @@ class BatchScreen:
         self._as_json = as_json
         self._console = Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
-        self._last: tuple[int, int, int] | None = None
+        self._last: tuple[int, int, int, int] | None = None
         self._shown_s = float("-inf")
         if self._console.is_terminal and not as_json:
             text = TextColumn("{task.description}", markup=False)
@@ -46,7 +46,7 @@ class BatchScreen:
 
     def show(self, snapshot: Snapshot) -> None:
         """Tell how far the run is, when that is news."""
-        counts = (snapshot.done, snapshot.failed, snapshot.in_work)
+        counts = (snapshot.done, snapshot.failed, snapshot.in_work, snapshot.waiting)
         if self._bar:
             finished = snapshot.done + snapshot.failed
             self._bar.update(
@@ -68,7 +68,8 @@ class BatchScreen:
 
 
 def sentence(snapshot: Snapshot) -> str:
-    """`12 of 40 done, 1 failed, 2 in work, 0.7 h of audio, RTF 0.41, 12 min left`."""
+    """`12 of 40 done, 1 failed, 2 in work, 0.7 h of audio, RTF 0.41, 12 min left`, and what the
+    rest waits for, where something is missing or full."""
     parts = [
         f"{snapshot.done} of {snapshot.rows} done",
         f"{snapshot.failed} failed",
@@ -79,4 +80,7 @@ def sentence(snapshot: Snapshot) -> str:
         parts.append(f"RTF {snapshot.rtf:.2f}")
     if snapshot.left_s is not None:
         parts.append(f"{duration_text(snapshot.left_s)} left")
-    return ", ".join(parts)
+    so_far = ", ".join(parts)
+    if not snapshot.waiting:
+        return so_far
+    return f"{so_far}; {snapshot.waiting} wait to be tried again: {snapshot.waits_because}"
