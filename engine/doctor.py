@@ -8,7 +8,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from presets import StemwrightError
 
@@ -31,6 +31,14 @@ _PACKAGES = (
 )
 
 
+class DeviceFacts(TypedDict):
+    """The device asked for, the one that a session got, and what the runtime was built for."""
+
+    asked: str
+    got: str | None
+    compiled_in: list[str]
+
+
 class Examination(TypedDict):
     """What `stemwright doctor` prints, under the names that it prints."""
 
@@ -38,7 +46,7 @@ class Examination(TypedDict):
     python: str
     system: str
     packages: dict[str, str | None]
-    device: dict[str, Any]
+    device: DeviceFacts
     threads: dict[str, int]
     priors: dict[str, str]
     prior_folders: list[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from .model.prior import Prior
 from .separators.loading import LoadedCard
@@ -15,6 +15,19 @@ from .stems.wet import WetReport
 
 if TYPE_CHECKING:
     from presets import Preset
+
+
+class SeparatorUsed(TypedDict):
+    """What a manifest says of one separator: `files` by hash, `band_hz` is where it ends."""
+
+    card: str
+    digest: str
+    files: dict[str, str]
+    licence: str
+    commercial: str
+    source: str
+    band_hz: float
+    threads: int
 
 
 def bundles_of(priors: Mapping[str, Prior]) -> dict[str, dict[str, str]]:
@@ -30,7 +43,7 @@ def bundles_of(priors: Mapping[str, Prior]) -> dict[str, dict[str, str]]:
     }
 
 
-def separators_of(cards: Mapping[str, LoadedCard], threads: int) -> dict[str, dict[str, Any]]:
+def separators_of(cards: Mapping[str, LoadedCard], threads: int) -> dict[str, SeparatorUsed]:
     """Which card every separator had, its licence and its files."""
     return {
         name: {

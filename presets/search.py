@@ -81,7 +81,7 @@ class ResolvedSearch:
     tier: Tier | None  # None where values of its own make another search of it
     rest: Rest
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """What manifests and keys of work hold; a rest that is unknown alone, so that work
         without one has the keys that it had before."""
         return {k: v for k, v in asdict(self).items() if (k, v) != ("rest", "named")}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from presets import Plugin, StemwrightError
 
@@ -14,7 +13,9 @@ from .session import PluginDevice
 PRESET_MAGIC, CLASS_ID = b"VST3", slice(8, 40)  # VST3 SDK, "Preset format": header, class id
 
 
-def live_devices(chain: Sequence[dict[str, Any]], timeout_s: float) -> tuple[PluginDevice, ...]:
+def live_devices(
+    chain: Sequence[Mapping[str, object]], timeout_s: float
+) -> tuple[PluginDevice, ...]:
     """One device for each step of a chain as it stands in a manifest; all are plug-ins.
 
     Every plug-in is opened in a process of its own and set as the step says.

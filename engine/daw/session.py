@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +71,7 @@ class Session:
         return max(track.start_s + track.duration_s for track in self.tracks)
 
 
-Live = Callable[[Sequence[dict[str, Any]]], tuple[PluginDevice, ...]]
+Live = Callable[[Sequence[Mapping[str, object]]], tuple[PluginDevice, ...]]
 """Opens the plug-ins of a chain as it stands in a manifest and says what they are."""
 
 

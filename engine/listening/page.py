@@ -73,7 +73,7 @@ class PageData(TypedDict):
 
     title: str
     program: str
-    mix: dict[str, Any]
+    mix: dict[str, object]
     preset: str
     tier: str
     seconds: float

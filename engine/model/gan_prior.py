@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from .bundle import check_files, damaged, read_card
 from .card import STEM_PATTERN
 from .sessions import Device, make_session
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Float = NDArray[np.float32]
 
@@ -68,7 +71,7 @@ class GanPrior:
         """The instrument."""
         return self.card.stem
 
-    def _opened(self, graph: str, device: Device) -> Any:  # noqa: ANN401 - no types there
+    def _opened(self, graph: str, device: Device) -> onnxruntime.InferenceSession:
         try:
             return make_session(self._files[f"{graph}.onnx"], device)[0]
         except Exception as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,11 @@ from presets import StemwrightError, user_folder
 from .bundle import GRAPHS, HEAD, SUFFIX, damaged, read_bundle
 from .sessions import BoundSession, Device, make_session, telling_device_faults
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 Float = NDArray[np.float32]
+GraphInputs = Mapping[str, NDArray[np.float32] | NDArray[np.int64]]
 
 PACK_CARD = "artist-pack.json"  # makes a folder of bundles an artist pack
 
@@ -97,7 +101,7 @@ class Prior:
             )
         return {"label": np.array(self.card.labels.index(self.label), np.int64)}
 
-    def _session(self, graph: str) -> Any:  # noqa: ANN401 - onnxruntime ships no types
+    def _session(self, graph: str) -> onnxruntime.InferenceSession:
         sessions = self._opened.sessions
         with self._opened.lock:  # priors of one bundle are asked by several threads
             if graph not in sessions:
@@ -116,15 +120,15 @@ class Prior:
                     raise
         return sessions[graph]
 
-    def _run(self, graph: str, outputs: list[str], inputs: Mapping[str, Any]) -> list[Any]:
+    def _run(self, graph: str, outputs: list[str], inputs: GraphInputs) -> list[Float]:
         session = self._session(graph)
         with telling_device_faults(self.got):
-            found: list[Any] = session.run(outputs, inputs)
+            found: list[Float] = session.run(outputs, inputs)
         return found
 
     def forward(self, magnitudes: Float) -> tuple[Float, Float]:
         """Return latents and the log-determinant per example."""
-        inputs = {"magnitudes": magnitudes, **self._asked}
+        inputs: GraphInputs = {"magnitudes": magnitudes, **self._asked}
         latents, log_det = self._run("forward", ["latents", "log_det"], inputs)
         return latents, log_det
 
@@ -150,7 +154,7 @@ class Prior:
         `weight` says how much each point of the spectrogram counts; all have the mix's shape
         (batch, frames, bands).
         """
-        inputs = {
+        inputs: GraphInputs = {
             "latents": latents,
             "mix": mix,
             "others": other_magnitudes,
@@ -221,7 +225,7 @@ class Prior:
 class _Opened:
     """Sessions of a bundle, shared by the priors of all its labels, and where they run."""
 
-    sessions: dict[str, Any] = field(default_factory=dict)
+    sessions: dict[str, onnxruntime.InferenceSession] = field(default_factory=dict)
     device: str = "cpu"
     lock: threading.RLock = field(default_factory=threading.RLock)
 

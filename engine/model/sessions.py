@@ -22,6 +22,7 @@ from presets import StemwrightError
 
 if TYPE_CHECKING:
     import onnxruntime
+    from onnxruntime import OrtValue
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -190,11 +191,11 @@ class BoundSession:
         self._outputs = [output.name for output in session.get_outputs()]
         self._fixed = {name: self._put(array) for name, array in fixed.items()}
 
-    def put(self, values: NDArray[np.float32] | float) -> Any:  # noqa: ANN401 - OrtValue
+    def put(self, values: NDArray[np.float32] | float) -> OrtValue:
         """Copy an array or a number to the device."""
         return self._put(np.ascontiguousarray(values, np.float32).reshape(np.shape(values)))
 
-    def _put(self, array: NDArray[Any]) -> Any:  # noqa: ANN401 - OrtValue
+    def _put(self, array: NDArray[Any]) -> OrtValue:
         import onnxruntime
 
         with telling_device_faults(self.device.name):
@@ -202,7 +203,7 @@ class BoundSession:
                 array, self.device.name, self.device.index
             )
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, inputs: Mapping[str, OrtValue]) -> dict[str, OrtValue]:
         """Run on values of the device; the results, by name, are there too."""
         binding = self._session.io_binding()
         for name, value in {**self._fixed, **inputs}.items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from ..model.sessions import BoundSession, Device, make_session
 
 if TYPE_CHECKING:
+    from onnxruntime import OrtValue
+
     from ..model.prior import Prior
     from .search_plan import SearchTask
 
@@ -71,7 +73,7 @@ class _Card:
         self.adam = _helper("adam", session.device)
         self._sum = _helper("scaled_sum", session.device)
 
-    def scaled_sum(self, a: Any, b: Any, scale: float) -> Any:  # noqa: ANN401 - OrtValue
+    def scaled_sum(self, a: OrtValue, b: OrtValue, scale: float) -> OrtValue:
         """a + scale * b."""
         return self._sum.run({"a": a, "b": b, "scale": self.put(scale)})["sum"]
 
@@ -84,7 +86,7 @@ class _Mover:
         self.latents = card.put(latents)
         self._mean = self._square = card.put(np.zeros_like(latents))
 
-    def move(self, gradient: Any, step: int) -> None:  # noqa: ANN401 - OrtValue
+    def move(self, gradient: OrtValue, step: int) -> None:
         found = self._card.adam.run(
             {
                 "latents": self.latents,

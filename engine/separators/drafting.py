@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -20,20 +20,24 @@ from presets import StemwrightError, sha256_of
 
 from ..model.sessions import Device, make_session
 from .card import GRAPH_SUFFIXES
+from .card_keys import CardKeys, FileKeys, StftKeys, TensorKeys
 from .graph import external_files
-from .layouts import Entry, Tensor, guessed, stated_tensors
+from .layouts import Tensor, guessed, stated_tensors
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 UVR_KEY_BYTES = 10_240_000  # of a file's end
 _UNKNOWN = "FILL IN"
 TENSOR = "tensor "  # begins the name of what is missing where no layout is known
-_TOLD = ("sample_rate", "channels", "stems", "segment", "stft", "normalise")
+_STATED = ("sample_rate", "channels", "stems", "segment", "stft", "normalise")
 
 
 @dataclass
 class Draft:
     """Keys of a card that is being written, and what nobody has said yet."""
 
-    keys: dict[str, Any] = field(default_factory=dict)
+    keys: CardKeys = field(default_factory=CardKeys)
     missing: dict[str, str] = field(default_factory=dict)
 
     def ask(self, key: str, what: str) -> None:
@@ -86,7 +90,7 @@ def draft_card(models: Sequence[Path], options: DraftOptions) -> Draft:
     return draft
 
 
-def keys_in_metadata(model: Path) -> dict[str, Any]:
+def keys_in_metadata(model: Path) -> CardKeys:
     """Keys of a card that an export by unblend carries in itself; of other files none."""
     session = _session(model)
     metadata = dict(session.get_modelmeta().custom_metadata_map)
@@ -94,7 +98,7 @@ def keys_in_metadata(model: Path) -> dict[str, Any]:
         return {}
     draft = Draft()
     _from_unblend(draft, metadata, _sides(session))
-    keys = {key: value for key, value in draft.keys.items() if key in _TOLD}
+    keys = cast(CardKeys, {key: value for key, value in draft.keys.items() if key in _STATED})
     if "external_normalization" in metadata:
         keys.setdefault("normalise", "none")
     return keys
@@ -120,14 +124,14 @@ def card_text(draft: Draft) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _yaml_lines(key: str, value: Any) -> list[str]:  # noqa: ANN401
+def _yaml_lines(key: str, value: object) -> list[str]:
     """A key with its value: lists of mappings one a line, all else on one."""
     if isinstance(value, list) and isinstance(value[0], dict):
         return [f"{key}:", *(f"  - {_flow(item)}" for item in value)]
     return [f"{key}: {_flow(value)}"]
 
 
-def _flow(value: Any) -> str:  # noqa: ANN401
+def _flow(value: object) -> str:
     text = yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=10_000)
     return text.removesuffix("\n...\n").strip()
 
@@ -144,7 +148,7 @@ def _is_unblend(metadata: Mapping[str, str]) -> bool:
     return "stft_n_fft" in metadata or "segment_samples" in metadata
 
 
-def _sides(session: Any) -> Sequence[tuple[Tensor, ...]]:  # noqa: ANN401
+def _sides(session: onnxruntime.InferenceSession) -> Sequence[tuple[Tensor, ...]]:
     """Inputs and outputs of a graph."""
     return [
         tuple(Tensor(t.name, tuple(t.shape)) for t in side)
@@ -152,7 +156,7 @@ def _sides(session: Any) -> Sequence[tuple[Tensor, ...]]:  # noqa: ANN401
     ]
 
 
-def _session(model: Path) -> Any:  # noqa: ANN401
+def _session(model: Path) -> onnxruntime.InferenceSession:
     if not model.is_file():
         raise StemwrightError("separator-file", f"{model}: no such file.")
     try:
@@ -168,7 +172,7 @@ def _session(model: Path) -> Any:  # noqa: ANN401
         ) from error
 
 
-def _files(models: Sequence[Path]) -> list[dict[str, str]]:
+def _files(models: Sequence[Path]) -> list[FileKeys]:
     paths = list(models)
     for model in models:
         for name in sorted(external_files(model)):
@@ -198,7 +202,7 @@ def _from_unblend(draft: Draft, meta: Mapping[str, str], sides: Sequence[Any]) -
     if "stft_n_fft" in meta:
         bins = next(t.size(2) for t in sides[0] if len(t.shape) == 4)
         n_fft = int(meta["stft_n_fft"])
-        stft: dict[str, Any] = {"n_fft": n_fft, "hop": int(meta["stft_hop_length"])}
+        stft: StftKeys = {"n_fft": n_fft, "hop": int(meta["stft_hop_length"])}
         if meta.get("stft_window", "hann").lower() in ("none", "ones", "rectangular"):
             stft["window"] = "none"
         if meta.get("stft_normalized", "false").lower() in ("true", "1"):
@@ -220,7 +224,7 @@ def _from_unblend(draft: Draft, meta: Mapping[str, str], sides: Sequence[Any]) -
     draft.keys["outputs"] = [_unblend_entry(t.name, "s ") for t in sides[1]]
 
 
-def _unblend_entry(name: str, stem: str) -> dict[str, str]:
+def _unblend_entry(name: str, stem: str) -> TensorKeys:
     if name.endswith(("_real", "_imag")):
         return {"name": name, "role": name[-4:], "axes": f"b {stem}c f t"}
     return {"name": name, "role": "wave", "axes": f"b {stem}c n"}
@@ -267,7 +271,7 @@ def _from_shapes(
         draft.ask("segment", "samples of one call; the graph takes any number: --segment")
 
 
-def _transform(draft: Draft, inputs: Sequence[Tensor], fed: Sequence[Entry]) -> None:
+def _transform(draft: Draft, inputs: Sequence[Tensor], fed: Sequence[TensorKeys]) -> None:
     """What is known of the transform: bins and frames, never its length."""
     spectral = [(t, e) for t, e in zip(inputs, fed, strict=True) if e["role"] != "wave"]
     tensor, entry = spectral[0] if spectral else (inputs[0], fed[0])
@@ -305,7 +309,7 @@ def _from_uvr(draft: Draft, model: Path, table: Path, inputs: Sequence[Tensor]) 
     n_fft, dim_f = int(settings["mdx_n_fft_scale_set"]), int(settings["mdx_dim_f_set"])
     stem = str(settings["primary_stem"]).lower().replace(" ", "-")
     rest = {"vocals": "instrumental", "instrumental": "vocals"}.get(stem, f"no-{stem}")
-    stft = {"n_fft": n_fft, "hop": 1024, "dim_f": dim_f, "zero_low_bins": 3}
+    stft: StftKeys = {"n_fft": n_fft, "hop": 1024, "dim_f": dim_f, "zero_low_bins": 3}
     draft.keys |= {
         "source": "UVR MDX-Net",
         "stems": [stem],
@@ -360,4 +364,5 @@ def _apply_options(draft: Draft, options: DraftOptions) -> None:
         draft.ask(
             "segment", "follows from --n-fft and --hop; by hand, hop x (frames - 1) if centred"
         )
-    keys["stft"] = {key: value for key, value in stft.items() if value is not None}
+    known = {key: value for key, value in stft.items() if value is not None}
+    keys["stft"] = cast(StftKeys, known)

@@ -18,6 +18,8 @@ from .axes import Axes
 from .card import CardFile, InputCard, OutputCard
 
 if TYPE_CHECKING:
+    import onnxruntime
+
     from .loading import LoadedCard
 
 MOST_BYTES = 16 << 30  # no separator is near this
@@ -82,7 +84,7 @@ def check_files(loaded: LoadedCard) -> None:
 
 def open_graph(
     loaded: LoadedCard, file: CardFile, device: Device, threads: int
-) -> tuple[Any, str]:
+) -> tuple[onnxruntime.InferenceSession, str]:
     """A session of one graph, compared with the card; and the device that it got."""
     where = ("files", loaded.card.files.index(file), "path")
     try:
@@ -129,7 +131,7 @@ def sizes_of(loaded: LoadedCard) -> dict[str, int | None]:
     }
 
 
-def _compare(loaded: LoadedCard, file: CardFile, session: Any) -> None:  # noqa: ANN401
+def _compare(loaded: LoadedCard, file: CardFile, session: onnxruntime.InferenceSession) -> None:
     """Names, ranks, sizes and types of the graph against the card."""
     card = loaded.card
     sides: tuple[tuple[str, Sequence[InputCard | OutputCard], Any], ...] = (
@@ -229,7 +231,9 @@ def _shape_text(shape: Sequence[object]) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
 
 
-def static_batch(session: Any, entries: Sequence[InputCard]) -> int | None:  # noqa: ANN401
+def static_batch(
+    session: onnxruntime.InferenceSession, entries: Sequence[InputCard]
+) -> int | None:
     """The batch that a graph was exported for; None where it may be any."""
     found: Iterator[object] = (
         tensor.shape[index]

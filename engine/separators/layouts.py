@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,8 +12,7 @@ from presets import StemwrightError
 
 from .axes import Axes
 from .card import OutputCard
-
-Entry = dict[str, Any]  # of a card's inputs or outputs, as YAML has it
+from .card_keys import TensorKeys
 
 _KNOWN = {"c": 2, "r": 2}  # sizes of letters that share an axis with another
 
@@ -24,7 +22,7 @@ class Tensor:
     """An input or output of a graph; sizes are numbers, or names for those that are free."""
 
     name: str
-    shape: tuple[Any, ...]
+    shape: tuple[int | str | None, ...]
 
     @property
     def shape_text(self) -> str:
@@ -37,7 +35,7 @@ class Tensor:
         value = self.shape[axis] if -len(self.shape) <= axis < len(self.shape) else None
         return value if isinstance(value, int) else None
 
-    def size_of(self, letter: str, entry: Entry) -> int | None:
+    def size_of(self, letter: str, entry: TensorKeys) -> int | None:
         """The size of a letter of its pattern, where the graph fixes it."""
         for number, axis in enumerate(Axes.parse(entry["axes"]).axes):
             if letter in axis and (size := self.size(number)):
@@ -46,10 +44,10 @@ class Tensor:
         return None
 
 
-def stated_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Entry]:
+def stated_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, TensorKeys]:
     """`name role axes` of the user's, by the tensors' names."""
     known = {tensor.name: tensor for tensor in tensors}
-    found: dict[str, Entry] = {}
+    found: dict[str, TensorKeys] = {}
     for line in lines:
         name, _, rest = line.strip().partition(" ")
         role, _, axes = rest.strip().partition(" ")
@@ -63,8 +61,8 @@ def stated_tensors(lines: Sequence[str], tensors: Sequence[Tensor]) -> dict[str,
     return found
 
 
-def _stated_entry(tensor: Tensor, role: str, axes: str) -> Entry:
-    entry: Entry = {"name": tensor.name, "role": role, "axes": axes}
+def _stated_entry(tensor: Tensor, role: str, axes: str) -> TensorKeys:
+    entry: TensorKeys = {"name": tensor.name, "role": role, "axes": axes}
     try:
         pattern = Axes.parse(axes)
         if "k" in pattern.letters and (patch := tensor.size_of("t", entry)):
@@ -84,13 +82,13 @@ def _stated_entry(tensor: Tensor, role: str, axes: str) -> Entry:
     return entry
 
 
-def guessed(tensor: Tensor, *, inputs: bool) -> Entry | None:
+def guessed(tensor: Tensor, *, inputs: bool) -> TensorKeys | None:
     """Role and axes of a tensor of the layouts that are known."""
     shape, rank = tensor.shape, len(tensor.shape)
     low, last = tensor.name.lower(), tensor.size(-1)
 
-    def entry(role: str, axes: str, **more: int) -> Entry:
-        return {"name": tensor.name, "role": role, "axes": axes, **more}
+    def entry(role: str, axes: str) -> TensorKeys:
+        return {"name": tensor.name, "role": role, "axes": axes}
 
     if rank == 3 and tensor.size(1) in (1, 2):
         return entry("wave", "b c n")
@@ -115,7 +113,7 @@ def guessed(tensor: Tensor, *, inputs: bool) -> Entry | None:
     if rank == 4 and tensor.size(2) == 2 and not inputs and (last is None or last > 4096):
         return entry("wave", "b s c n")
     if rank == 4 and tensor.size(0) == 2 and isinstance(shape[2], int):
-        return entry("mag", "c k t f", patch=shape[2])
+        return {**entry("mag", "c k t f"), "patch": shape[2]}
     if rank == 4 and tensor.size(1) == 2:
         return entry("mag", "b c f t")
     return None

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from ..model.sessions import Device, telling_device_faults
 from .card import InputCard, OutputCard
 from .graph import check_files, open_graph, static_batch
 from .loading import LoadedCard
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
@@ -46,7 +49,7 @@ class Network(Closing):
         refuse_too_large(loaded)
         check_files(loaded)
         self._device = device.name
-        self._graphs: list[Any] = []
+        self._graphs: list[onnxruntime.InferenceSession] = []
         for file in self.card.graphs:
             session, self._device = open_graph(loaded, file, device, threads)
             self._graphs.append(session)
@@ -127,7 +130,7 @@ class Network(Closing):
 
     def _fed(
         self,
-        session: Any,  # noqa: ANN401
+        session: onnxruntime.InferenceSession,
         segments: Float,
         spectrum: Complex | None,
     ) -> dict[str, NDArray[Any]]:
@@ -156,7 +159,9 @@ class Network(Closing):
             return _patched(magnitude, entry.patch), "bckft"
         return np.asarray(spectrum.real if entry.role == "real" else spectrum.imag), "bcft"
 
-    def _run(self, session: Any, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Float]:  # noqa: ANN401
+    def _run(
+        self, session: onnxruntime.InferenceSession, inputs: Mapping[str, NDArray[Any]]
+    ) -> dict[str, Float]:
         names = [entry.name for entry in self.card.outputs]
         try:
             with telling_device_faults(self._device):

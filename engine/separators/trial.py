@@ -260,7 +260,7 @@ def against_metadata(loaded: LoadedCard) -> list[Finding]:
     if stems and sorted(stems) == sorted(card.stems):  # they may be called otherwise
         expected["stems"], written["stems"] = tuple(stems), card.stems
     if card.stft is not None and "stft" in metadata:
-        theirs = StftCard(**metadata["stft"])
+        theirs = StftCard.model_validate(metadata["stft"])
         for key in ("n_fft", "hop", "window", "normalized", "bins", "pre_pad", "trim_frames"):
             name = "stft.dim_f" if key == "bins" else f"stft.{key}"
             expected[name], written[name] = getattr(theirs, key), getattr(card.stft, key)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,19 @@ Float = NDArray[np.float32]
 STEPS_A_MINUTE = 60  # of the small network on two cores; steps, not the clock, make the result
 BUNDLE = "fitted.voices"
 _GIVEN = "given.npz"
+
+
+class FitRequest(TypedDict):
+    """What the process that trains is asked, as JSON; all but names and numbers are paths."""
+
+    given: str
+    names: list[str]
+    frame_seconds: float
+    folder: str
+    bundle: str
+    start: str
+    steps: int
+    seed: int
 
 
 def why_not_fit() -> StemwrightError | None:
@@ -63,7 +76,7 @@ def fit_network(
         return bundle
     with (folder / _GIVEN).open("wb") as file:
         np.savez(file, mono=mono, hertz=tracks.hertz, confidence=tracks.confidence)
-    request = {
+    request: FitRequest = {
         "given": str(folder / _GIVEN),
         "names": list(tracks.names),
         "frame_seconds": tracks.frame_seconds,
@@ -77,7 +90,7 @@ def fit_network(
     return bundle
 
 
-def _run(request: dict[str, Any], hooks: SearchHooks) -> None:
+def _run(request: FitRequest, hooks: SearchHooks) -> None:
     """Let the child train; hear where it is, and end it when asked to stop."""
     with subprocess.Popen(
         [sys.executable, "-m", "export.voice_fitting", json.dumps(request)],

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +54,7 @@ def read_pitch_files(paths: Sequence[Path | str], names: Sequence[str]) -> Pitch
 
 def pitches_json(tracks: PitchTracks) -> str:
     """Write pitches down in the form that `read_pitch_files` takes again."""
-    document: dict[str, Any] = {
+    document = {
         "origin": tracks.origin,
         "frame_seconds": tracks.frame_seconds,
         "voices": {

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ from .fitting import fit_network
 from .masks import VoiceMasks, separated_blocks
 from .network import VoiceNetwork
 from .pitches import PitchTracks
+from .report import VoicesReport
 from .salience import RATE
 from .sources import FoundPitches, PitchRequest, find_pitches
 
@@ -49,7 +50,7 @@ class VoicesUsed:
 
     mono: Float
     tracks: PitchTracks
-    report: dict[str, Any]
+    report: VoicesReport
 
 
 class VoiceSeparation:
@@ -89,9 +90,12 @@ class VoiceSeparation:
         hooks.entering("pitches")
         found = self._pitches(mono, self._request(mix.info), folder, hooks)
         shipped = self._shipped
-        network = {"name": shipped.path.stem, "sha256": shipped.sha256}
-        report: dict[str, Any] = {
-            "network": network | {"licence": shipped.card.licence},
+        report: VoicesReport = {
+            "network": {
+                "name": shipped.path.stem,
+                "sha256": shipped.sha256,
+                "licence": shipped.card.licence,
+            },
             "pitches": found.report,
         }
         if self._fit_minutes and found.tracks.voiced().sum() > 0:

@@ -23,6 +23,7 @@ from .endings import BESIDE_ENDINGS, SCORE_ENDINGS
 from .pitch_files import read_pitch_files
 from .pitches import PitchTracks
 from .refining import refine
+from .report import PitchReport, SungPart
 from .salience import FRAME_S, RATE, Frames
 from .score import VoiceScore, read_score
 from .tracker import STRIDE, Coarse, TrackerSettings, assign, track
@@ -86,7 +87,7 @@ class FoundPitches:
     """Tracks, and what the manifest says of them in JSON."""
 
     tracks: PitchTracks
-    report: dict[str, Any] = field(default_factory=dict)
+    report: PitchReport = field(default_factory=PitchReport)
 
 
 def beside(mix: Path, parts: Sequence[str], method: str = "auto") -> PitchRequest:
@@ -115,7 +116,7 @@ def find_pitches(
         )
     frames = Frames.of(mono)
     tick()
-    report: dict[str, Any] = {"files": request.hashes()}
+    report = PitchReport(files=request.hashes())
     if not frames.level.max() > 1e-5:
         silent = np.zeros((len(request.parts), len(frames)), np.float32)
         found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
@@ -135,7 +136,7 @@ def find_pitches(
 
 def _by_score(
     frames: Frames, path: Path, parts: Sequence[str], tick: Callable[[], None]
-) -> tuple[PitchTracks, dict[str, Any]]:
+) -> tuple[PitchTracks, PitchReport]:
     score = read_score(path, parts)
     fit = align(frames, score)
     tick()
@@ -152,7 +153,7 @@ def _by_score(
     notes = []
     if fit.transposition:
         notes.append(f"the singers are {fit.transposition:+d} semitones off the score")
-    report = {
+    report: PitchReport = {
         "told_by": score.matched_by,
         "offset_s": round(fit.offset_s, 3),
         "stretch": round(fit.stretch, 4),
@@ -170,7 +171,7 @@ def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
     return np.where(np.isnan(numbers), 0, hertz).astype(np.float32)
 
 
-def _by_files(frames: Frames, request: PitchRequest) -> tuple[PitchTracks, dict[str, Any]]:
+def _by_files(frames: Frames, request: PitchRequest) -> tuple[PitchTracks, PitchReport]:
     tables = read_pitch_files(request.files, request.parts)
     hertz = tables.at(np.arange(len(frames)) * FRAME_S)
     sure = _nearest(tables.confidence, len(frames))
@@ -203,18 +204,22 @@ def _refined(frames: Frames, coarse: Coarse, origin: str, parts: Sequence[str]) 
     return PitchTracks(tuple(parts), best.hertz, FRAME_S, sure, origin)
 
 
-def _singing(tracks: PitchTracks) -> dict[str, Any]:
+def _singing(tracks: PitchTracks) -> PitchReport:
     """How long each voice sings, how sure that is, and what is odd."""
     sung, sure = tracks.voiced(), tracks.sureness()
-    voices = {
+    voices: dict[str, SungPart] = {
         name: {"sung_s": round(float(s), 2), "confidence": round(float(c), 3)}
         for name, s, c in zip(tracks.names, sung, sure, strict=True)
     }
-    oddities = {"unison_s": _unisons(tracks), "crossing_s": _crossings(tracks)}
-    return {"voices": voices} | {name: pairs for name, pairs in oddities.items() if pairs}
+    report = PitchReport(voices=voices)
+    if unisons := _unisons(tracks):
+        report["unison_s"] = unisons
+    if crossings := _crossings(tracks):
+        report["crossing_s"] = crossings
+    return report
 
 
-def summary_of(report: dict[str, Any]) -> str:
+def summary_of(report: PitchReport) -> str:
     """Where pitches come from, how well they agree and how sure they are, in one line."""
     files = ", ".join(report.get("files", ())) or "no file"
     agreed = f", agreement {report['agreement']:.2f}" if "agreement" in report else ""
@@ -224,15 +229,16 @@ def summary_of(report: dict[str, Any]) -> str:
     return f"{report['origin']} ({files}){agreed}; sure: {sure}"
 
 
-def notes_on(report: dict[str, Any]) -> list[str]:
+def notes_on(report: PitchReport) -> list[str]:
     """What a person should know of the pitches, in sentences."""
     notes = list(report.get("notes", ()))
     for name, voice in report.get("voices", {}).items():
         if not voice["sung_s"]:
             notes.append(f"{name} never sings: its stem is silent")
-    for kind, what in (("unison_s", "sing the same note"), ("crossing_s", "cross")):
-        for pair, seconds in report.get(kind, {}).items():
-            notes.append(f"{pair} {what} for {seconds:g} s")
+    for pair, seconds in report.get("unison_s", {}).items():
+        notes.append(f"{pair} sing the same note for {seconds:g} s")
+    for pair, seconds in report.get("crossing_s", {}).items():
+        notes.append(f"{pair} cross for {seconds:g} s")
     return notes
 
 
