@@ -17,7 +17,8 @@ from export.data.sampling import Sampler
 from export.models.estimator import Encoder, EstimatorConfig, emit_encoder, widened
 from export.training.estimator_training import CHECKPOINT, EstimatorSettings, EstimatorTask
 from export.training.run import TrainingRun
-from export.training.runs import add_other_sources, standard_front_end
+from export.training.run_metadata import add_other_sources
+from export.training.runs import standard_front_end
 from presets import StemwrightError
 from prior_fixtures import BANDS
 

@@ -55,22 +55,12 @@ class EstimatorConfig:
 # what `draft` may cost decides how large (docs/lab.md)
 NETWORKS: Mapping[str, EstimatorConfig] = MappingProxyType(
     {
-        "small": EstimatorConfig(beside=True),
+        "small": EstimatorConfig(),
         "medium": EstimatorConfig(
-            channels=24,
-            hidden=256,
-            dilations=(1, 2, 4, 8, 1, 4),
-            recurrent=192,
-            head=128,
-            beside=True,
+            channels=24, hidden=256, dilations=(1, 2, 4, 8, 1, 4), recurrent=192, head=128
         ),
         "large": EstimatorConfig(
-            channels=32,
-            hidden=320,
-            dilations=(1, 2, 4, 8, 1, 4),
-            recurrent=256,
-            head=160,
-            beside=True,
+            channels=32, hidden=320, dilations=(1, 2, 4, 8, 1, 4), recurrent=256, head=160
         ),
     }
 )
