@@ -135,7 +135,7 @@ def claims(lines: Sequence[Line], sizes: Mapping[str, int], passes: int) -> list
             " own",
             f"{share.mean:.2f} [{share.low:.2f}, {share.high:.2f}] of {over_stems(scratch):.2f} dB"
             " (vocals)",
-            share.mean >= SHARE,
+            share.mean >= SHARE and over_stems(scratch) > 0,  # a share of a loss is no gain
         ),
         Claim(
             f"databases that lack the other stems suffice (within {WITHIN_DB} dB)",

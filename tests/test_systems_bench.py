@@ -293,6 +293,7 @@ def test_claims_that_hold_are_said_to_hold():
         ({"interleaved": (3.0, 9.0)}, 0),
         ({"interleaved": (4.0, 8.0)}, 3),
         ({"frozen": (0.5, 8.0)}, 4),
+        ({"frozen": (-4.0, 8.0), "independent": (-2.0, 9.2)}, 4),  # a share of a loss
         ({"apart": (2.0, 8.0)}, 5),
     ],
 )
