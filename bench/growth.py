@@ -196,16 +196,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/growth.md"))
     arguments = parser.parse_args()
     lengths = " ".join(f"{seconds:g}" for seconds in arguments.lengths)
+    series = " ".join(arguments.only)
+    asked = f"--only {series} --lengths {lengths} --rounds {arguments.rounds}"
     lines = [
         "# How cost grows\n",
-        f"Written by `python bench/growth.py --lengths {lengths} --rounds {arguments.rounds}`;",
+        f"Written by `python bench/growth.py {asked}`;",
         "do not edit. One thread, dry stems, 16 bit, files and all, sessions open. Where nothing",
         f"else is said {CLIP_S:g} s of stereo at 44.1 kHz, four stems, `draft`; titles are of",
         f"{TITLE_S:g} s. Processor seconds and memory without the program's start.",
         "Each point is a process of its own, the least of its rounds.\n",
     ]
-    for series in arguments.only:
-        lines += write_series(series, arguments)
+    for name in arguments.only:
+        lines += write_series(name, arguments)
     arguments.out.write_text("\n".join(lines), encoding="utf-8")
 
 

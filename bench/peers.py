@@ -3,8 +3,8 @@
     python bench/peers.py --install build/peers    # once: two environments, no weights
     python bench/speed.py --peers build/peers
 
-Every program runs twice in turn and its quicker run counts, so that other work on the machine
-hits all alike. The peers have random weights: it is their time that is compared.
+Every program runs in turn, several times, and its quickest run counts, so that other work on the
+machine hits all alike. The peers have random weights: it is their time that is compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from engine import usable_cores
 from presets.search import TIERS
 from speed_trials import Trials
 
@@ -27,9 +26,7 @@ INSTALLS = {
 TORCH = "torch==2.13.0"
 PROGRAMS = {"htdemucs": "demucs", "openunmix": "openunmix"}
 NAMES = {"htdemucs": "htdemucs (demucs 4.1.0)", "openunmix": "umxhq's networks (openunmix 1.3.0)"}
-FAITHFUL = "faithful"  # the preset of the paper's search
 REFERENCE = "standard"
-ROUNDS = 2
 
 Seconds = tuple[float, float]
 """Wall clock and processor seconds."""
@@ -44,13 +41,14 @@ def install(folder: Path) -> None:
         subprocess.run([*pip, TORCH, *packages], check=True)
 
 
-def least_of_each(environments: Path | None, trials: Trials, seconds: float) -> dict[str, Seconds]:
-    """What every tier, the paper's search and every peer that has an environment takes."""
+def least_of_each(
+    environments: Path | None, trials: Trials, seconds: float, rounds: int
+) -> dict[str, Seconds]:
+    """What every tier and every peer that has an environment takes on one thread."""
     best: dict[str, Seconds] = {}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for tier in TIERS:
             _keep(best, tier, _own_s(trials, seconds, tier))
-        _keep(best, FAITHFUL, _own_s(trials, seconds, None, FAITHFUL))
         for program, environment in PROGRAMS.items():
             python = (environments or Path()) / environment / "bin" / "python"
             if environments and python.exists():
@@ -63,14 +61,15 @@ def _keep(best: dict[str, Seconds], name: str, found: Seconds) -> None:
     best[name] = min(wall_s, found[0]), min(cpu_s, found[1])
 
 
-def _own_s(trials: Trials, seconds: float, tier: str | None, preset: str = "dry") -> Seconds:
-    cost = trials.render(seconds, tier, preset=preset)
+def _own_s(trials: Trials, seconds: float, tier: str) -> Seconds:
+    cost = trials.render(seconds, tier, threads=1)
     return cost.wall_s, cost.cpu_s
 
 
 def _peer_s(python: Path, program: str, mix: Path) -> Seconds:
     script = str(Path(__file__).with_name("peer_timing.py"))
-    command = [str(python), script, program, str(mix), str(usable_cores())]
+    # more threads wait for each other, busily: on a machine with other work that is all they do
+    command = [str(python), script, program, str(mix), "1"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout.splitlines()[-1])
     return found["wall_s"], found["cpu_s"]

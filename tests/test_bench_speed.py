@@ -8,6 +8,8 @@ import pytest
 import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
+import growth
+import speed
 import speed_device
 import stage_clock
 import stages
@@ -43,3 +45,28 @@ def test_a_stage_is_charged_without_those_inside_it(tmp_path):
     named = sum(cost[0] for stage, cost in spent.items() if stage in [*stage_clock.STAGES, "rest"])
     assert named == pytest.approx(spent["total"][0], abs=0.02)
     assert {"start", "imports", "sessions", "decode", "STFT", "write", "null"} <= spent.keys()
+
+
+def test_every_tier_of_the_speed_page_has_its_decibels():
+    levels = speed.decibels()
+    assert set(TIERS) <= levels.keys()
+    assert levels["draft"] < levels["best"]
+
+
+def test_what_grows_as_the_work_does_lies_on_its_line(rng):
+    x = [1.0, 10.0, 60.0, 200.0]
+    fixed, per_unit, off = growth.line(x, [0.5 + 0.03 * at for at in x])
+    np.testing.assert_allclose([fixed, per_unit, off], [0.5, 0.03, 0], atol=1e-9)
+    *_, off = growth.line(x, [0.5 + 0.03 * at**1.3 for at in x])
+    assert off > 0.1
+
+
+def test_every_series_grows_in_one_thing_alone():
+    for series in growth.SERIES:
+        works = [work for *_, work in growth.works(series, growth.LENGTHS_S)]
+        changed = [
+            field
+            for field in ("seconds", "channels", "stems", "rate_hz", "titles")
+            if len({getattr(work, field) for work in works}) > 1
+        ]
+        assert len(changed) == 1, series
