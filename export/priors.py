@@ -377,8 +377,8 @@ def _facts(metadata: RunMetadata, front_end: FrontEndCard, run: Run) -> Facts:
         "validation": metadata.validation,
         "training": asdict(run.settings)
         | trained
-        | {"leaks": run.given.get("leaks", "unknown")}
-        | begun_from(run.given),
+        | {"leaks": run.identity.get("leaks", "unknown")}
+        | begun_from(run.identity),
         "percentiles": tuple(p - log_std for p in metadata.percentiles),
         "percentiles_of_labels": {
             label: tuple(p - log_std for p in percentiles)

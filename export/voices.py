@@ -169,7 +169,7 @@ def train_voices(
 def export_voices(folder: Path, bundle: Path, facts: VoiceFacts) -> Path:
     """Write the bundle of a training's last checkpoint: graph, weights, self-test and card."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    config = SourceFilterConfig(**checkpoint.about["config"])
+    config = SourceFilterConfig(**checkpoint.metadata["config"])
     network = SourceFilterNetwork(config)
     network.load_state_dict(checkpoint.model)
     network.eval()

@@ -52,9 +52,9 @@ def leak(rng, batch, frames):
     return Tones(6).sample(rng, batch, frames)
 
 
-def train(folder, steps, upto=None, given=(), config=CONFIG, **settings):
+def train(folder, steps, upto=None, identity=(), config=CONFIG, **settings):
     settings = TrainSettings(steps=steps, batch=4, frames=16, warm_up=2, **settings)
-    task = FlowTask(config, settings, Tones(2), Tones(2), leak, dict(given))
+    task = FlowTask(config, settings, Tones(2), Tones(2), leak, dict(identity))
     run = TrainingRun(folder, CHECKPOINT, task)
     for progress in run.run(every=5):
         if upto is not None and progress.step >= upto:
@@ -98,36 +98,39 @@ GIVEN = {"stem": "tone", "recordings of tone": "0123", "leaks": "samples"}
         ({"config": replace(CONFIG, blocks=3)}, "blocks: 2 there, 3 here"),
         ({"contrast_weight": 0.0}, "contrast_weight: 1.0 there, 0.0 here"),
         ({"seed": 1}, "seed: 0 there, 1 here"),
-        ({"given": GIVEN | {"stem": "noise"}}, "stem: tone there, noise here"),
-        ({"given": GIVEN | {"recordings of tone": "9"}}, "recordings of tone: 0123 there, 9 here"),
+        ({"identity": GIVEN | {"stem": "noise"}}, "stem: tone there, noise here"),
+        (
+            {"identity": GIVEN | {"recordings of tone": "9"}},
+            "recordings of tone: 0123 there, 9 here",
+        ),
     ],
 )
 def test_a_folder_of_another_run_is_refused(tmp_path, change, sentence):
-    train(tmp_path, 5, given=GIVEN)
+    train(tmp_path, 5, identity=GIVEN)
     with pytest.raises(StemwrightError, match=re.escape(f"({sentence})")) as caught:
-        train(tmp_path, 5, **{"given": GIVEN} | change)
+        train(tmp_path, 5, **{"identity": GIVEN} | change)
     assert caught.value.code == "run-differs"
     assert "--output" in str(caught.value)
 
 
 def test_more_steps_of_the_same_run_are_welcome(tmp_path):
-    train(tmp_path, 5, given=GIVEN)
-    assert train(tmp_path, 10, given=GIVEN).step == 10
-    assert load_run(tmp_path).given == GIVEN
+    train(tmp_path, 5, identity=GIVEN)
+    assert train(tmp_path, 10, identity=GIVEN).step == 10
+    assert load_run(tmp_path).identity == GIVEN
 
 
 def test_a_checkpoint_that_says_less_is_taken_for_the_same_run(tmp_path):
     """What was saved before runs said what they were given."""
-    train(tmp_path, 5, given=GIVEN)
+    train(tmp_path, 5, identity=GIVEN)
     path = tmp_path / CHECKPOINT
     with np.load(path) as stored:
         arrays = dict(stored)
-    about = json.loads(str(arrays.pop("about")))
-    del about["given"], about["settings"]["margin"]
-    np.savez(path, about=np.array(json.dumps(about)), **arrays)
-    assert load_run(tmp_path).given == {}
-    assert train(tmp_path, 10, given=GIVEN).step == 10
-    assert load_run(tmp_path).given == GIVEN
+    metadata = json.loads(str(arrays.pop("about")))
+    del metadata["given"], metadata["settings"]["margin"]
+    np.savez(path, about=np.array(json.dumps(metadata)), **arrays)
+    assert load_run(tmp_path).identity == {}
+    assert train(tmp_path, 10, identity=GIVEN).step == 10
+    assert load_run(tmp_path).identity == GIVEN
 
 
 def test_both_trainings_share_one_schedule():
@@ -211,8 +214,8 @@ def test_a_folder_of_other_heads_is_refused(tmp_path):
     config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1,), head=8)
     settings = EstimatorSettings(steps=2, batch=2, frames=16)
 
-    def run(mixes, given):
-        task = EstimatorTask(config, settings, mixes, mixes, given)
+    def run(mixes, identity):
+        task = EstimatorTask(config, settings, mixes, mixes, identity)
         list(TrainingRun(tmp_path, ESTIMATOR, task).run())
 
     run(mixes(), {"recordings of a": "0123"})

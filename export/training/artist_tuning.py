@@ -142,7 +142,7 @@ class ArtistTask:
         device: torch.device,
     ) -> None:
         encoder, heads = begun
-        self.settings, self.given, self.device = settings, dict(identity), device
+        self.settings, self.identity, self.device = settings, dict(identity), device
         self.mixes, self.held_out = tuple((m, count) for m, count in mixes if count), held_out
         torch.manual_seed(settings.seed)
         self.encoder, self.heads = (

@@ -90,8 +90,8 @@ class BestWeights(Generic[Score]):
             )
         with self._lent(kept):
             score = self._look()
-        about = checkpoint.about
-        self.best = Best(int(about["best step"]), float(about["best share"]), score, kept)
+        metadata = checkpoint.metadata
+        self.best = Best(int(metadata["best step"]), float(metadata["best share"]), score, kept)
 
     def _keep(self, step: int, share: float, score: Score, weights: Weights) -> None:
         if self._worth(score) > self._worth(self.best.score):

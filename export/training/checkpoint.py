@@ -18,8 +18,8 @@ from presets import StemwrightError
 _MODEL, _ADAM = "model/", "adam/"
 
 Config = dict[str, Any]  # the fields of a network's sizes, a dataclass that differs by network
-About = TypedDict(
-    "About",
+CheckpointMetadata = TypedDict(
+    "CheckpointMetadata",
     {
         "step": int,
         "settings": Config,  # and those of its training
@@ -39,7 +39,9 @@ About = TypedDict(
     },
     total=False,
 )
-About.__doc__ = "What a checkpoint says of its run; not every task all of it, and older ones less."
+CheckpointMetadata.__doc__ = (
+    "What a checkpoint says of its run; not every task all of it, and older ones less."
+)
 _MATRIX = 2048  # numbers from which on an array is one
 
 
@@ -50,20 +52,20 @@ class Checkpoint:
     model: dict[str, Tensor]
     moments: dict[int, dict[str, Tensor]]
     arrays: dict[str, NDArray[np.float32]]
-    about: About
+    metadata: CheckpointMetadata
 
     @property
     def training(self) -> Config:
         """For the card: every setting, the steps that were taken, of how many, and what the
         weights were before them."""
-        counted = {"steps": self.about["step"], "of": self.budget}
-        return self.about["settings"] | counted | begun_from(self.about.get("given", {}))
+        counted = {"steps": self.metadata["step"], "of": self.budget}
+        return self.metadata["settings"] | counted | begun_from(self.metadata.get("given", {}))
 
     @property
     def budget(self) -> int:
         """The steps that there were to take: those that were, where the clock ended the run."""
-        by_clock = self.about.get("by the clock", False)
-        return int(self.about["step"] if by_clock else self.about["settings"]["steps"])
+        by_clock = self.metadata.get("by the clock", False)
+        return int(self.metadata["step"] if by_clock else self.metadata["settings"]["steps"])
 
     def restore(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         """Put weights and moments back; a checkpoint without moments begins with new ones."""
@@ -74,13 +76,15 @@ class Checkpoint:
         state["state"] = self.moments
         optimiser.load_state_dict(state)
 
-    def refuse_other(self, folder: Path, about: About) -> None:
+    def refuse_other(self, folder: Path, metadata: CheckpointMetadata) -> None:
         """Raise StemwrightError unless the run that wants to go on is the one that was saved.
 
         The budget of steps may differ. What an older checkpoint does not say counts as the same.
         """
-        here = json.loads(json.dumps(about))  # as it would be read again: tuples are lists there
-        saved = dict[str, Any](self.about)
+        here = json.loads(
+            json.dumps(metadata)
+        )  # as it would be read again: tuples are lists there
+        saved = dict[str, Any](self.metadata)
         differ = [
             f"{name}: {there[name]} there, {value} here"
             for section in ("config", "settings", "given")
@@ -100,11 +104,11 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
-    about: About,
+    metadata: CheckpointMetadata,
     **arrays: NDArray[np.float32],
 ) -> None:
     """Write aside and rename: a killed run keeps the last one."""
-    stored: dict[str, Any] = {**arrays, "about": np.array(json.dumps(about))}
+    stored: dict[str, Any] = {**arrays, "about": np.array(json.dumps(metadata))}
     stored |= {
         f"{_MODEL}{name}": value.detach().cpu().numpy()
         for name, value in model.state_dict().items()
@@ -121,7 +125,7 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        about: About = json.loads(str(stored["about"]))
+        metadata: CheckpointMetadata = json.loads(str(stored["about"]))
         arrays = {name: np.array(stored[name]) for name in stored.files if name != "about"}
     moments: dict[int, dict[str, Tensor]] = {}
     for name in [name for name in arrays if name.startswith(_ADAM)]:
@@ -132,7 +136,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         for name in list(arrays)
         if name.startswith(_MODEL)
     }
-    return Checkpoint(model, moments, arrays, about)
+    return Checkpoint(model, moments, arrays, metadata)
 
 
 def _whole(weights: Tensor) -> Tensor:
@@ -157,6 +161,6 @@ def _large(array: NDArray[Any]) -> bool:
     return bool(np.issubdtype(array.dtype, np.floating)) and array.size >= _MATRIX
 
 
-def begun_from(given: Mapping[str, str]) -> dict[str, str]:
+def begun_from(identity: Mapping[str, str]) -> dict[str, str]:
     """For the card of a run that was given other weights to begin with: their hash."""
-    return {"tuned_from": given["tuned from"]} if "tuned from" in given else {}
+    return {"tuned_from": identity["tuned from"]} if "tuned from" in identity else {}

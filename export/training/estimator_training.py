@@ -20,7 +20,7 @@ from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
 from ..models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, widened
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .run import mixed_precision
 
 Float = NDArray[np.float32]
@@ -56,7 +56,7 @@ class EstimatorTask:
         settings: EstimatorSettings,
         train: RandomMixes,
         valid: RandomMixes,
-        given: Mapping[str, str] = MappingProxyType({}),
+        identity: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,
         tuned: tuple[Encoder, Mapping[str, Head]] | None = None,
     ) -> None:
@@ -64,7 +64,7 @@ class EstimatorTask:
         self.train_mixes, self.valid_mixes = train, valid
         self.device = device or torch.device("cpu")
         named = ", ".join(f"{name}={'+'.join(parts)}" for name, parts in train.heads.items())
-        self.given = {**given, "heads": named}
+        self.identity = {**identity, "heads": named}
         torch.manual_seed(settings.seed)
         self.encoder = Encoder(config)
         self.heads = nn.ModuleDict({name: Head(config) for name in train.heads})
@@ -86,7 +86,7 @@ class EstimatorTask:
             if name in self.heads:
                 self.heads[name].load_state_dict(head.state_dict())
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """The size, and what the heads stand for."""
         heads = self.train_mixes.heads
         return {"config": self.config.to_dict(), "heads": list(heads), "parts": heads}
@@ -135,15 +135,15 @@ class EstimatorTask:
 def load_estimator(folder: Path) -> TrainedEstimator:
     """Read the last checkpoint of an estimator run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    about = checkpoint.about
+    metadata = checkpoint.metadata
     config = EstimatorConfig(
-        **about["config"] | {"dilations": tuple(about["config"]["dilations"])}
+        **metadata["config"] | {"dilations": tuple(metadata["config"]["dilations"])}
     )
     encoder = Encoder(config)
-    heads = {name: Head(config) for name in about["heads"]}
+    heads = {name: Head(config) for name in metadata["heads"]}
     modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
     modules.load_state_dict(checkpoint.model)
-    parts = {name: tuple(made_of) for name, made_of in about.get("parts", {}).items()}
+    parts = {name: tuple(made_of) for name, made_of in metadata.get("parts", {}).items()}
     return TrainedEstimator(config, encoder.eval(), heads, parts, checkpoint.training)
 
 

@@ -28,7 +28,7 @@ from ..data.augmentation import on
 from ..data.labelled import labels_of_rows
 from ..models.features import Features
 from ..models.flow import Flow, FlowConfig, noise
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .run import TrainingRun
 
 Float = NDArray[np.float32]
@@ -117,11 +117,11 @@ class FlowTask:
         train: ExcerptSource,
         valid: ExcerptSource,
         leak: Leak | None,
-        given: Mapping[str, str] = MappingProxyType({}),
+        identity: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,
         tuned: tuple[Flow, Features] | None = None,
     ) -> None:
-        self.config, self.settings, self.given = config, settings, given
+        self.config, self.settings, self.identity = config, settings, identity
         self.train_excerpts, self.valid_excerpts, self.leak = train, valid, leak
         self.device = device or torch.device("cpu")
         torch.manual_seed(settings.seed)
@@ -147,7 +147,7 @@ class FlowTask:
             self._features = measure_features(self.train_excerpts, self.settings)
         return self._features
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """The size."""
         return {"config": self.config.to_dict()}
 
@@ -288,14 +288,14 @@ def _played(magnitudes: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Run:
-    """What a training folder holds; `given` is as in `Task`."""
+    """What a training folder holds; `identity` is as in `Task`."""
 
     flow: Flow
     features: Features
     config: FlowConfig
     settings: TrainSettings
     step: int
-    given: Mapping[str, str] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
     budget: int = 0
 
     @torch.no_grad()
@@ -309,10 +309,10 @@ class Run:
 def load_run(folder: Path) -> Run:
     """Read the last checkpoint of a training folder."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    config = FlowConfig(**checkpoint.about["config"])
-    settings = TrainSettings(**checkpoint.about["settings"])
+    config = FlowConfig(**checkpoint.metadata["config"])
+    settings = TrainSettings(**checkpoint.metadata["settings"])
     flow = Flow(config)
     flow.load_state_dict(checkpoint.model)
     features = Features(settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"])
-    step, given = int(checkpoint.about["step"]), checkpoint.about.get("given", {})
-    return Run(flow.eval(), features, config, settings, step, given, checkpoint.budget)
+    step, identity = int(checkpoint.metadata["step"]), checkpoint.metadata.get("given", {})
+    return Run(flow.eval(), features, config, settings, step, identity, checkpoint.budget)

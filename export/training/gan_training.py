@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..data.songs import Prefetched, Songs
 from ..models.wavegan import Critic, GanConfig, Generator
-from .checkpoint import About, Checkpoint, Config, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, Config, load_checkpoint
 from .run import TrainingRun
 
 Float = NDArray[np.float32]
@@ -60,7 +60,7 @@ class GanTask:
     ) -> None:
         self.stem, self.config, self.settings, self.device = stem, config, settings, device
         self.train_songs, self.valid_songs = train, valid
-        self.given: Mapping[str, str] = {"stem": stem, "songs": train.digest}
+        self.identity: Mapping[str, str] = {"stem": stem, "songs": train.digest}
         torch.manual_seed(settings.seed)
         self.generator, self.critic = Generator(config), Critic(config)
         self.model: nn.Module = nn.ModuleDict({"generator": self.generator, "critic": self.critic})
@@ -110,7 +110,7 @@ class GanTask:
         made = self.critic(self.generator(self._latents(batch, chance)), chance).mean()
         return float(heard - made)
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """Size and material."""
         return {
             "config": self.config.to_dict(),
@@ -154,7 +154,7 @@ def run_of(
 def load_generator(folder: Path) -> tuple[Generator, Config]:
     """The generator of a run's last checkpoint, and what its card says of the training."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    generator = Generator(GanConfig(**checkpoint.about["config"]))
+    generator = Generator(GanConfig(**checkpoint.metadata["config"]))
     prefix = "generator."
     weights = {
         name.removeprefix(prefix): value

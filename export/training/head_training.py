@@ -30,7 +30,7 @@ from ..data.mixes import RandomMixes
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
 from ..models.graph_reader import read_encoder, read_head
 from .best_weights import BestWeights, best_of
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
 
 Float = NDArray[np.float32]
@@ -86,7 +86,7 @@ def installed_heads(encoder: FrozenEncoder) -> dict[str, Head]:
 class HeadTask:
     """One head on a frozen encoder's features.
 
-    `given` says by name what the mixes are made of. Of the heads `begun` the one with the least
+    `identity` says by name what the mixes are made of. Of the heads `begun` the one with the least
     loss on held-out mixes is where the training begins (`begins_as`); without any it begins anew.
     """
 
@@ -97,11 +97,11 @@ class HeadTask:
         settings: EstimatorSettings,
         train: RandomMixes,
         valid: RandomMixes,
-        given: Mapping[str, str] = MappingProxyType({}),
+        identity: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,
         begun: Mapping[str, Head] = MappingProxyType({}),
     ) -> None:
-        self.stem, self.encoder, self.settings, self.given = stem, encoder, settings, given
+        self.stem, self.encoder, self.settings, self.identity = stem, encoder, settings, identity
         self.train_mixes, self.valid_mixes = train, valid
         self.device = device or torch.device("cpu")
         encoder.model.to(self.device)
@@ -124,7 +124,7 @@ class HeadTask:
         name = min(losses, key=losses.__getitem__)
         return copy.deepcopy(begun[name]).requires_grad_(True), name
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """The size, and the encoder that the head reads."""
         # where it began is no reason to refuse a run: the head itself may be installed by now
         return {
@@ -141,7 +141,7 @@ class HeadTask:
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Take the best weights back; refuse a head that belongs to another encoder."""
-        theirs = checkpoint.about["encoder_sha256"]
+        theirs = checkpoint.metadata["encoder_sha256"]
         if theirs != self.encoder.sha256:
             raise StemwrightError(
                 "encoder-changed",
@@ -221,14 +221,14 @@ def load_head(folder: Path, seed: int) -> TrainedHead | None:
     if not (folder / CHECKPOINT).exists():
         return None
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    config = checkpoint.about["config"]
+    config = checkpoint.metadata["config"]
     head = Head(EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}))
     head.load_state_dict(best_of(checkpoint) or checkpoint.model)
-    trained = trained_head(head.eval(), checkpoint.about["encoder_sha256"], seed)
+    trained = trained_head(head.eval(), checkpoint.metadata["encoder_sha256"], seed)
     best = {
-        key: checkpoint.about[key]
+        key: checkpoint.metadata[key]
         for key in ("best step", "best share")
-        if key in checkpoint.about
+        if key in checkpoint.metadata
     }
     return replace(trained, training=checkpoint.training | best)
 

@@ -25,7 +25,7 @@ from engine import FrontEndCard, log_band_plan
 from ..data.songs import Prefetched, Remix, Songs
 from ..models.band_transform import BandTransform
 from ..models.estimator import Encoder, EstimatorConfig, Head
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .estimator_training import mask_loss
 from .run import mixed_precision
 
@@ -117,7 +117,7 @@ class InterleavedTask:
         self.mode, self.stems, self.config, self.device = mode, tuple(stems), config, device
         self.settings = settings
         self.train_songs, self.valid_songs = train, valid
-        self.given: Mapping[str, str] = {
+        self.identity: Mapping[str, str] = {
             "mode": mode,
             "stems": ", ".join(self.stems),
             "songs": train.digest,
@@ -186,7 +186,7 @@ class InterleavedTask:
             rows.append([float(loss) for loss in self._losses(heard, self.stems)])
         return dict(zip(self.stems, np.mean(rows, axis=0).tolist(), strict=True))
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """Size, and what was held out."""
         return {
             "config": self.config.to_dict(),
@@ -216,7 +216,7 @@ def settings_of(mode: Mode, stems: Sequence[str], **changes: Any) -> Interleaved
 
 def family_training(folder: Path) -> Mapping[str, object]:
     """What the card says of a run's training."""
-    metadata = load_checkpoint(folder / CHECKPOINT).about
+    metadata = load_checkpoint(folder / CHECKPOINT).metadata
     heard = {"minutes of songs": metadata["minutes of songs"]}
     return metadata["settings"] | {"steps": metadata["step"]} | heard
 
@@ -224,10 +224,10 @@ def family_training(folder: Path) -> Mapping[str, object]:
 def load_family(folder: Path) -> MaskFamily:
     """The networks of a run's last checkpoint."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    config = checkpoint.about["config"]
+    config = checkpoint.metadata["config"]
     family = MaskFamily(
         EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}),
-        checkpoint.about["encoder of"],
+        checkpoint.metadata["encoder of"],
     )
     family.load_state_dict(checkpoint.model)
     return family.eval()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from presets import StemwrightError, duration_text
 
-from .checkpoint import About, Checkpoint, load_checkpoint, save_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint, save_checkpoint
 from .options import DeviceName
 
 FORECAST_STEPS = 4  # by which the time of a training is told
@@ -49,14 +49,14 @@ class Settings(Protocol):
 
 
 class Task(Protocol[HeldOut]):
-    """What is trained. `given` says by name what else the run is of: its stem, what it hears."""
+    """What is trained. `identity` says by name what else the run is of: stem, what it hears."""
 
     @property
     def model(self) -> nn.Module:
         """What learns."""
 
     @property
-    def given(self) -> Mapping[str, str]:
+    def identity(self) -> Mapping[str, str]:
         """What the run is of."""
 
     @property
@@ -214,23 +214,23 @@ class TrainingRun(Generic[Held]):
             self.path, self.task.model, self.optimiser, self._metadata(), **self.task.arrays()
         )
 
-    def _metadata(self) -> About:
+    def _metadata(self) -> CheckpointMetadata:
         settings = self.task.settings
-        own: About = {
+        own: CheckpointMetadata = {
             "step": self.step,
             "settings": asdict(settings),  # type: ignore[call-overload]
-            "given": dict(self.task.given),
+            "given": dict(self.task.identity),
             "device": self.device.type,
             "by the clock": self.deadline is not None,
         }
-        return cast(About, {**own, **self.task.described()})
+        return cast(CheckpointMetadata, {**own, **self.task.described()})
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.path)
         self.task.resume(checkpoint)
         checkpoint.refuse_other(self.path.parent, self._metadata())
         checkpoint.restore(self.task.model, self.optimiser)
-        self.step = int(checkpoint.about["step"])
+        self.step = int(checkpoint.metadata["step"])
 
 
 def learning_rate(settings: Settings, step: int, done: float | None = None) -> float:

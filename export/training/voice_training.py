@@ -19,7 +19,7 @@ from engine import VOICE_HOP, VOICE_RATE
 
 from ..data.mixtures import Excerpts, MixtureExcerpts
 from ..models.source_filter import SourceFilterConfig, SourceFilterNetwork, filter_power
-from .checkpoint import About, Checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata
 
 Float = NDArray[np.float32]
 
@@ -55,18 +55,18 @@ class VoiceTask:
         settings: VoiceSettings,
         train: MixtureExcerpts,
         valid: MixtureExcerpts,
-        given: Mapping[str, str] = MappingProxyType({}),
+        identity: Mapping[str, str] = MappingProxyType({}),
         start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.config, self.settings = config, settings
-        self.train_mixtures, self.valid_mixtures, self.given = train, valid, given
+        self.train_mixtures, self.valid_mixtures, self.identity = train, valid, identity
         torch.manual_seed(settings.seed)
         self.model = SourceFilterNetwork(config)
         if start is not None:
             self.model.load_state_dict(dict(start))
         self.synthesis = SourceFilterSynthesis(train, config)
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """The size."""
         return {"config": self.config.to_dict()}
 

@@ -23,7 +23,7 @@ from presets import StemwrightError
 from ..data.songs import Prefetched, Remix, Songs
 from ..models.demucs import Demucs, DemucsConfig, centre
 from ..models.wave_unet import WaveUNet, WaveUNetConfig
-from .checkpoint import About, Checkpoint, load_checkpoint
+from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 
 Float = NDArray[np.float32]
 Kind = Literal["demucs", "waveunet"]
@@ -118,7 +118,7 @@ class WaveformTask:
         self.kind, self.config, self.settings = kind, config, settings
         self.train_songs, self.valid_songs, self.device = train, valid, device
         self.recipe = RECIPES[kind]
-        self.given: Mapping[str, str] = {"network": kind, "songs": train.digest}
+        self.identity: Mapping[str, str] = {"network": kind, "songs": train.digest}
         torch.manual_seed(settings.seed)
         self.model: nn.Module = network(kind, config)
         self._drawn = Prefetched(self.draw)
@@ -164,7 +164,7 @@ class WaveformTask:
         medians = {stem: float(np.median(own)) for stem, own in heard.items() if own.size}
         return HeldOut(float(np.mean(losses)), medians)
 
-    def described(self) -> About:
+    def described(self) -> CheckpointMetadata:
         """Size, and what was held out."""
         return {
             "config": self.config.to_dict(),
@@ -202,12 +202,12 @@ class TrainedSeparator:
 def load_separator(folder: Path) -> TrainedSeparator:
     """Read the last checkpoint of a separator's run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    kind = cast(Kind, checkpoint.about["given"]["network"])
-    facts = checkpoint.about["config"]
+    kind = cast(Kind, checkpoint.metadata["given"]["network"])
+    facts = checkpoint.metadata["config"]
     config = replace(config_of(kind), **facts | {"stems": tuple(facts["stems"])})
     trained = network(kind, config)
     trained.load_state_dict(checkpoint.model)
     training = checkpoint.training | {
-        name: checkpoint.about[name] for name in ("device", "minutes of songs", "held out")
+        name: checkpoint.metadata[name] for name in ("device", "minutes of songs", "held out")
     }
     return TrainedSeparator(kind, config, trained.eval(), training)
