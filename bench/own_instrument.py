@@ -66,6 +66,7 @@ target, gain over the mixture divided by the number of stems (inside: by two), m
 with its 95 % bootstrap interval; the last column is the mean over all stems of the set. Masks
 of the first estimate on the true mixes' spectra, without the stereo image. *Inside* is a true
 `other` with all else 10 dB below it. *Rest unknown* knows the target's head and nothing else.
+*As promised* is half of the mix and what the end of the head's training expects over it.
 Minutes are those of the takes.
 """.splitlines()
 
@@ -183,9 +184,11 @@ def _cut(clips: Sequence[Clip], share: float) -> list[Clip]:
     return [clip.cut(share)[0] for clip in clips] if share < 1 else list(clips)
 
 
-def own_head(takes: Corpus, against: Mapping[str, Corpus], steps: int, seed: int) -> Head:
+def own_head(
+    takes: Corpus, against: Mapping[str, Corpus], steps: int, seed: int
+) -> tuple[Head, float]:
     """A head for the takes as `prior train` trains it, on the shipped encoder, beside recordings
-    of others."""
+    of others; and what it promises over half of a mix, in dB."""
     folder = prior_folders()[-1]
     encoder = FrozenEncoder(folder / f"{encoder_name(folder)[:16]}.encoder.onnx")
     halves = {name: corpus.as_stems().split() for name, corpus in against.items()}
@@ -204,7 +207,7 @@ def own_head(takes: Corpus, against: Mapping[str, Corpus], steps: int, seed: int
         for progress in TrainingRun(Path(run), CHECKPOINT, task).run(LOOK):
             task.kept.consider(progress.step, progress.valid)
     task.kept.take()
-    return task.model.eval()
+    return task.model.eval(), float(task.gains_db(valid).mean())
 
 
 def tuned(
@@ -297,9 +300,14 @@ class Bench:
         against = {k: v for k, v in self.against.items() if k != songs.target}
         if songs.target == "other":
             against = {k: v for k, v in against.items() if k in BAND}
-        head = own_head(takes, against, self.arguments.head_steps, self.arguments.seed)
+        head, promised = own_head(takes, against, self.arguments.head_steps, self.arguments.seed)
         network = Network(self.shipped.encoder, {**self.shipped.heads, "own": head})
         for view, true in views.items():
+            half = true.sdr_db(np.full_like(true.own, 0.5)).get(songs.target)
+            if view == "whole" and half is not None:
+                self._store(
+                    Score(songs.name, song, view, "own, as promised", minutes, half + promised)
+                )
             masks = self._unknown(network, true, "own", songs.target)
             self._keep(songs, true, view, rows[0], minutes, partial(np.array, masks))
             with_spectra = partial(self._unknown, network, true, "own", songs.target, spectra=True)
@@ -364,12 +372,14 @@ class Bench:
             return
         whole = view == "whole" and "unknown" not in row
         mean = float(np.mean(list(found.values()))) if whole else None
-        score = Score(songs.name, true.song, view, row, minutes, found[songs.target], mean)
+        self._store(Score(songs.name, true.song, view, row, minutes, found[songs.target], mean))
+
+    def _store(self, score: Score) -> None:
         self.scores.append(score)
         with self.arguments.scores.open("a") as file:
             file.write(json.dumps(asdict(score)) + "\n")
-        print(f"{songs.name} {true.song} {view} {row} {minutes:g}: {score.target_db:.2f}",
-              file=sys.stderr, flush=True)  # fmt: skip
+        key = f"{score.data} {score.song} {score.view} {score.row} {score.minutes:g}"
+        print(f"{key}: {score.target_db:.2f}", file=sys.stderr, flush=True)
 
 
 def page(scores: Sequence[Score], command: str) -> Iterator[str]:
