@@ -404,6 +404,22 @@ def test_what_a_row_waits_for_is_told(tmp_path, mixes):
     assert line.endswith("; 1 wait to be tried again: no separator is called x")
 
 
+def test_a_run_does_not_begin_with_something_missing(tmp_path, mixes):
+    """Told by the program itself, in a second; waiting row by row would never end."""
+    (preset := tmp_path / "mine.yaml").write_text(
+        "inherits: dry\nsources: {vocals: {prior: mine}}\n"
+    )
+    (listed := tmp_path / "list.csv").write_text(f"path,preset\n{mixes / 'one.wav'},{preset}\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "stemwright", "batch", str(listed), "-o", str(tmp_path / "out"),
+         "--state", str(tmp_path / "state")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert "mine" in ended.stderr
+    assert not list((tmp_path / "out").rglob("manifest.json"))
+
+
 def test_length_of_a_catalogue_is_read_from_headers(tmp_path, mixes):
     (mixes / "text.wav").write_text("no music")
     paths = sorted(mixes.glob("*.wav"))

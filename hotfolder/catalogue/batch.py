@@ -222,6 +222,12 @@ class Batch:
         for path in left + sweep_attempts(self.out / ".work", in_work):
             log_event("partial-swept", path=str(path))
 
+    def check_presets(self) -> None:
+        """Raise StemwrightError where a preset of the catalogue, or a prior, separator or network
+        that it names, is missing: waiting for it row by row would never end."""
+        for name in sorted({row.preset for row in self.catalogue.rows}):
+            self._keys.read(name)
+
     # -- below -------------------------------------------------------------------------------
 
     def _known(self) -> dict[Path, Job]:
@@ -266,6 +272,11 @@ class _WorkKeys:
 
     def of(self, mix: Path, sha256: str, preset_name: str) -> str:
         """The key of a mix under a preset."""
+        self.read(preset_name)
+        return self._parts[preset_name](mix, sha256)
+
+    def read(self, preset_name: str) -> None:
+        """Read a preset and what it names; raises StemwrightError where something is missing."""
         if preset_name not in self._parts:
             preset = load_preset(preset_name)
             options = render_options(self._engine, self._worker)
@@ -278,7 +289,6 @@ class _WorkKeys:
                 search=preset.search.resolved(self._worker.tier).as_json(),
                 seed=self._worker.seed,
             )
-        return self._parts[preset_name](mix, sha256)
 
     def _key(
         self, mix: Path, sha256: str, *, preset: Preset, digest: str, priors: dict[str, str],

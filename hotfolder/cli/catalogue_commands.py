@@ -101,6 +101,7 @@ def batch(
     journal = state_folder(output.absolute(), state)
     run = Batch(read, output, journal, settings, auto_jobs=jobs == 0)
     with contextlib.closing(run):
+        run.check_presets()
         _print_cost(run)
         if dry_run:
             for line in _forecast(run):
