@@ -30,7 +30,8 @@ SDR = "SDR, mean"
 def decibels() -> dict[str, float]:
     """Mean SDR of every system on the unfamiliar songs, as the quality page has it."""
     _, _, section = QUALITY.read_text("utf-8").partition(SET)
-    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    table, _, _ = section.partition("\n## ")
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in row] for row in rows]
     head, _, *body = cells
     column = head.index(SDR)

@@ -49,7 +49,7 @@ REPORT = click.option(
     "--only",
     multiple=True,
     metavar="STEM",
-    help="Find this stem and leave the rest, of which nothing is known, to the residual.",
+    help="Find this stem, leave the unknown rest to the residual; may repeat.",
 )
 @TIER
 @DEVICE

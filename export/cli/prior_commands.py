@@ -79,7 +79,7 @@ def prior_train(
 
 
 @click.command("export", cls=Renamed, old_names={"--out": "--output"})
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
 @output("The bundle, e.g. bass.prior.", kind=FILE, required=True)
 @click.option("--heads", type=FOLDER, help="Run of `prior heads` with a head for this stem.")
 def prior_export(run: Path, output: Path, heads: Path | None) -> None:
@@ -173,7 +173,7 @@ def prior_heads(
     "--mixes",
     multiple=True,
     type=FILE,
-    help="Songs of the artist without stems, files or folders, to learn from, too.",
+    help="Songs of the artist without stems, to learn from, too; may repeat.",
 )
 @training_options(800, "it learns at most")
 def prior_tune(

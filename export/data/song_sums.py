@@ -44,14 +44,16 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Song:
+class MixedSong:
     """A song's looks: its middle and its side, or the only channel."""
 
     name: str
     looks: tuple[Look, ...]
 
 
-def read_song(name: str, files: Mapping[str, Sequence[Path]], front_end: FrontEnd) -> Song | None:
+def read_song(
+    name: str, files: Mapping[str, Sequence[Path]], front_end: FrontEnd
+) -> MixedSong | None:
     """A song from the files of its parts; None where nothing plays."""
     audio, rate = read_stems(files)
     if not audio:
@@ -60,7 +62,7 @@ def read_song(name: str, files: Mapping[str, Sequence[Path]], front_end: FrontEn
     return _song(name, mix, {p: halves_of(stem, rate, front_end) for p, stem in audio.items()})
 
 
-def read_mix(path: Path, front_end: FrontEnd, masks: Masks) -> Song | None:
+def read_mix(path: Path, front_end: FrontEnd, masks: Masks) -> MixedSong | None:
     """A song without stems: `masks` say what its parts are, in both halves alike."""
     audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     if not audio.any():
@@ -69,14 +71,14 @@ def read_mix(path: Path, front_end: FrontEnd, masks: Masks) -> Song | None:
     return _song(path.stem, mix, {part: mask * mix for part, mask in masks(mix).items()})
 
 
-def _song(name: str, mix: Float, parts: Mapping[str, Float]) -> Song:
+def _song(name: str, mix: Float, parts: Mapping[str, Float]) -> MixedSong:
     """From halves, (1 or 2, windows, WINDOW, bands) each."""
     besides = mix[::-1] if len(mix) > 1 else (None,)
     looks = (
         Look(half, beside, {part: each[index] for part, each in parts.items()})
         for index, (half, beside) in enumerate(zip(mix, besides, strict=True))
     )
-    return Song(name, tuple(looks))
+    return MixedSong(name, tuple(looks))
 
 
 class SongSums:
@@ -84,7 +86,7 @@ class SongSums:
 
     def __init__(
         self,
-        songs: Sequence[Song],
+        songs: Sequence[MixedSong],
         heads: Mapping[str, Sequence[str]],
         device: torch.device = CPU,
     ) -> None:
