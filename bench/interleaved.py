@@ -195,17 +195,17 @@ def _verdicts(
     trainings: Mapping[str, Sequence[Line]], sizes: Mapping[str, int], passes: int
 ) -> list[str]:
     """The claims and what every training says of them."""
-    told = [claims(own, sizes, passes) for own in trainings.values()]
+    verdicts = [claims(own, sizes, passes) for own in trainings.values()]
     names = [f", {name}" if len(trainings) > 1 else "" for name in trainings]
     head = [cell for name in names for cell in (f"found{name}", f"holds here{name}")]
     rows = [["the paper claims", *head], ["---"] * (len(head) + 1)]
-    for same in zip(*told, strict=True):
+    for same in zip(*verdicts, strict=True):
         cells = [cell for c in same for cell in (c.found, "yes" if c.holds else "no")]
         rows.append([same[0].words, *cells])
     lines = [f"| {' | '.join(cells)} |" for cells in rows]
-    if len(told) > 1:
-        differ = sum(len({c.holds for c in same}) > 1 for same in zip(*told, strict=True))
-        agreed = f"{len(told[0]) - differ} of {len(told[0])}"
+    if len(verdicts) > 1:
+        differ = sum(len({c.holds for c in same}) > 1 for same in zip(*verdicts, strict=True))
+        agreed = f"{len(verdicts[0]) - differ} of {len(verdicts[0])}"
         lines += ["", f"The trainings give the same verdict on {agreed} claims."]
     return lines
 

@@ -79,9 +79,9 @@ class Page:
         )
         for name, spent in found.items():
             level = sdr_db.get(name)
-            told = f"{spent[0] / self.seconds:.3f} | {spent[1] / self.seconds:.3f}"
+            cost = f"{spent[0] / self.seconds:.3f} | {spent[1] / self.seconds:.3f}"
             ratios = f"{spent[0] / wall:.2f} x | {spent[1] / cpu:.2f} x"
-            self.say(f"| {name} | {'-' if level is None else level} | {told} | {ratios} |")
+            self.say(f"| {name} | {'-' if level is None else level} | {cost} | {ratios} |")
         return found
 
     def papers_network(self, searched_cpu_s: float) -> None:

@@ -8,8 +8,9 @@ from presets import lazy_door
 
 if TYPE_CHECKING:
     from .data.mixtures import Mixture as Mixture
+    from .estimates import EstimateOptions, train_heads
     from .gan_bundle import train_gan
-    from .priors import EstimateOptions, export_prior, pack_recordings, train_heads, train_prior
+    from .priors import export_prior, pack_recordings, train_prior
     from .recipe import make_priors
     from .separators import train_separator
     from .training.music_training import train_music
@@ -39,9 +40,8 @@ __getattr__ = lazy_door(  # nothing of torch is loaded before a name is asked fo
     __name__,
     {
         "gan_bundle": ("train_gan",),
-        "priors": (
-            "EstimateOptions", "export_prior", "pack_recordings", "train_heads", "train_prior",
-        ),
+        "estimates": ("EstimateOptions", "train_heads"),
+        "priors": ("export_prior", "pack_recordings", "train_prior"),
         "recipe": ("make_priors",),
         "separators": ("train_separator",),
         "data.mixtures": ("Mixture",),

@@ -23,7 +23,8 @@ from .data.corpus import Corpus, joined, load_corpus
 from .data.pack import packed_corpus
 from .data.recordings import Origins
 from .data.sampling import Interference
-from .priors import export_prior, run_heads, train_flow
+from .estimates import run_heads
+from .priors import export_prior, train_flow
 from .synthesis.rendering import procedural_corpus, render_corpus
 from .training.music_training import MUSICGLOW, check_labels, train_music_flow
 from .training.options import SizeName, TrainingOptions

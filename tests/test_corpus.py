@@ -10,7 +10,7 @@ import yaml
 
 from engine.model.bands import BandPlan
 from engine.model.spectrogram import FrontEnd
-from export import priors
+from export import estimates
 from export.data.augmentation import (
     DRY,
     PRODUCED,
@@ -314,11 +314,11 @@ def test_heads_learn_from_what_is_at_the_desk(monkeypatch, tmp_path):
         heard.extend([train.parts["bass"], valid.parts["bass"]])
         raise InterruptedError
 
-    monkeypatch.setattr(priors, "EstimatorTask", trainer)
+    monkeypatch.setattr(estimates, "EstimatorTask", trainer)
     corpus = Corpus("bass", [flat_clip("takes")], production=DRY)
     with pytest.raises(InterruptedError):
         options = TrainingOptions(tmp_path, steps=1, device="cpu")
-        list(priors.run_heads({"bass": corpus}, {"bass": ("bass",)}, options))
+        list(estimates.run_heads({"bass": corpus}, {"bass": ("bass",)}, options))
     assert all(bright_share(half) < bright_share(corpus) - 2 for half in heard)
     assert len(heard) == 2
 

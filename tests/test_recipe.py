@@ -11,6 +11,7 @@ import soundfile
 import yaml
 
 import export
+import export.estimates
 import export.priors
 import export.training.runs
 from engine import read_bundle
@@ -73,11 +74,11 @@ def make(folder, priors="priors"):
 @pytest.fixture
 def small(monkeypatch):
     """The recipe's standard size at the tiny priors' size."""
-    for module in (export.training.runs, export.priors):
+    for module in (export.training.runs, export.priors, export.estimates):
         monkeypatch.setattr(module, "standard_front_end", tiny_front_end)
     monkeypatch.setattr(export.training.runs, "FlowConfig", lambda: CONFIG)
     heads = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
-    monkeypatch.setattr(export.priors, "NETWORKS", {"small": heads})
+    monkeypatch.setattr(export.estimates, "NETWORKS", {"small": heads})
 
 
 @pytest.fixture

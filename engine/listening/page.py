@@ -179,10 +179,10 @@ def _pitches(folder: Path, manifest: Manifest) -> PitchData | None:
     picture = folder / VOICES_FOLDER / PICTURE_NAME
     if manifest.voices is None or not picture.is_file():
         return None
-    about = manifest.voices["pitches"]
+    pitches = manifest.voices["pitches"]
     return {
-        "summary": summary_of(about),
-        "notes": notes_on(about),
+        "summary": summary_of(pitches),
+        "notes": notes_on(pitches),
         "picture": _address(picture.read_bytes()),
     }
 

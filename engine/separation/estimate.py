@@ -63,12 +63,12 @@ def give_way(masks: Float, cards: Sequence[ModelCard]) -> Float:
     bass and drums), so any further stem G of the set is part of what it finds, and its mask is
     multiplied by 1 - mask_G.
     """
-    given = masks.copy()
+    left = masks.copy()
     for index, card in enumerate(cards):
         for part, mask in zip(cards, masks, strict=True):
             if card.against and part.stem not in (card.stem, *card.against):
-                given[index] *= 1 - mask
-    return given
+                left[index] *= 1 - mask
+    return left
 
 
 def encoder_path(sha256: str, folders: Sequence[Path]) -> Path | None:

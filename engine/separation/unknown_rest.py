@@ -70,17 +70,18 @@ class RestSpectra:
         """What the rest plays, (batch, frames, bands)."""
         return np.asarray(self._gains @ self._spectra, np.float32)
 
-    def fit(self, others: Float) -> None:
-        """One multiplicative update for the divergence between the mix and rest plus others,
+    def fit(self, named: Float) -> None:
+        """One multiplicative update for the divergence between the mix and the rest plus the
+        named stems,
         unless an estimate has said what the rest is."""
         if not self._told:
-            self._update(self._mix, others)
+            self._update(self._mix, named)
 
-    def _update(self, target: Float, others: Float) -> None:
+    def _update(self, target: Float, named: Float) -> None:
         # products this small are slower on many threads, and their bytes would tell how many
         with threadpool_limits(1, "blas"):
             gains, spectra = self._gains, self._spectra
-            missing = target / (gains @ spectra + others + _LEAST)
+            missing = target / (gains @ spectra + named + _LEAST)
             gains *= missing @ spectra.swapaxes(1, 2) / (spectra.sum(axis=2)[:, None] + _LEAST)
-            missing = target / (gains @ spectra + others + _LEAST)
+            missing = target / (gains @ spectra + named + _LEAST)
             spectra *= gains.swapaxes(1, 2) @ missing / (gains.sum(axis=1)[:, :, None] + _LEAST)

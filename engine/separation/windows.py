@@ -144,9 +144,9 @@ def _masks(estimator: Estimator, look: Float, weight: Float, beside: Float) -> F
 def _by_power(looks: Iterable[tuple[Float, Float]]) -> Float:
     """The mean of the masks of several looks, (priors, batch, frames, bands) and (batch, frames,
     bands), each counting as much as it has of the power, point by point."""
-    (masks, power), *others = ((masks, _counted(look)) for masks, look in looks)
+    (masks, power), *further = ((masks, _counted(look)) for masks, look in looks)
     found, total = masks * power, power.copy()
-    for masks, power in others:
+    for masks, power in further:
         found += masks * power
         total += power
     return np.asarray(found / total, np.float32)

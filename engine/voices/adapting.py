@@ -41,8 +41,8 @@ def band_gains(
     gains = np.ones((*expected.shape[:2], GAIN_BANDS), np.float32)
     for _ in range(ROUNDS):
         own = expected * (gains @ bands)
-        given = own * (power / (own.sum(axis=0) + least))
-        seen, said = (_over_frames(values @ bands.T) for values in (given, own))
+        share = own * (power / (own.sum(axis=0) + least))
+        seen, said = (_over_frames(values @ bands.T) for values in (share, own))
         prior = PRIOR * said.mean(axis=(1, 2), keepdims=True) + _LEAST
         gains = np.clip((gains * seen + prior) / (said + prior), 1 / MOST, MOST, dtype=np.float32)
     return gains

@@ -147,7 +147,7 @@ def prior_heads(
 
     Each part is given as PART=FOLDER of isolated recordings.
     """
-    from ..priors import EstimateOptions, train_heads
+    from ..estimates import EstimateOptions, train_heads
 
     options = replace(options, out=output, begin_from=begin_from)
     estimate = EstimateOptions(network, in_step, bus, validation, beside)

@@ -156,8 +156,8 @@ def _declared(folder: Path) -> tuple[tuple[str, Origin], ...]:
 
 def _patterns(path: Path) -> tuple[tuple[str, Origin], ...]:
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return tuple(TypeAdapter(dict[str, Origin]).validate_python(told).items())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return tuple(TypeAdapter(dict[str, Origin]).validate_python(content).items())
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
         raise StemwrightError(
             "sources-invalid",

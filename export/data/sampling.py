@@ -297,12 +297,12 @@ class Sampler:
 class Interference:
     """Random sums of one to three *other* stems' excerpts, for the contrastive term alone."""
 
-    def __init__(self, own: str, others: Sequence[Corpus], device: torch.device = CPU) -> None:
-        stems = [corpus.stem for corpus in others]
-        if own in stems or not others:
+    def __init__(self, own: str, leaking: Sequence[Corpus], device: torch.device = CPU) -> None:
+        stems = [corpus.stem for corpus in leaking]
+        if own in stems or not leaking:
             raise ValueError(f"interference for {own} needs other stems' corpora, got {stems}")
-        self.corpora = tuple(others)
-        self._sampler = Sampler(others, device)
+        self.corpora = tuple(leaking)
+        self._sampler = Sampler(leaking, device)
 
     def __call__(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """Draw leaks of shape (batch, frames, bands): powers add, as of unrelated signals."""

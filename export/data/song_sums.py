@@ -108,8 +108,8 @@ class SongSums:
             )
             for head, made_of in self.heads.items()
         }
-        given = np.concatenate([mix, other], axis=2) if beside else mix
-        return self._tensor(given * scale), targets
+        heard = np.concatenate([mix, other], axis=2) if beside else mix
+        return self._tensor(heard * scale), targets
 
     def _excerpt(self, rng: Rng, frames: int) -> tuple[Float, Float, dict[str, Float]]:
         """The mix, what is beside it (nothing: zeros), and its parts; (frames, bands) each."""
