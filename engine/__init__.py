@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from .model.bundle import read_bundle as read_bundle
     from .model.bundle import write_bundle_file as write_bundle_file
     from .model.card import PERCENTS as PERCENTS
-    from .model.card import STEM_PATTERN as STEM_PATTERN
     from .model.card import FrontEndCard as FrontEndCard
     from .model.card import ModelCard as ModelCard
     from .model.card import Source as Source
@@ -116,7 +115,7 @@ __getattr__ = lazy_door(
         "model.artist_pack": ("Heard", "PackCard", "hashes_of", "write_artist_pack"),
         "model.bands": ("log_band_plan",),
         "model.bundle": ("put_file", "read_bundle", "write_bundle_file"),
-        "model.card": ("PERCENTS", "STEM_PATTERN", "FrontEndCard", "ModelCard", "Source"),
+        "model.card": ("PERCENTS", "FrontEndCard", "ModelCard", "Source"),
         "model.prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
         "model.sessions": ("Device", "make_session", "usable_cores"),
         "model.spectrogram": ("FrontEnd",),

@@ -13,7 +13,6 @@ import torch
 
 from engine import (
     PERCENTS,
-    STEM_PATTERN,
     Device,
     FrontEndCard,
     ModelCard,
@@ -21,7 +20,7 @@ from engine import (
     Source,
     read_bundle,
 )
-from presets import StemwrightError, sha256_of
+from presets import STEM_PATTERN, StemwrightError, sha256_of
 
 from .bundle import Facts, write_bundle, write_with_head
 from .data.corpus import Corpus, Variant

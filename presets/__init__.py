@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .recipe import RESIDUAL, Node, Piece, Split
     from .schema import Preset
     from .search import ResolvedSearch, SearchSettings
+    from .section import NAME_PATTERN, STEM_PATTERN
     from .stems import ResidualSpec, StemSpec
     from .strict_yaml import Document, read_strict
     from .views import explain, json_schema, show
@@ -37,6 +38,7 @@ __getattr__ = lazy_door(__name__, {
     "recipe": ("RESIDUAL", "Node", "Piece", "Split"),
     "schema": ("Preset",),
     "search": ("ResolvedSearch", "SearchSettings"),
+    "section": ("NAME_PATTERN", "STEM_PATTERN"),
     "stems": ("ResidualSpec", "StemSpec"),
     "strict_yaml": ("Document", "read_strict"),
     "views": ("explain", "json_schema", "show"),
@@ -47,7 +49,9 @@ __all__ = [
     "FORBIDDEN",
     "NAME_FIELDS",
     "NAME_FORMS",
+    "NAME_PATTERN",
     "RESIDUAL",
+    "STEM_PATTERN",
     "Container",
     "Depth",
     "Document",

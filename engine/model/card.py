@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from presets import STEM_PATTERN
+
 from .bands import BandPlan
 from .spectrogram import FrontEnd
 
 CARD_SCHEMA = 1
-STEM_PATTERN = r"^[a-z][a-z0-9_-]{0,31}$"
 PERCENTS = (1, 5, 25, 50, 75, 95, 99)
 
 

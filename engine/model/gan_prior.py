@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from presets import STEM_PATTERN
+
 from .bundle import check_files, damaged, read_card
-from .card import STEM_PATTERN
 from .sessions import Device, make_session
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from ..model.card import STEM_PATTERN
+from presets import NAME_PATTERN, STEM_PATTERN
+
 from .axes import Axes
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 GRAPH_SUFFIXES = (".onnx", ".ort")
 TEXTS = ("name", "source", "licence", "commercial", "max_ram_mib")  # change no sample
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine import PERCENTS, STEM_PATTERN
-from presets import StemwrightError
+from engine import PERCENTS
+from presets import STEM_PATTERN, StemwrightError
 
 from ..data.corpus import Corpus
 from ..data.labelled import Music
