@@ -4,7 +4,7 @@ The encoder is the ONNX file that the installed bundles share, so nobody else's 
 the new head works in a set with the old ones. It begins as the installed head that finds the new
 instrument best already (docs/lab.md), and ends as the best of its steps on held-out mixes, or of
 mixtures with the head that it began as. Mixes, loss and schedule are those that encoder
-and heads were first trained with (`estimator_train`).
+and heads were first trained with (`estimator_training`).
 """
 
 from __future__ import annotations
