@@ -145,10 +145,10 @@ class Sampler:
         What is mono is given the place of another recording of its stem, in every band as wide
         as that is on average; a stem without any pair stays in the middle.
         """
-        heard, before, first, placed = self._drawn(rng, which, frames, step)
+        heard, first, placed = self._drawn(rng, which, frames, step)
         if self._sides is None:
             return heard, torch.zeros_like(heard)
-        sides = self._gathered(*placed, self._sides)
+        before, sides = (self._gathered(*placed, own) for own in (self._frames, self._sides))
         width = (sides / before.clamp_min(_LEAST)).clamp(0, _WIDEST)
         usual = np.zeros((len(which), self.bands), np.float32)
         for number in np.unique(which):
@@ -161,9 +161,8 @@ class Sampler:
 
     def _drawn(
         self, rng: Rng, which: Ints, frames: int, step: InStep | None
-    ) -> tuple[Tensor, Tensor, Ints, tuple[Floats, Ints]]:
-        """Treated excerpts, the same before that, the clip that each begins with, and where the
-        frames of each lie."""
+    ) -> tuple[Tensor, Ints, tuple[Floats, Ints]]:
+        """Treated excerpts, the clip that each begins with, and where the frames of each lie."""
         rows = len(which)
         free = np.ones(rows, bool) if step is None else step.song < 0
         silent = free & (rng.random(rows) < SILENCE_SHARE)
@@ -179,11 +178,10 @@ class Sampler:
         if step is not None:
             self._place_songs(places, first, ratio, which, step)
         excerpts = self._gathered(places, ratio, self._frames)
-        before = excerpts[:rows].clone()
         sounding = np.flatnonzero(~np.r_[silent, np.zeros(len(layered), bool)])
         self._treat(rng, excerpts, stems, sounding)
         heard = self._finished(rng, excerpts, which, first[:rows], silent, layered)
-        return heard, before, first[:rows], (places[:rows], ratio[:rows])
+        return heard, first[:rows], (places[:rows], ratio[:rows])
 
     def _place_playing(
         self, rng: Rng, places: Floats, first: Ints, ratio: Ints, stems: Ints, rows: Ints
