@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib import rcParams
-from matplotlib.figure import Figure
-
 
 def plot(cpu_rtf: Mapping[str, float], sdr_db: Mapping[str, float | None], picture: Path) -> None:
     """Decibels against processor seconds per second of audio; what has no decibels is a line."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
     rcParams["svg.hashsalt"] = picture.name  # the same points give the same bytes
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()

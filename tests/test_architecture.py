@@ -6,6 +6,8 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,53 @@ def test_what_a_bench_takes_from_the_rooms_is_there(path):
             for name in node.names:
                 if not hasattr(module, name.name):
                     importlib.import_module(f"{node.module}.{name.name}")
+
+
+def loaded_with(path):
+    """Names at the head of a file, which are loaded with it: (top-level name, path or None)."""
+    for node in tree_of(path).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module]
+        for name in names:
+            head = name.split(".")[0]
+            beside = [ROOT / room / f"{head}.py" for room in ("tests", "bench", ".")]
+            yield head, next((file for file in beside if file.exists()), None)
+
+
+def installed_for_tests():
+    """Distributions that `make test` installs by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    wanted = re.search(r"--editable \"\.\[([\w,]+)\]\" --group (\w+)", makefile)
+    rows = [*project["project"]["dependencies"], *project["dependency-groups"][wanted[2]]]
+    rows += [row for extra in wanted[1].split(",") for row in extras[extra]]
+    return {re.match(r"[\w.-]+", row)[0].lower().replace("_", "-") for row in rows}
+
+
+def test_what_tests_load_is_what_a_new_machine_has():
+    """A developer's machine has the packages of all benches, and would not miss one."""
+    files = sorted((ROOT / "tests").glob("*.py"))
+    seen = set(files)
+    names = {}
+    while files:
+        path = files.pop()
+        for name, file in loaded_with(path):
+            if file is None:
+                names.setdefault(name, path.name)
+            elif file not in seen:
+                seen.add(file)
+                files.append(file)
+    foreign = names.keys() - sys.stdlib_module_names - ROOMS
+    owners = packages_distributions()
+    installed = installed_for_tests()
+    missing = {
+        name: names[name]
+        for name in foreign
+        if not installed & {o.lower().replace("_", "-") for o in owners.get(name, [name])}
+    }
+    assert "numpy" in foreign and missing == {}
 
 
 def test_no_modules_import_each_other_in_a_circle():
