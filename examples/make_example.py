@@ -75,15 +75,15 @@ def main() -> None:
     parser.add_argument("--soundfont", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("mix.flac"))
     parser.add_argument("--stems", type=Path, help="folder for the parts, 24-bit FLAC")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
 
-    stems = render_stems(told.soundfont)
+    stems = render_stems(arguments.soundfont)
     mix = np.sum(list(stems.values()), axis=0)
-    soundfile.write(told.out, mix.T, SAMPLE_RATE_HZ, subtype="PCM_16")
-    if told.stems is not None:
-        told.stems.mkdir(parents=True, exist_ok=True)
+    soundfile.write(arguments.out, mix.T, SAMPLE_RATE_HZ, subtype="PCM_16")
+    if arguments.stems is not None:
+        arguments.stems.mkdir(parents=True, exist_ok=True)
         for name, audio in stems.items():
-            path = told.stems / f"{name}.flac"
+            path = arguments.stems / f"{name}.flac"
             soundfile.write(path, audio.T, SAMPLE_RATE_HZ, subtype="PCM_24")
 
 

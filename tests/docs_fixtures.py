@@ -160,11 +160,11 @@ class Studio:
             assert answers(answer, said), f"{block}: {command}\nit says\n{said}"
 
 
-def answers(told, said):
+def answers(expected, said):
     """Whether a page tells what is really said; its `...` stands for any lines."""
-    parts = [re.escape(line) if line.strip() != "..." else None for line in told]
+    parts = [re.escape(line) if line.strip() != "..." else None for line in expected]
     pattern = "".join("(?:.*\n)*?" if part is None else f"{part}\n" for part in parts)
-    return not told or re.fullmatch(pattern, said) is not None
+    return not expected or re.fullmatch(pattern, said) is not None
 
 
 def _end_once_there(process, path):

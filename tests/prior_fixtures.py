@@ -18,11 +18,11 @@ BANDS = 16
 CONFIG = FlowConfig(bands=BANDS, blocks=2, hidden=8, layers=2, kernel=3)
 
 
-def search_plan(**given) -> SearchPlan:
+def search_plan(**changes) -> SearchPlan:
     """A plain search: no guide, no prior term, the others' magnitudes of the last step."""
     plain = {"method": "gradient", "steps": 50, "learning_rate": 0.03, "prior_weight": 0.0,
              "exact": False, "guided_steps": 0, "guide_weight": 1.0}  # fmt: skip
-    return SearchPlan(**plain | given)
+    return SearchPlan(**plain | changes)
 
 
 def tiny_front_end() -> FrontEndCard:

@@ -44,9 +44,9 @@ class Graph:
         self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
-    def op(self, kind: str, *given: str, **attributes) -> str:
+    def op(self, kind: str, *inputs: str, **attributes) -> str:
         name = f"n{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(given), [name], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def take(self, name: str, shape) -> str:
@@ -158,13 +158,21 @@ def band_pass(graph: Graph, wave: str, stems, length: int, taps: int = 1023) -> 
 
 
 def spectral_toy(
-    path: Path, stems, given: tuple, back: tuple, stft: dict, frames: int, *, mask=False, batch="b"
+    path: Path,
+    stems,
+    source: tuple,
+    back: tuple,
+    stft: dict,
+    frames: int,
+    *,
+    mask=False,
+    batch="b",
 ) -> Path:
     """One spectral input and output: (name, pattern) each."""
     bins = stft.get("dim_f", stft["n_fft"] // 2 + 1)
     sizes = {"b": -1, "s": len(stems), "c": 2, "r": 2, "f": bins, "t": frames}
     graph = Graph()
-    name, pattern = given
+    name, pattern = source
     fed = graph.take(name, wild_shape(pattern, sizes, batch))
     whole = unpacked(graph, fed, pattern, sizes, "bcrft")
     real, imag = (part(graph, whole, index, 2) for index in (0, 1))
@@ -305,14 +313,14 @@ def for_deviation_one(model: Path, level: float, path: Path) -> Path:
     normalised."""
     network = onnx.load(model)
     graph = network.graph
-    fed, given = graph.input[0].name, graph.output[0].name
-    new = {fed: "at-its-level", given: "as-it-gives"}
+    fed, returned = graph.input[0].name, graph.output[0].name
+    new = {fed: "at-its-level", returned: "as-it-gives"}
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]
     graph.initializer.append(numpy_helper.from_array(np.float32(level), "level"))
     graph.node.insert(0, helper.make_node("Mul", [fed, "level"], [new[fed]]))
-    graph.node.append(helper.make_node("Div", [new[given], "level"], [given]))
+    graph.node.append(helper.make_node("Div", [new[returned], "level"], [returned]))
     onnx.save(network, path)
     return path
 

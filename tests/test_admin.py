@@ -38,11 +38,15 @@ def test_ignored_files_are_counted_and_named_in_log_and_status(studio, admin, ca
     (inbox / "link.wav").symlink_to("/etc/passwd")
     studio.settle()
     studio.round(3)
-    told = [record.fields for record in caplog.records if record.message == "ignored"]
+    ignored = [record.fields for record in caplog.records if record.message == "ignored"]
     lines = admin.status_lines()
 
-    assert sum(each["count"] for each in told) == 4, "told once, and nothing of the system's own"
-    assert any("song.m4a: .m4a is not an audio" in line for each in told for line in each["files"])
+    assert sum(each["count"] for each in ignored) == 4, (
+        "told once, and nothing of the system's own"
+    )
+    assert any(
+        "song.m4a: .m4a is not an audio" in line for each in ignored for line in each["files"]
+    )
     assert "ignored: 4 in the inbox are left alone" in lines
     assert any("link.wav: a symbolic link" in line for line in lines)
     assert not any("\n" in line for line in lines)
@@ -69,9 +73,9 @@ def test_once_that_cannot_do_what_lies_there_says_why_and_fails(tmp_path, how):
     )  # fmt: skip
     process = start_process(tmp_path, once=True, settings=settings, script=script)
     assert process.wait(30) == 1
-    [told] = [json.loads(line) for line in logs(tmp_path).splitlines() if '"not-done"' in line]
+    [event] = [json.loads(line) for line in logs(tmp_path).splitlines() if '"not-done"' in line]
     wanted = {"paused": "lunch", "full": "the mark is", "ignored": "song.m4a", "lost": "has gone"}
-    assert wanted[how] in told["reason"]
+    assert wanted[how] in event["reason"]
 
 
 def test_the_cost_of_separators_is_told_before_they_begin(tmp_path, monkeypatch, caplog):
@@ -103,8 +107,8 @@ def test_the_cost_of_separators_is_told_before_they_begin(tmp_path, monkeypatch,
     studio.close()
     assert queued["why"].endswith("paused: lunch; its separators take about 90 s a minute")
     assert "about 3 s for its separators" in running["why"]
-    [told] = [record.fields for record in caplog.records if record.message == "decoded"]
-    assert told["separators_s"] == 3.0
+    [decoded] = [record.fields for record in caplog.records if record.message == "decoded"]
+    assert decoded["separators_s"] == 3.0
 
 
 def test_once_on_an_empty_inbox_is_done(tmp_path):

@@ -180,12 +180,12 @@ def test_both_layouts_are_the_same_songs(songs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"), [("Gold", "no song of that name"), ("", "is not a folder")]
+    ("song", "message"), [("Gold", "no song of that name"), ("", "is not a folder")]
 )
-def test_what_is_not_there_is_told(songs, tiny_prior_folder, tmp_path, given, told):
-    place = songs if given else songs / "nothing"
-    asked = PackOptions(tiny_prior_folder, hold_out=(given,) if given else ())
-    with pytest.raises(StemwrightError, match=told):
+def test_what_is_not_there_is_told(songs, tiny_prior_folder, tmp_path, song, message):
+    place = songs if song else songs / "nothing"
+    asked = PackOptions(tiny_prior_folder, hold_out=(song,) if song else ())
+    with pytest.raises(StemwrightError, match=message):
         list(tune_pack([place], tmp_path / "p", options(tmp_path / "r"), asked))
 
 
@@ -227,20 +227,20 @@ def test_the_verbs_list_show_verify_and_remove_a_pack(pack, tmp_path):
         (copy / path.name).write_bytes(path.read_bytes())
     (copy / "notes.txt").write_text("mine")
 
-    def told(*arguments):
+    def run(*arguments):
         return CliRunner().invoke(main, ["prior", *arguments, "--priors", str(copy.parent)])
 
-    assert "artist pack: high, low" in told("list").output
-    assert json.loads(told("show", "band").output)["held_out"] == ["Red"]
-    good = told("verify", "band")
+    assert "artist pack: high, low" in run("list").output
+    assert json.loads(run("show", "band").output)["held_out"] == ["Red"]
+    good = run("verify", "band")
     assert good.exit_code == 0, good.output
     assert "band/low: hashes and self-tests pass" in good.output
     (copy / "low.prior").write_bytes(b"else")
-    bad = told("verify", "band")
+    bad = run("verify", "band")
     assert bad.exit_code == 1
-    assert told("remove", "band").exit_code == 0
+    assert run("remove", "band").exit_code == 0
     assert [path.name for path in copy.iterdir()] == ["notes.txt"]
-    assert told("remove", "band").exit_code != 0
+    assert run("remove", "band").exit_code != 0
 
 
 def test_a_card_cannot_make_removal_reach_outside(pack, tmp_path):

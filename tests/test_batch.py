@@ -120,9 +120,9 @@ def test_every_wrong_row_is_named_with_its_number_before_any_work(mixes):
         (3, "mix-missing"), (4, "mix-duplicate"), (5, "isrc-invalid"), (6, "upc-invalid"),
         (7, "year-invalid"), (8, "preset-unknown"), (10, "priority-invalid"), (11, "row-no-path"),
     ]  # fmt: skip
-    told = "\n".join(map(str, catalogue.problems))
-    assert "row 4: " in told and "the same content as row 1" in told
-    assert "no preset is called 'rok' (did you mean 'rock'?)" in told or "'rok'" in told
+    problems = "\n".join(map(str, catalogue.problems))
+    assert "row 4: " in problems and "the same content as row 1" in problems
+    assert "no preset is called 'rok' (did you mean 'rock'?)" in problems or "'rok'" in problems
 
 
 def test_known_columns_are_understood_and_unknown_ones_kept(mixes):
@@ -436,9 +436,9 @@ def test_a_forecast_counts_every_title_and_every_second(tmp_path, mixes):
     assert forecast_s(rows, [10, 20, 1], only) == pytest.approx(3 * 3 + 31 * 4)
 
 
-@pytest.mark.parametrize(("seconds", "told"), [(0.4, "0 s"), (99, "99 s"), (720, "12 min")])
-def test_a_duration_is_told_in_the_unit_that_fits(seconds, told):
-    assert duration_text(seconds) == told
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (720, "12 min")])
+def test_a_duration_is_told_in_the_unit_that_fits(seconds, text):
+    assert duration_text(seconds) == text
 
 
 def test_a_forecast_is_measured_on_the_catalogues_own_music(tmp_path, mixes, tiny_prior_folder):
@@ -549,13 +549,13 @@ def archive(tmp_path):
     soundfile.write(mix, stems["a"] + stems["b"], 44100, subtype="PCM_16")
     whole = dict(name="song.wav", sha256=sha256(mix), container="wav", encoding="pcm", bits=16,
                  channels=2, sample_rate=44100, frames=4000, loudness=levels)  # fmt: skip
-    given = {"title": "song", "input": whole, "files": files, "preset_sha256": "", "seed": 0}
+    fields = {"title": "song", "input": whole, "files": files, "preset_sha256": "", "seed": 0}
     blanks = {"dict": {}, "tuple": (), "float | None": None, "float": 0.0}
     for name, field in Manifest.model_fields.items():
-        if name not in given and field.is_required():
+        if name not in fields and field.is_required():
             kind = str(field.annotation).removeprefix("<class '").split("[")[0].rstrip("'>")
-            given[name] = blanks[kind]
-    manifest = Manifest.model_validate(given)
+            fields[name] = blanks[kind]
+    manifest = Manifest.model_validate(fields)
     (folder / "manifest.json").write_text(manifest.to_json())
     return tmp_path
 
@@ -634,7 +634,7 @@ def test_a_list_leads_nowhere_else(archive, place):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"destination,manifest_sha256\r\nsong,\xff\r\n", "its byte 34 is not UTF-8"),
         (b"destination;manifest_sha256\r\n", "no columns"),
@@ -642,10 +642,10 @@ def test_a_list_leads_nowhere_else(archive, place):
         (b"\x00\x01", "no columns"),
     ],
 )
-def test_a_list_that_was_changed_is_told(archive, content, told):
+def test_a_list_that_was_changed_is_told(archive, content, message):
     (archive / "out" / "status.csv").write_bytes(content)
     audit(archive)
-    assert told in audit.expected.troubles[0]
+    assert message in audit.expected.troubles[0]
 
 
 def test_a_manifest_that_is_no_text_is_told(archive):

@@ -35,9 +35,9 @@ def test_musdb18_reads_the_streams_of_stem_files(tmp_path):
         tone = (peak * np.sin(2 * np.pi * 440 * time)).astype(np.float32)
         soundfile.write(tmp_path / f"{name}.wav", np.stack([tone, tone], axis=1), rate)
     (tmp_path / "test").mkdir()
-    given = [word for name in names for word in ("-i", tmp_path / f"{name}.wav")]
+    inputs = [word for name in names for word in ("-i", tmp_path / f"{name}.wav")]
     chosen = [word for stream in range(5) for word in ("-map", f"{stream}:a")]
-    ffmpeg(*given, *chosen, "-c:a", "aac", tmp_path / "test" / "A - One.stem.mp4")
+    ffmpeg(*inputs, *chosen, "-c:a", "aac", tmp_path / "test" / "A - One.stem.mp4")
     (song,) = LAYOUTS["musdb18"](tmp_path)
     stems, found_rate = song.read(seconds=0.5)
     assert (song.name, found_rate) == ("A - One", rate)

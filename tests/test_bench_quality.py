@@ -92,9 +92,9 @@ def test_faithful_search_counts_the_flows_and_no_estimate(engine):
 def random_bundle(folder, engine, stem, labels=()):
     """A tiny flow with random weights and no head, on the shipped priors' view."""
     config = FlowConfig(blocks=1, hidden=4, layers=1, labels=len(labels))
-    told = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
+    features = Features(1 / 3, np.full(128, 0.5, np.float32), np.full(128, 0.3, np.float32))
     return write_bundle(
-        Run(random_flow(0, config), told, config, TrainSettings(steps=1), 1),
+        Run(random_flow(0, config), features, config, TrainSettings(steps=1), 1),
         folder / f"{stem}.prior",
         stem=stem,
         labels=labels,

@@ -49,8 +49,8 @@ def test_a_run_that_goes_on_has_the_best_of_before(tmp_path):
     put(model, 9.0)
     optimiser = torch.optim.Adam(model.parameters())
     best = kept.best
-    about = {"step": 8, "best step": best.step, "best share": best.share}
-    save_checkpoint(tmp_path / "c.npz", model, optimiser, about, **kept.arrays())
+    metadata = {"step": 8, "best step": best.step, "best share": best.share}
+    save_checkpoint(tmp_path / "c.npz", model, optimiser, metadata, **kept.arrays())
     checkpoint = load_checkpoint(tmp_path / "c.npz")
     again = judged(model_at(0.0), 2.0)
     again.resume(checkpoint)

@@ -50,17 +50,17 @@ def test_separate_writes_a_set_that_nulls(tmp_path, short):
     words = ("--preset", "dry", "--tier", "draft", "--json")
     done = stemwright("separate", short, "-o", tmp_path / "out", *words)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    folder = Path(told["folder"])
+    manifest = json.loads(done.stdout)
+    folder = Path(manifest["folder"])
     assert folder == tmp_path / "out" / "short"
-    stems = {file["stem"] for file in told["files"]}
+    stems = {file["stem"] for file in manifest["files"]}
     assert stems == {"vocals", "bass", "drums", "other", "residual"}
     mix, _ = soundfile.read(short, dtype="int16")
     total = sum(
-        soundfile.read(folder / f["path"], dtype="int16")[0].astype(int) for f in told["files"]
+        soundfile.read(folder / f["path"], dtype="int16")[0].astype(int) for f in manifest["files"]
     )
     assert np.array_equal(total, mix)
-    files = [folder / f["path"] for f in told["files"]]
+    files = [folder / f["path"] for f in manifest["files"]]
     nulled = stemwright("null", short, *files)
     assert nulled.returncode == 0
     assert "exact" in nulled.stdout
@@ -100,15 +100,15 @@ def test_one_bad_mix_does_not_stop_the_next(tmp_path, short):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--preset", "polka"), "polka"),
         (("--device", "abacus"), "abacus"),
         (("--device", "cuda", "--strict-device"), "cuda"),
     ],
 )
-def test_wrong_names_are_told(tmp_path, short, words, told):
-    assert told in one_sentence(stemwright("separate", short, "-o", tmp_path / "out", *words))
+def test_wrong_names_are_told(tmp_path, short, words, message):
+    assert message in one_sentence(stemwright("separate", short, "-o", tmp_path / "out", *words))
 
 
 def test_unknown_and_damaged_priors_are_told(tmp_path, short):
@@ -154,7 +154,7 @@ def test_places_that_are_not_there_are_the_users_to_mend(tmp_path, short, words,
 
 def test_wrong_usage_is_exit_code_two(short):
     assert stemwright("sepparate").returncode == 2
-    for words, told in (
+    for words, message in (
         (("separate",), "Missing argument"),
         (("separate", short, "--threads", -1), "is not in the range"),
         (("separate", short, "--seed", -1), "is not in the range"),
@@ -162,7 +162,7 @@ def test_wrong_usage_is_exit_code_two(short):
         (("batch", short.parent, "-o", "out", "--jobs", 65), "is not in the range"),
     ):
         done = CliRunner().invoke(program.main, [str(word) for word in words])
-        assert (done.exit_code, told in done.stderr) == (2, True)
+        assert (done.exit_code, message in done.stderr) == (2, True)
 
 
 def test_doctor_tells_the_device_of_a_real_session():
@@ -183,7 +183,7 @@ def test_priors_are_listed_and_verified():
 def test_priors_of_another_folder_are_listed_shown_and_verified(tiny_prior_folder):
     there = ("--priors", tiny_prior_folder)
     listed = stemwright("prior", "list", *there, "--json").stdout.splitlines()
-    paths = {about["name"]: about["path"] for about in map(json.loads, listed)}
+    paths = {row["name"]: row["path"] for row in map(json.loads, listed)}
     assert paths["low"] == str(tiny_prior_folder / "low.prior")
     assert '"stem": "low"' in stemwright("prior", "show", "low", *there).stdout
     assert "self-tests pass" in stemwright("prior", "verify", "low", *there).stdout
@@ -199,8 +199,8 @@ def test_a_batch_keeps_a_deadline_for_every_mix(tmp_path, short, tiny_prior_fold
     words += ("--priors", tiny_prior_folder, "--jobs", 1, "--state", tmp_path / "state")
     assert stemwright(*words, "--deadline", 0).returncode == 0
     [manifest] = (tmp_path / "out").glob("*/manifest.json")
-    told = json.loads(manifest.read_text())["degraded"]
-    assert told == ["deadline: 0.0 of 3 steps per segment on average"]
+    degraded = json.loads(manifest.read_text())["degraded"]
+    assert degraded == ["deadline: 0.0 of 3 steps per segment on average"]
 
 
 def test_a_batch_tells_in_sentences_what_failed(tmp_path):
@@ -211,9 +211,9 @@ def test_a_batch_tells_in_sentences_what_failed(tmp_path):
     done = stemwright(*words)
     lines = done.stderr.splitlines()
     assert done.returncode == 1
-    told = {"disc 2/blank.wav": "mix-empty", "notes.wav": "mix-not-audio"}
+    codes = {"disc 2/blank.wav": "mix-empty", "notes.wav": "mix-not-audio"}
     failed = [line for line in lines if line.startswith("failed: ")]
-    for (name, code), line in zip(told.items(), sorted(failed), strict=True):
+    for (name, code), line in zip(codes.items(), sorted(failed), strict=True):
         assert line.startswith(f"failed: {tmp_path}/mixes/{name}: ")  # the path, and that once
         assert line.count(Path(name).name) == 1 and line.endswith(f"({code})")
     assert lines[-1].startswith("0 of 2 done, 2 failed")

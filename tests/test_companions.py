@@ -44,7 +44,7 @@ def inbox(root):
     return filed(root, "inbox")
 
 
-def told(studio, name):
+def failure(studio, name):
     job = studio.job(name)
     return job.code, job.reason or ""
 
@@ -78,7 +78,7 @@ def test_every_spelling_of_an_ending_is_a_companion(studio, name):
 def test_a_mix_waits_for_its_score_and_takes_it_when_it_comes(studio):
     studio.drop("choir/song.wav")
     studio.settle(3)
-    assert told(studio, "song.wav")[0] == "no-score"
+    assert failure(studio, "song.wav")[0] == "no-score"
     assert not studio.daemon.is_idle(studio.now)
     score(studio, "choir/song.mid")
     studio.work_off()
@@ -100,7 +100,10 @@ def test_a_preset_that_insists_on_a_score_waits_for_ever(studio):
     studio.settle()
     studio.round(1000)
     studio.settle()
-    assert told(studio, "song.wav")[0] == "no-score" and "insists" in told(studio, "song.wav")[1]
+    assert (
+        failure(studio, "song.wav")[0] == "no-score"
+        and "insists" in failure(studio, "song.wav")[1]
+    )
     score(studio, "strict/song.mid")
     studio.work_off()
     assert filed(studio.root, "done") == ["song.mid", "song.wav"]

@@ -84,8 +84,8 @@ def test_faulty_recordings_are_told_and_left_out(tmp_path):
     (tmp_path / "empty.flac").write_bytes(b"")
     soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
     corpus = load_corpus("bass", [tmp_path], VIEW, variants=(Variant(0.0),))
-    told = {refusal.path.stem: refusal.reason.split(":")[0] for refusal in corpus.refused}
-    assert told == {
+    reasons = {refusal.path.stem: refusal.reason.split(":")[0] for refusal in corpus.refused}
+    assert reasons == {
         "silent": "silent",
         "short": "too short",
         "clipped": "clipped",
@@ -326,10 +326,10 @@ def test_heads_learn_from_what_is_at_the_desk(monkeypatch, tmp_path):
 def test_what_is_finished_is_said_by_the_sources_and_is_another_corpus(tmp_path):
     write(tmp_path / "a.wav", tone(300))
     digests = set()
-    for told in ("", ", finished: true"):
-        (tmp_path / "SOURCES.yaml").write_text(f"'*': {{name: mine{told}}}")
+    for finished in ("", ", finished: true"):
+        (tmp_path / "SOURCES.yaml").write_text(f"'*': {{name: mine{finished}}}")
         corpus = load_corpus("bass", [tmp_path], VIEW)
-        assert corpus.finished == ({"mine"} if told else set())
+        assert corpus.finished == ({"mine"} if finished else set())
         digests.add(corpus.digest)
     assert len(digests) == 2
 

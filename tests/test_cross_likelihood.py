@@ -186,10 +186,10 @@ def test_places_are_folders_or_files_and_may_repeat(recordings):
     assert len(found["high"]) == 8
 
 
-@pytest.mark.parametrize("given", ["low", "=x", "low=", "low=/no/such/folder"])
-def test_malformed_places_are_named(given):
+@pytest.mark.parametrize("argument", ["low", "=x", "low=", "low=/no/such/folder"])
+def test_malformed_places_are_named(argument):
     with pytest.raises(StemwrightError, match="STEM=FOLDER"):
-        held_out([given])
+        held_out([argument])
 
 
 def test_folder_without_audio_is_named(tmp_path):

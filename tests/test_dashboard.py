@@ -140,10 +140,10 @@ def test_a_failed_mix_is_tried_again_with_another_preset(tmp_path):
         (studio.root / "inbox" / "broken.wav").write_bytes(b"no audio at all")
         [row] = until(studio, lambda: jobs(studio, "failed"))
         assert row["can"] == ["retry"] and "no audio" in row["why"]
-        code, told, _ = ask(
+        code, answer, _ = ask(
             studio, "POST", f"/api/jobs/{row['id']}/retry", token, {"preset": "no-such-preset"}
         )
-        assert code == 409 and "no-such-preset" in told["message"]
+        assert code == 409 and "no-such-preset" in answer["message"]
         code, _, _ = ask(studio, "POST", f"/api/jobs/{row['id']}/retry", token, {"preset": "rock"})
         assert code == 200
         job = studio.daemon.journal.get(row["id"])
@@ -184,8 +184,8 @@ def test_what_is_done_cannot_be_cancelled(tmp_path):
         make_mix(studio.root / "inbox" / "song.wav")
         [row] = until(studio, lambda: jobs(studio, "done"))
         assert row["can"] == ["listen"]
-        code, told, _ = ask(studio, "POST", f"/api/jobs/{row['id']}/cancel", own_token(studio))
-        assert code == 409 and "nothing to cancel" in told["message"]
+        code, answer, _ = ask(studio, "POST", f"/api/jobs/{row['id']}/cancel", own_token(studio))
+        assert code == 409 and "nothing to cancel" in answer["message"]
 
 
 # -- sets ----------------------------------------------------------------------------------------
@@ -212,8 +212,12 @@ def with_set(tmp_path, rng, tiny_prior_folder):
 
 def test_stems_are_served_by_their_place_and_in_pieces(with_set):
     studio, job = with_set
-    code, told, _ = ask(studio, "GET", f"/api/jobs/{job.id}")
-    assert code == 200 and [file["stem"] for file in told["files"]] == ["low", "high", "residual"]
+    code, answer, _ = ask(studio, "GET", f"/api/jobs/{job.id}")
+    assert code == 200 and [file["stem"] for file in answer["files"]] == [
+        "low",
+        "high",
+        "residual",
+    ]
     code, whole, headers = ask(studio, "GET", f"/api/jobs/{job.id}/files/0")
     assert code == 200 and headers["Accept-Ranges"] == "bytes"
     code, piece, headers = ask(studio, "GET", f"/api/jobs/{job.id}/files/0", Range="bytes=100-199")

@@ -34,9 +34,9 @@ def descend_on_host(priors, latents, magnitudes, task):
     for step in range(STEPS):
         total = sum(own)
         for index, prior in enumerate(priors):
-            others = total - own[index]
+            remainder = total - own[index]
             _, own[index], gradient = prior.gradient(
-                latents[index], task.mix, others, task.guide[index], task.weight,
+                latents[index], task.mix, remainder, task.guide[index], task.weight,
                 prior_weight=task.plan.prior_weight, guide_weight=task.plan.guidance(step),
             )  # fmt: skip
             latents[index] = latents[index] + movers[index].move(gradient)
@@ -114,8 +114,8 @@ def test_strict_is_refused_where_no_device_is_named(tmp_path):
         Device.parse("auto", strict=True)
     assert caught.value.code == "device-unnamed"
     for words in (["separate", str(EXAMPLE)], ["batch", str(EXAMPLE.parent)]):
-        given = [*words, "-o", str(tmp_path / "out"), "--strict-device"]
-        done = CliRunner().invoke(stemwright.main, given)
+        arguments = [*words, "-o", str(tmp_path / "out"), "--strict-device"]
+        done = CliRunner().invoke(stemwright.main, arguments)
         assert (done.exit_code, "none is named" in done.output) == (1, True)
     with pytest.raises(ValidationError, match="strict_device needs a device by name"):
         WorkerSettings(strict_device=True)

@@ -21,7 +21,7 @@ def heard(estimate):
     """What the encoder is given."""
     inputs, encoder = [], estimate._encoder
     estimate._encoder = SimpleNamespace(
-        run=lambda names, given: inputs.append(given["mix"]) or encoder.run(names, given)
+        run=lambda names, feeds: inputs.append(feeds["mix"]) or encoder.run(names, feeds)
     )
     return inputs
 

@@ -25,10 +25,13 @@ def test_the_verb_writes_a_card_that_can_be_listed_and_replaces_none(tmp_path, t
     assert done.exit_code == 0, done.output
     loaded = load_card(tmp_path / "estimate.yaml")
     assert (loaded.name, loaded.card.used) == ("estimate", ("low", "high"))
-    for wrong, told in ((argv, "is there already"), ([*argv[:-1], "card.yml"], "ends in .yaml")):
+    for wrong, message in (
+        (argv, "is there already"),
+        ([*argv[:-1], "card.yml"], "ends in .yaml"),
+    ):
         done = CliRunner().invoke(main, wrong)
         assert done.exit_code != 0
-        assert told in done.output
+        assert message in done.output
 
 
 def test_the_estimate_is_a_separator_with_a_card(tmp_path, tiny_prior_folder):

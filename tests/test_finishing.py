@@ -97,8 +97,8 @@ def test_silence_and_any_number_of_bands_are_finite(bands, rng):
 
 
 def test_the_same_seed_finishes_alike():
-    given = excerpts(np.random.default_rng(0))
-    finished = [given.copy() for _ in range(3)]
+    clean = excerpts(np.random.default_rng(0))
+    finished = [clean.copy() for _ in range(3)]
     for seed, each in zip((4, 4, 5), finished, strict=True):
         finish_all(np.random.default_rng(seed), each, "drums")
     np.testing.assert_array_equal(finished[0], finished[1])

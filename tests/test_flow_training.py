@@ -89,7 +89,7 @@ def test_a_leak_is_told_from_the_clean_excerpt(tmp_path):
     assert told_apart > 0.9
 
 
-GIVEN = {"stem": "tone", "recordings of tone": "0123", "leaks": "samples"}
+IDENTITY = {"stem": "tone", "recordings of tone": "0123", "leaks": "samples"}
 
 
 @pytest.mark.parametrize(
@@ -98,30 +98,30 @@ GIVEN = {"stem": "tone", "recordings of tone": "0123", "leaks": "samples"}
         ({"config": replace(CONFIG, blocks=3)}, "blocks: 2 there, 3 here"),
         ({"contrast_weight": 0.0}, "contrast_weight: 1.0 there, 0.0 here"),
         ({"seed": 1}, "seed: 0 there, 1 here"),
-        ({"identity": GIVEN | {"stem": "noise"}}, "stem: tone there, noise here"),
+        ({"identity": IDENTITY | {"stem": "noise"}}, "stem: tone there, noise here"),
         (
-            {"identity": GIVEN | {"recordings of tone": "9"}},
+            {"identity": IDENTITY | {"recordings of tone": "9"}},
             "recordings of tone: 0123 there, 9 here",
         ),
     ],
 )
 def test_a_folder_of_another_run_is_refused(tmp_path, change, sentence):
-    train(tmp_path, 5, identity=GIVEN)
+    train(tmp_path, 5, identity=IDENTITY)
     with pytest.raises(StemwrightError, match=re.escape(f"({sentence})")) as caught:
-        train(tmp_path, 5, **{"identity": GIVEN} | change)
+        train(tmp_path, 5, **{"identity": IDENTITY} | change)
     assert caught.value.code == "run-differs"
     assert "--output" in str(caught.value)
 
 
 def test_more_steps_of_the_same_run_are_welcome(tmp_path):
-    train(tmp_path, 5, identity=GIVEN)
-    assert train(tmp_path, 10, identity=GIVEN).step == 10
-    assert load_run(tmp_path).identity == GIVEN
+    train(tmp_path, 5, identity=IDENTITY)
+    assert train(tmp_path, 10, identity=IDENTITY).step == 10
+    assert load_run(tmp_path).identity == IDENTITY
 
 
 def test_a_checkpoint_that_says_less_is_taken_for_the_same_run(tmp_path):
     """What was saved before runs said what they were given."""
-    train(tmp_path, 5, identity=GIVEN)
+    train(tmp_path, 5, identity=IDENTITY)
     path = tmp_path / CHECKPOINT
     with np.load(path) as stored:
         arrays = dict(stored)
@@ -129,8 +129,8 @@ def test_a_checkpoint_that_says_less_is_taken_for_the_same_run(tmp_path):
     del metadata["given"], metadata["settings"]["margin"]
     np.savez(path, about=np.array(json.dumps(metadata)), **arrays)
     assert load_run(tmp_path).identity == {}
-    assert train(tmp_path, 10, identity=GIVEN).step == 10
-    assert load_run(tmp_path).identity == GIVEN
+    assert train(tmp_path, 10, identity=IDENTITY).step == 10
+    assert load_run(tmp_path).identity == IDENTITY
 
 
 def test_both_trainings_share_one_schedule():

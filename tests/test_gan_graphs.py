@@ -33,7 +33,7 @@ def sessions(generator):
 
 
 @pytest.fixture(scope="module")
-def given():
+def inputs():
     rng = np.random.default_rng(0)
     return {
         "latents": rng.uniform(-0.5, 0.5, (2, CONFIG.latent)).astype(np.float32),
@@ -42,37 +42,37 @@ def given():
     }
 
 
-def test_waveforms_are_torchs(generator, sessions, given):
-    (found,) = sessions["inverse"].run(None, {"latents": given["latents"]})
+def test_waveforms_are_torchs(generator, sessions, inputs):
+    (found,) = sessions["inverse"].run(None, {"latents": inputs["latents"]})
     with torch.no_grad():
-        expected = generator(torch.from_numpy(given["latents"])).numpy()
+        expected = generator(torch.from_numpy(inputs["latents"])).numpy()
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
-def test_loss_and_gradient_are_torchs(generator, sessions, given):
-    loss, own, gradient = sessions["gradient"].run(["loss", "own", "gradient"], given)
+def test_loss_and_gradient_are_torchs(generator, sessions, inputs):
+    loss, own, gradient = sessions["gradient"].run(["loss", "own", "gradient"], inputs)
     double = Generator(CONFIG).double()
     double.load_state_dict({k: v.double() for k, v in generator.state_dict().items()})
-    z = torch.from_numpy(given["latents"]).double().requires_grad_()
+    z = torch.from_numpy(inputs["latents"]).double().requires_grad_()
     made = double(z)
-    mix, others = (torch.from_numpy(given[name]).double() for name in ("mix", "others"))
-    expected = objective(made, mix, others)
+    mix, rivals = (torch.from_numpy(inputs[name]).double() for name in ("mix", "others"))
+    expected = objective(made, mix, rivals)
     expected.sum().backward()
     assert np.allclose(own, made.detach().numpy(), atol=1e-5)
     assert np.allclose(loss, expected.detach().numpy(), rtol=1e-5)
     assert np.abs(gradient - z.grad.numpy()).max() < 1e-3 * np.abs(z.grad.numpy()).max()
 
 
-def test_gradient_is_what_finite_differences_say(sessions, given):
+def test_gradient_is_what_finite_differences_say(sessions, inputs):
     """Along random directions, from the loss that ONNX Runtime itself computes."""
     rng = np.random.default_rng(1)
     run = sessions["gradient"].run
-    (gradient,) = run(["gradient"], given)
+    (gradient,) = run(["gradient"], inputs)
     step = 3e-3
     for _ in range(5):
         way = rng.standard_normal(gradient.shape).astype(np.float32)
         ends = [
-            run(["loss"], given | {"latents": given["latents"] + sign * step * way})[0]
+            run(["loss"], inputs | {"latents": inputs["latents"] + sign * step * way})[0]
             for sign in (1, -1)
         ]
         slope = (ends[0].astype(np.float64) - ends[1]) / (2 * step)
@@ -81,11 +81,11 @@ def test_gradient_is_what_finite_differences_say(sessions, given):
         assert (error < 0.02 * longest).all()  # absolute values have kinks, single precision ends
 
 
-def test_a_search_step_against_the_gradient_lowers_the_loss(sessions, given):
+def test_a_search_step_against_the_gradient_lowers_the_loss(sessions, inputs):
     run = sessions["gradient"].run
-    loss, gradient = run(["loss", "gradient"], given)
+    loss, gradient = run(["loss", "gradient"], inputs)
     size = 1e-3 / np.abs(gradient).max()
-    (after,) = run(["loss"], given | {"latents": given["latents"] - size * gradient})
+    (after,) = run(["loss"], inputs | {"latents": inputs["latents"] - size * gradient})
     assert (after < loss).all()
 
 

@@ -71,9 +71,9 @@ def test_latents_stay_in_their_box(priors, pool, monkeypatch):
     seen = []
     true = GanPrior.gradient
 
-    def watched(self, latents, mix, others):
+    def watched(self, latents, mix, rivals):
         seen.append(np.abs(latents).max())
-        return true(self, latents, mix, others)
+        return true(self, latents, mix, rivals)
 
     monkeypatch.setattr(GanPrior, "gradient", watched)
     search_gan(priors, mixes(priors), 12, 0.5, pool)
@@ -119,7 +119,7 @@ def test_a_gan_is_no_flow_and_a_flow_no_gan(bundles, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda card: card | {"bound": -1}, "bound"),
         (lambda card: card | {"tolerance": 1e-12}, "off, allowed"),
@@ -127,9 +127,9 @@ def test_a_gan_is_no_flow_and_a_flow_no_gan(bundles, tmp_path):
         (lambda card: card | {"schema_version": 9}, "schema 9"),
     ],
 )
-def test_a_damaged_bundle_is_refused(bundles, tmp_path, change, told):
+def test_a_damaged_bundle_is_refused(bundles, tmp_path, change, message):
     rewrite(bundles / "bass.gan", tmp_path / "x.gan", change)
-    with pytest.raises(StemwrightError, match=told):
+    with pytest.raises(StemwrightError, match=message):
         GanPrior(tmp_path / "x.gan", CPU)
 
 

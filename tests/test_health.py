@@ -296,9 +296,9 @@ def test_token_never_reaches_the_log(tmp_path, caplog):
     settings = settings_of(http={"port": 0, "token": TOKEN})
     studio = Studio(tmp_path, settings).start()
     studio.close()
-    told = [str(getattr(record, "fields", "")) for record in caplog.records]
-    assert any("settle_s" in line for line in told)
-    assert not any(TOKEN in line for line in told)
+    logged = [str(getattr(record, "fields", "")) for record in caplog.records]
+    assert any("settle_s" in line for line in logged)
+    assert not any(TOKEN in line for line in logged)
 
 
 # -- the service manager -------------------------------------------------------------------------
@@ -378,15 +378,15 @@ def test_explain_names_what_is_ignored_or_incomplete_or_broken(studio):
     studio.until(lambda: studio.job("broken.wav").state == "quarantined")
     studio.round(0.2)
     admin = ask(studio)
-    told = {name: admin.explain(str(inbox / name))[0]
+    explanations = {name: admin.explain(str(inbox / name))[0]
             for name in ("notes.txt", "half.wav", "broken.wav", "@eaDir/thumb.wav")}  # fmt: skip
     admin.close()
 
-    assert "ignored: .txt is not an audio file's ending" in told["notes.txt"]
-    assert "waiting: its header promises 844 bytes, 300 are there" in told["half.wav"]
-    assert told["broken.wav"].startswith("broken.wav: quarantined: no audio file")
-    assert "stemwright retry '" in told["broken.wav"]
-    assert "its folder @eaDir is left alone" in told["@eaDir/thumb.wav"]
+    assert "ignored: .txt is not an audio file's ending" in explanations["notes.txt"]
+    assert "waiting: its header promises 844 bytes, 300 are there" in explanations["half.wav"]
+    assert explanations["broken.wav"].startswith("broken.wav: quarantined: no audio file")
+    assert "stemwright retry '" in explanations["broken.wav"]
+    assert "its folder @eaDir is left alone" in explanations["@eaDir/thumb.wav"]
 
 
 def test_explain_says_when_no_daemon_runs(studio):
@@ -395,10 +395,10 @@ def test_explain_says_when_no_daemon_runs(studio):
     studio.round(0.2)
     studio.close()
     admin = ask(studio)
-    told = admin.explain("song.wav")
+    explanation = admin.explain("song.wav")
     admin.close()
     studio.daemon = None
-    assert told[-1].startswith("No daemon is running")
+    assert explanation[-1].startswith("No daemon is running")
 
 
 def test_retry_takes_a_quarantined_file_up_again(studio):
@@ -523,8 +523,8 @@ def test_systemd_unit_is_accepted(tmp_path):
         text=True,
         check=False,
     )
-    about_us = [line for line in checked.stderr.splitlines() if "stemwright" in line]
-    assert about_us == []
+    complaints = [line for line in checked.stderr.splitlines() if "stemwright" in line]
+    assert complaints == []
 
 
 def test_launchd_file_is_a_property_list():

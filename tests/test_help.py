@@ -136,9 +136,9 @@ def test_the_docs_tell_enough_to_be_worth_the_test():
 
 def test_what_the_docs_tell_to_make_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    told = {
+    targets_named = {
         name
         for page in PAGES
         for name in re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text("utf-8"), re.M)
     }
-    assert told and told <= targets
+    assert targets_named and targets_named <= targets

@@ -153,8 +153,8 @@ def test_names_that_are_no_text_are_kept(journal, now):
     [job] = add(journal, now, name)
     assert journal.get(job.id).source == name
     assert journal.find(name) == [job]
-    told = advance(journal, job, now, reason=f"cannot read {name}")
-    assert told.reason.startswith("cannot read caf")
+    failed = advance(journal, job, now, reason=f"cannot read {name}")
+    assert failed.reason.startswith("cannot read caf")
 
 
 def test_every_transition_may_happen_twice(journal, now):

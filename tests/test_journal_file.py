@@ -113,10 +113,10 @@ def test_bug_of_ours_in_a_round_is_told_once_and_the_journal_stays(studio, monke
 
     monkeypatch.setattr(studio.daemon, "_scan", hurt)
     safe_rounds(studio, 1.0)
-    told = [record for record in caplog.records if record.message == "bug"]
-    assert len(told) == 1
-    assert "UNIQUE constraint" in told[0].fields["reason"]
-    assert "Traceback" in told[0].fields["log"]
+    bugs = [record for record in caplog.records if record.message == "bug"]
+    assert len(bugs) == 1
+    assert "UNIQUE constraint" in bugs[0].fields["reason"]
+    assert "Traceback" in bugs[0].fields["log"]
     monkeypatch.undo()
     studio.drop("song.wav")
     studio.work_off()
@@ -252,11 +252,11 @@ def test_message_that_cannot_be_written_down_is_heard_again(studio, monkeypatch)
     studio.until(lambda: studio.job("slow song.wav").segment >= 1)
     real, failures = Journal.advance, []
 
-    def full(self, *given, **named):
+    def full(self, *arguments, **named):
         if len(failures) < 40:
-            failures.append(given[1])
+            failures.append(arguments[1])
             raise sqlite3.OperationalError("database or disk is full")
-        return real(self, *given, **named)
+        return real(self, *arguments, **named)
 
     monkeypatch.setattr(Journal, "advance", full)
     for _ in range(600):
@@ -314,8 +314,8 @@ def test_file_that_cannot_be_claimed_is_told_once(studio, monkeypatch, caplog):
     studio.settle()
     for _ in range(30):
         studio.round(0.3)
-    told = [record for record in caplog.records if record.message == "not-claimed"]
-    assert len(told) == 1
+    events = [record for record in caplog.records if record.message == "not-claimed"]
+    assert len(events) == 1
     assert studio.job("song.wav").attempts > 10
 
 

@@ -152,9 +152,9 @@ def test_headings_of_spreadsheets(mixes, heading):
      ("file,title", "no column 'path'"), ("", "no column 'path'")],
 )  # fmt: skip
 def test_a_heading_that_leaves_doubt_ends_everything(mixes, heading, code):
-    with pytest.raises(StemwrightError) as told:
+    with pytest.raises(StemwrightError) as caught:
         listed(mixes, f"{heading}\na.wav,A\n")
-    assert code in told.value.code + str(told.value)
+    assert code in caught.value.code + str(caught.value)
 
 
 def test_columns_without_a_name_or_with_the_same_are_kept_apart(mixes):
@@ -217,10 +217,10 @@ def test_letters_that_the_encoding_lacks_are_refused(mixes):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
-@pytest.mark.parametrize("others", [b"", "Björk - L'été.wav,Été\n".encode()])
-def test_a_name_that_is_no_text_is_found_by_its_bytes(mixes, others):
+@pytest.mark.parametrize("more_rows", [b"", "Björk - L'été.wav,Été\n".encode()])
+def test_a_name_that_is_no_text_is_found_by_its_bytes(mixes, more_rows):
     (mixes / "a.wav").rename(mixes / os.fsdecode(b"caf\xe9.wav"))
-    catalogue = listed(mixes, b"path,title\ncaf\xe9.wav,Cafe\n" + others)
+    catalogue = listed(mixes, b"path,title\ncaf\xe9.wav,Cafe\n" + more_rows)
     assert os.fsencode(catalogue.rows[0].path.name) == b"caf\xe9.wav"
 
 
@@ -267,8 +267,8 @@ def test_nothing_to_do_is_an_error_with_a_reason(tmp_path, where):
     for name in ("x.m4a", "y.wv", "z.mka"):
         (tmp_path / name).touch()
     (tmp_path / "none.csv").write_text("path,title\n,\n\n")
-    with pytest.raises(StemwrightError) as told:
+    with pytest.raises(StemwrightError) as caught:
         read_catalogue(tmp_path / where)
-    assert told.value.code in ("catalogue-empty", "catalogue-unreadable")
+    assert caught.value.code in ("catalogue-empty", "catalogue-unreadable")
     if where in (".", "*"):
-        assert "1 ignored, .m4a is not" in str(told.value) and "convert" in str(told.value)
+        assert "1 ignored, .m4a is not" in str(caught.value) and "convert" in str(caught.value)

@@ -112,10 +112,10 @@ def test_paper_size_has_the_papers_parameters():
 @pytest.mark.parametrize("compression", [1 / 3, 1.0])
 @pytest.mark.parametrize("config", LABELLED, ids=str)
 def test_onnx_equals_torch_for_every_label(rng, config, compression):
-    flow, given = random_flow(4, config), make_features(rng, config, compression)
-    graphs = {n: m.SerializeToString() for n, m in emit_graphs(flow, given).items()}
+    flow, features = random_flow(4, config), make_features(rng, config, compression)
+    graphs = {n: m.SerializeToString() for n, m in emit_graphs(flow, features).items()}
     v = make_vectors(rng, config, 3, 10)
-    v |= torch_reference(flow, given, v)
+    v |= torch_reference(flow, features, v)
     assert v["gradient"].shape == (config.labels, *v["z"].shape)
     errors = parity(graphs, v, config.labels)
     assert max(errors.values()) < PARITY, errors
@@ -125,9 +125,9 @@ def test_onnx_equals_torch_for_every_label(rng, config, compression):
 
 def test_exported_gradient_equals_finite_differences_under_every_label(rng):
     config = LABELLED[1]
-    flow, given = random_flow(5, config), make_features(rng, config, 1 / 3)
+    flow, features = random_flow(5, config), make_features(rng, config, 1 / 3)
     session, _ = make_session(
-        emit_graphs(flow, given)["gradient"].SerializeToString(), Device("cpu")
+        emit_graphs(flow, features)["gradient"].SerializeToString(), Device("cpu")
     )
     v = make_vectors(rng, config, 1, 8)
     weight = rng.random(v["others"].shape).astype(np.float32)
@@ -184,10 +184,10 @@ def stems_heard(row):
     return {stem for stem, (low, high) in STEMS.items() if np.abs(row[:, low:high]).max() > 1e-3}
 
 
-def train(folder, steps, upto=None, given=None, **settings):
-    train, valid = (given or music()).split()
-    told = TrainSettings(steps=steps, batch=6, frames=16, warm_up=2, **settings)
-    task = FlowTask(SMALL, told, train, valid, train.leak)
+def train(folder, steps, upto=None, corpora=None, **settings):
+    train, valid = (corpora or music()).split()
+    train_settings = TrainSettings(steps=steps, batch=6, frames=16, warm_up=2, **settings)
+    task = FlowTask(SMALL, train_settings, train, valid, train.leak)
     run = TrainingRun(folder, CHECKPOINT, task)
     for progress in run.run(every=10):
         if upto is not None and progress.step >= upto:
@@ -207,14 +207,14 @@ def test_every_excerpt_is_one_stems_and_its_leak_the_others(rng):
 def test_the_likelihood_never_sees_two_stems_in_one_excerpt(tmp_path):
     """What really reaches the flow, with its labels: the first call of every step."""
     split, valid = music().split()
-    told = TrainSettings(steps=8, batch=6, frames=16, sigma=0.0)
-    task = FlowTask(SMALL, told, split, valid, split.leak)
+    settings = TrainSettings(steps=8, batch=6, frames=16, sigma=0.0)
+    task = FlowTask(SMALL, settings, split, valid, split.leak)
     trainer = TrainingRun(tmp_path, CHECKPOINT, task)
     log_prob, seen = task.model.log_prob, []
     task.model.log_prob = lambda x, labels: seen.append((x, labels)) or log_prob(x, labels)
     mean, std = task.features.mean, task.features.std
     contrasted = 0
-    for step in range(told.steps):
+    for step in range(settings.steps):
         trainer.step = step
         seen.clear()
         trainer.train_step()
@@ -247,8 +247,8 @@ def test_labels_are_learned_and_measured_one_by_one(tmp_path):
     assert valid.recognised > 0.9
     assert valid.told_apart > 0.9
     assert np.mean(valid.nll_of_labels) == pytest.approx(valid.nll, abs=1e-4)
-    told = valid.summary(list(STEMS))
-    assert all(f"{stem} " in told for stem in STEMS) and "recognises labels" in told
+    summary = valid.summary(list(STEMS))
+    assert all(f"{stem} " in summary for stem in STEMS) and "recognises labels" in summary
 
 
 def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
@@ -380,15 +380,15 @@ def tiny(monkeypatch):
 def test_trained_resumed_exported_and_used(tiny, places, tmp_path, monkeypatch):
     run, priors = tmp_path / "run", tmp_path / "priors"
     words = ("prior", "train", "--music", *places, "--output", run, "--threads", 1)
-    told = command(*words, "--steps", 2)
-    assert "low: 4 recordings" in told and "high: 4 recordings" in told
-    assert "recognises labels" in told
+    output = command(*words, "--steps", 2)
+    assert "low: 4 recordings" in output and "high: 4 recordings" in output
+    assert "recognises labels" in output
     assert "resuming at step 2 of 4" in command(*words, "--steps", 4)
     command("prior", "train", "--music", *places[::-1], "--output", run, code=1)
     priors.mkdir()
     bundle = priors / "both.prior"
-    told = command("prior", "export", run, "--output", bundle)
-    assert "both.prior: low, high, " in told and "equals torch" in told
+    output = command("prior", "export", run, "--output", bundle)
+    assert "both.prior: low, high, " in output and "equals torch" in output
     monkeypatch.setenv("STEMWRIGHT_PRIORS", str(priors))
     assert "(low, high)" in command("prior", "list")
     card = json.loads(command("prior", "show", "both"))
@@ -421,8 +421,8 @@ def test_trained_resumed_exported_and_used(tiny, places, tmp_path, monkeypatch):
     assert len({p["sha256"] for p in manifest["priors"].values()}) == 1
     assert manifest["divergence"]["after"] < manifest["divergence"]["before"]
     preset.write_text(preset.read_text().replace("label: high", "label: bass"))
-    told = command("separate", mix, "-o", tmp_path / "no", "--preset", preset, code=1)
-    assert "both.prior has no label 'bass'; it has low, high" in told
+    output = command("separate", mix, "-o", tmp_path / "no", "--preset", preset, code=1)
+    assert "both.prior has no label 'bass'; it has low, high" in output
 
 
 def test_wrong_words_for_training_are_told(places, tmp_path):

@@ -160,9 +160,9 @@ def test_a_set_without_parts_of_other_keeps_its_bytes(priors, rng):
 
 def test_several_parts_are_taken_out_of_other_one_by_one(priors, rng):
     masks = rng.random((3, 1, 4, BANDS), np.float32)
-    given = give_way(masks, cards(priors, other=("vocals",), guitar=(), piano=()))
-    assert np.allclose(given[0], masks[0] * (1 - masks[1]) * (1 - masks[2]))
-    assert np.array_equal(given[1:], masks[1:])
+    left = give_way(masks, cards(priors, other=("vocals",), guitar=(), piano=()))
+    assert np.allclose(left[0], masks[0] * (1 - masks[1]) * (1 - masks[2]))
+    assert np.array_equal(left[1:], masks[1:])
 
 
 def test_estimate_applies_it_to_the_mix(tiny_prior_folder, priors, rng, monkeypatch):
@@ -418,9 +418,9 @@ def test_a_flow_taught_by_likelihood_alone_is_not_said_to_hear_leaks(takes, tmp_
     tiny = export.training.runs.Size(tiny_front_end(), CONFIG, settings)
     monkeypatch.setattr(export.priors, "sized", lambda *_: tiny)
     words = ("mid", [takes], tmp_path / "run", [f"low={takes}"], 1, "paper", 0, 1, 0)
-    told = "\n".join(train_prior(*words))
-    assert "leaks come from" not in told
-    assert "likelihood alone" in told
+    output = "\n".join(train_prior(*words))
+    assert "leaks come from" not in output
+    assert "likelihood alone" in output
     export_prior(tmp_path / "run", tmp_path / "mid.prior", None)
     training = read_bundle(tmp_path / "mid.prior")[0].training
     assert training["contrast_weight"] == 0
@@ -453,8 +453,8 @@ def tiny_estimator():
 
 def tiny_bundle(out, **parts):
     run = tiny_run(np.full(BANDS, 0.3), 0)
-    about = {"stem": "low", "front_end": tiny_front_end(), "sources": (), "validation": {}}
-    return write_bundle(run, out, **about, training={}, **parts)
+    fields = {"stem": "low", "front_end": tiny_front_end(), "sources": (), "validation": {}}
+    return write_bundle(run, out, **fields, training={}, **parts)
 
 
 def test_head_and_encoder_are_compared_with_torch_and_written_together(tmp_path):
@@ -506,12 +506,14 @@ def test_nothing_installed_is_told_and_works(takes, tmp_path, monkeypatch):
 
 def test_recordings_are_preferred_to_samples(installed, takes, tmp_path):
     recorded = {"low": read_corpus("low", [takes], tiny_front_end(), tmp_path / "run")}
-    others = Interferers("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
-    assert "recordings of low" in others.summary(contrast=True)
-    assert others.kind == "recordings"
+    interferers = Interferers("mid", tiny_front_end(), tmp_path / "run", 0, recorded)
+    assert "recordings of low" in interferers.summary(contrast=True)
+    assert interferers.kind == "recordings"
     assert not (tmp_path / "run" / "samples").exists()
     own = Prior(installed / "high.prior", Device("cpu"))
-    run = others.head_run(others.encoder, recorded["low"], own, EstimatorSettings(steps=1))
+    run = interferers.head_run(
+        interferers.encoder, recorded["low"], own, EstimatorSettings(steps=1)
+    )
     parts = run.task.train_mixes.parts
     assert parts.keys() == {"mid", "low", "high"}
     assert {clip.source for clip in parts["high"].clips} == {"samples of high"}
@@ -566,12 +568,12 @@ def test_the_promise_has_an_interval_and_names_what_would_raise_it_most(
     promise = Expectation.of("sax", minutes, gains, np.full(9, heard, np.float32), recorded)
     assert promise.gain_db == pytest.approx(2.0)
     assert promise.low_db < 2.0 < promise.high_db
-    told = "\n".join(promise.lines())
-    assert "+2.0 dB over knowing nothing" in told
-    assert advice in told
+    text = "\n".join(promise.lines())
+    assert "+2.0 dB over knowing nothing" in text
+    assert advice in text
 
 
 def test_nothing_is_promised_where_nothing_was_held_out():
     nothing = np.zeros(0, np.float32)
-    (told,) = Expectation.of("sax", 1, nothing, nothing, ()).lines()
-    assert "too little sax" in told
+    (line,) = Expectation.of("sax", 1, nothing, nothing, ()).lines()
+    assert "too little sax" in line

@@ -70,12 +70,12 @@ def test_a_lossy_mix_is_exact_at_the_depth_of_its_stems(tmp_path):
 
 def test_other_rates_lengths_and_channels_are_refused(tmp_path):
     mix = write_pcm(tmp_path / "mix.wav", quiet_integers(16), 16)
-    others = {
+    unlike = {
         "null-sample-rate": write_pcm(tmp_path / "r.wav", quiet_integers(16), 16, 44100),
         "null-length": write_pcm(tmp_path / "l.wav", quiet_integers(16, frames=4800), 16),
         "null-channels": write_pcm(tmp_path / "c.wav", quiet_integers(16, channels=1), 16),
     }
-    for code, stem in others.items():
+    for code, stem in unlike.items():
         with pytest.raises(StemwrightError) as caught:
             measure_null(mix, [stem])
         assert caught.value.code == code

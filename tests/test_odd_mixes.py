@@ -44,10 +44,10 @@ def tones(frames=30000, channels=2):
 
 def published(done):
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    folder = Path(told["folder"])
-    stems = {file["stem"]: soundfile.read(folder / file["path"])[0] for file in told["files"]}
-    return told, folder, stems
+    manifest = json.loads(done.stdout)
+    folder = Path(manifest["folder"])
+    stems = {file["stem"]: soundfile.read(folder / file["path"])[0] for file in manifest["files"]}
+    return manifest, folder, stems
 
 
 @pytest.mark.parametrize("mask", [0x4, 0x80000000])
@@ -56,14 +56,14 @@ def test_both_channels_of_stereo_are_separated_whatever_its_mask_says(tmp_path, 
     fmt = FileFormat("wav", "pcm", 16, 2, RATE, mask)
     mix = tmp_path / "mix.wav"
     mix.write_bytes(wav_header(fmt, (), integers.nbytes, 0) + integers.tobytes())
-    told, folder, stems = published(
+    manifest, folder, stems = published(
         stemwright("separate", mix, "-o", tmp_path / "out", *tiny, "--json")
     )
     assert np.abs(stems["residual"]).max() < 0.001
     assert f"0x{mask:X}" in json.loads((folder / "manifest.json").read_text())["input"]["notes"][0]
     shown = stemwright("separate", mix, "-o", tmp_path / "again", *tiny)
     assert f"note    its channel mask 0x{mask:X} does not fit its 2 channels" in shown.stdout
-    assert told["null_dbfs"] is None
+    assert manifest["null_dbfs"] is None
 
 
 def test_a_mono_mix_of_one_side_is_separated(tmp_path, tiny):
@@ -79,10 +79,10 @@ def test_a_float_mix_becomes_a_set_of_32_bit_floats(tmp_path, tiny):
     mix = tmp_path / "mix.wav"
     audio = tones().astype(np.float32) * np.float32(1.7)
     soundfile.write(mix, audio, RATE, subtype="FLOAT")
-    told, folder, stems = published(
+    manifest, folder, stems = published(
         stemwright("separate", mix, "-o", tmp_path / "out", *tiny, "--json")
     )
-    kinds = {soundfile.info(folder / file["path"]).subtype for file in told["files"]}
+    kinds = {soundfile.info(folder / file["path"]).subtype for file in manifest["files"]}
     assert kinds == {"FLOAT"}
     assert list(stems) == ["low", "high", "residual"]
     np.testing.assert_array_equal(sum(stems.values()), audio)
@@ -141,9 +141,9 @@ def test_a_float_mix_whose_remainder_is_a_signal_keeps_32_bits_in_dry_and_wet(
     soundfile.write(mix, audio, RATE, subtype="FLOAT")
     done = stemwright("separate", mix, "-o", tmp_path / "out", *tiny, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    dry = [file for file in told["files"] if file["kind"] == "dry"]
-    paths = [Path(told["folder"]) / file["path"] for file in dry]
+    manifest = json.loads(done.stdout)
+    dry = [file for file in manifest["files"] if file["kind"] == "dry"]
+    paths = [Path(manifest["folder"]) / file["path"] for file in dry]
     assert {soundfile.info(path).subtype for path in paths} == {"FLOAT"}
     np.testing.assert_array_equal(sum(soundfile.read(path)[0] for path in paths), audio)
-    assert told["null_dbfs"] is None
+    assert manifest["null_dbfs"] is None

@@ -35,9 +35,9 @@ def homeless(monkeypatch):
 def test_those_without_a_home_are_told_the_option(homeless, tmp_path):
     assert home_folder() is None
     assert [user_folder(kind) for kind in ("data", "state", "cache")] == [None] * 3
-    with pytest.raises(StemwrightError, match=r"--state, or set XDG_STATE_HOME") as told:
+    with pytest.raises(StemwrightError, match=r"--state, or set XDG_STATE_HOME") as caught:
         state_folder(tmp_path)
-    assert told.value.code == "home-missing"
+    assert caught.value.code == "home-missing"
     assert state_folder(tmp_path, tmp_path / "own") == tmp_path / "own"
     store = default_store()
     assert store.failures(tmp_path) == [] and store.parameters(tmp_path) is None

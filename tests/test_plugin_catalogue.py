@@ -155,11 +155,11 @@ class TestWhatIsNotThePluginsFault:
         state.write_bytes(content)
         preset = self.chains(tmp_path, "{plugin: ZamComp, state: other.vstpreset}")
         for _ in range(FAILURES_UNTIL_QUARANTINE + 1):
-            with PluginRack(known) as rack, pytest.raises(StemwrightError) as told:
+            with PluginRack(known) as rack, pytest.raises(StemwrightError) as caught:
                 check_chains(preset, 44_100, 2, rack)
-            assert told.value.code == "preset-invalid"
+            assert caught.value.code == "preset-invalid"
             assert "stems.drums.chain[0]: plug-in ZamComp: it does not take the state" in str(
-                told.value
+                caught.value
             )
         assert known.store.failures(known.find("ZamComp")) == []
 
@@ -188,9 +188,9 @@ class TestWhatIsNotThePluginsFault:
         build_stub(tmp_path / "plugins", at_load="for(;;)")
         known = catalogue(tmp_path, tmp_path / "plugins", inspection_timeout_s=60.0)
         preset = self.chains(tmp_path, "{plugin: Stub}")
-        with PluginRack(known, timeout_s=1.0) as rack, pytest.raises(StemwrightError) as told:
+        with PluginRack(known, timeout_s=1.0) as rack, pytest.raises(StemwrightError) as caught:
             check_chains(preset, 44_100, 2, rack)
-        assert "hung: no answer within 1 s. If it is only slow" in str(told.value)
+        assert "hung: no answer within 1 s. If it is only slow" in str(caught.value)
         assert len(known.store.failures(known.find("Stub"))) == 1
 
     @needs_gcc

@@ -14,15 +14,15 @@ PASSED = {"\u200c", "\u200d"}
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))
 def test_nothing_that_a_terminal_obeys_is_left(text):
-    told = printable(text)
+    shown = printable(text)
 
     assert not [
         letter
-        for letter in told
+        for letter in shown
         if letter not in PASSED and unicodedata.category(letter)[0] == "C"
     ]
-    assert len(told.splitlines()) <= 1
-    told.encode("utf-8")  # no lone surrogate is left
+    assert len(shown.splitlines()) <= 1
+    shown.encode("utf-8")  # no lone surrogate is left
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=())))
@@ -36,7 +36,7 @@ def test_letters_of_every_script_stay(letter):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "shown"),
     [
         ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
         ("song\r\nall is well", r"song\x0d\x0aall is well"),
@@ -50,8 +50,8 @@ def test_letters_of_every_script_stay(letter):
         ("Björk ♫ 東京\u3000夜", "Björk ♫ 東京\u3000夜"),
     ],
 )
-def test_what_is_seen_of(text, told):
-    assert printable(text) == told
+def test_what_is_seen_of(text, shown):
+    assert printable(text) == shown
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")

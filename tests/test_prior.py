@@ -87,9 +87,9 @@ def test_a_graph_that_no_device_reads_is_the_bundles_fault(
 ):
     def garble(files):
         files["forward.onnx"] = b"no graph"
-        about = json.loads(files["card.json"])
-        about["files"]["forward.onnx"] = hashlib.sha256(b"no graph").hexdigest()
-        files["card.json"] = json.dumps(about).encode()
+        card = json.loads(files["card.json"])
+        card["files"]["forward.onnx"] = hashlib.sha256(b"no graph").hexdigest()
+        files["card.json"] = json.dumps(card).encode()
 
     path = rewrite(tiny_prior_folder / "low.prior", tmp_path / "bad.prior", garble)
     assert refused(path) == "prior-damaged"
@@ -102,7 +102,7 @@ def test_memory_that_runs_out_at_work_is_not_a_bug_of_ours(tiny_prior_folder, mo
     prior = Prior(tiny_prior_folder / "low.prior", Device("cpu"))
     full = type("RuntimeException", (Exception,), {})("Failed to allocate memory for 9 bytes")
 
-    def run(outputs, given):
+    def run(outputs, feeds):
         raise full
 
     monkeypatch.setattr(prior, "_session", lambda graph: SimpleNamespace(run=run))

@@ -51,9 +51,9 @@ def test_files_are_named_after_title_and_told_in_the_report(stems, tmp_path):
     with PluginRack(catalogue(tmp_path)) as rack:
         report = process_stems(stems, PRESET, tmp_path / "out", rack)
     assert {file.name for file in report.files} == {"Song_vocals.wav", "Song_drums.wav"}
-    told = json.loads((tmp_path / "out" / "processing.json").read_text())
-    assert told["preset_sha256"] == PRESET.digest()
-    assert {file["path"] for file in told["files"]} == {"Song_vocals.wav", "Song_drums.wav"}
+    written = json.loads((tmp_path / "out" / "processing.json").read_text())
+    assert written["preset_sha256"] == PRESET.digest()
+    assert {file["path"] for file in written["files"]} == {"Song_vocals.wav", "Song_drums.wav"}
 
 
 def test_a_step_that_was_left_out_is_told(stems, tmp_path):

@@ -215,11 +215,11 @@ def ranked(tiny_prior_folder, tmp_path_factory):
     )
     likely = [float(prior.log_likelihood(piece)[0]) for piece in pieces]
     card, files, _ = read_bundle(source)
-    about = card.model_dump(mode="json")
-    about["percentiles"] = [float(p) for p in np.percentile(likely, PERCENTS)]
+    fields = card.model_dump(mode="json")
+    fields["percentiles"] = [float(p) for p in np.percentile(likely, PERCENTS)]
     path = tmp_path_factory.mktemp("ranked") / "low.prior"
     with zipfile.ZipFile(path, "w") as bundle:
-        for name, blob in (files | {"card.json": json.dumps(about).encode()}).items():
+        for name, blob in (files | {"card.json": json.dumps(fields).encode()}).items():
             bundle.writestr(name, blob)
     return Prior(path, CPU)
 
@@ -344,11 +344,11 @@ def test_level_of_the_mix_does_not_count(tmp_path, preset, options):
     assert soft.worst.listen == loud.worst.listen
     assert soft.worst.stem == loud.worst.stem
     assert soft.leakage_db == pytest.approx(loud.leakage_db, abs=0.02)
-    for stem, about in loud.stems.items():
+    for stem, stem_quality in loud.stems.items():
         other = soft.stems[stem]
-        assert other.level_db == pytest.approx(about.level_db, abs=0.02)
-        assert other.leakage_db == pytest.approx(about.leakage_db, abs=0.02)
-        assert other.likelihood.median == pytest.approx(about.likelihood.median, abs=0.01)
+        assert other.level_db == pytest.approx(stem_quality.level_db, abs=0.02)
+        assert other.leakage_db == pytest.approx(stem_quality.leakage_db, abs=0.02)
+        assert other.likelihood.median == pytest.approx(stem_quality.likelihood.median, abs=0.01)
 
 
 def test_levels_are_those_of_the_files(tmp_path, preset, options):
@@ -358,9 +358,9 @@ def test_levels_are_those_of_the_files(tmp_path, preset, options):
         file.stem: soundfile.read(tmp_path / "out" / file.path)[0].std() for file in manifest.files
     }
     whole = soundfile.read(mix)[0].std()
-    told = {stem: about.level_db for stem, about in manifest.quality.stems.items()}
-    told |= {"residual": manifest.quality.residual_db}
-    for stem, level_db in told.items():
+    levels = {stem: quality.level_db for stem, quality in manifest.quality.stems.items()}
+    levels |= {"residual": manifest.quality.residual_db}
+    for stem, level_db in levels.items():
         assert level_db == pytest.approx(20 * np.log10(rms[stem] / whole), abs=0.05)
     assert manifest.quality.residual_db > -12  # the LFE, one channel of six
 
@@ -376,14 +376,14 @@ def test_nothing_to_measure_is_no_number(tmp_path, preset, options, kind):
     assert "Infinity" not in text
     assert load_manifest(tmp_path / "out") == manifest
     assert (manifest.quality.worst is None) == kind.startswith("silen")
-    assert all(about.likelihood is None for about in manifest.quality.stems.values())
+    assert all(quality.likelihood is None for quality in manifest.quality.stems.values())
 
 
 def test_sets_from_before_the_report_can_be_read(tmp_path, preset, options):
     mix = write_mix(tmp_path / "mix.wav", 5000)
-    given = json.loads(render(mix, tmp_path / "out", preset, options).to_json())
-    del given["quality"]
-    assert Manifest.model_validate(given).quality is None
+    manifest = json.loads(render(mix, tmp_path / "out", preset, options).to_json())
+    del manifest["quality"]
+    assert Manifest.model_validate(manifest).quality is None
 
 
 def test_terminal_tells_where_to_listen(tmp_path, preset, options):
@@ -392,6 +392,6 @@ def test_terminal_tells_where_to_listen(tmp_path, preset, options):
     screen = Screen()
     screen.out = Console(file=io.StringIO(), width=200)
     screen.show(tmp_path / "out", manifest)
-    told = screen.out.file.getvalue()
-    assert "listen to 0:00-0:01" in told
-    assert f"{manifest.quality.leakage_db:.1f} dB (low" in told
+    printed = screen.out.file.getvalue()
+    assert "listen to 0:00-0:01" in printed
+    assert f"{manifest.quality.leakage_db:.1f} dB (low" in printed

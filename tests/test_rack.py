@@ -209,7 +209,7 @@ def test_new_version_leaves_quarantine(stub_rack, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sent", "given", "latencies", "said"),
+    ("sent", "returned", "latencies", "said"),
     [
         (1000, 900, (0, 0), "gave 900 samples where 1000 were due"),
         (1000, 1000, (100, 100), "gave 1000 samples where 900 were due"),
@@ -217,9 +217,9 @@ def test_new_version_leaves_quarantine(stub_rack, tmp_path):
         (1000, 1000, (0, 64), "changed its latency from 0 to 64 samples"),
     ],
 )
-def test_wrong_length_and_new_latency_are_failures(sent, given, latencies, said):
+def test_wrong_length_and_new_latency_are_failures(sent, returned, latencies, said):
     with pytest.raises(PluginFailedError, match=said):
-        check_output(NOISE[:, :10], sent, given, latencies)
+        check_output(NOISE[:, :10], sent, returned, latencies)
 
 
 @needs_gcc

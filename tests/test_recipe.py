@@ -89,10 +89,10 @@ def judged_good(monkeypatch):
 
 @pytest.mark.usefixtures("small", "judged_good")
 def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(run):
-    told = make(run)
+    lines = make(run)
 
     cards = {stem: read_bundle(run / f"priors/{stem}.prior")[0] for stem in ("low", "rest")}
-    assert any(line.startswith("low: step 2/2") for line in told)
+    assert any(line.startswith("low: step 2/2") for line in lines)
     assert cards["low"].encoder_sha256 == cards["rest"].encoder_sha256
     assert cards["low"].encoder_sha256
     assert cards["low"].percentiles
@@ -219,11 +219,13 @@ def test_a_part_without_recordings_is_told(run):
 def test_shipped_recipe_takes_nothing_for_academic_use():
     def patterns(name):
         parts = read_recipe(folder / name).parts
-        return [pattern for given in parts.values() for pattern in given]
+        return [pattern for patterns_of_part in parts.values() for pattern in patterns_of_part]
 
     folder = Path(export.__file__).parent
     sources = yaml.safe_load((folder / "shipped_sources.yaml").read_text())
-    academic = [name for name, about in sources.items() if "academic" in about.get("licence", "")]
+    academic = [
+        name for name, source in sources.items() if "academic" in source.get("licence", "")
+    ]
     assert academic == ["musdb18_excerpts/train/*/*.ogg"]
     assert not any("musdb" in pattern for pattern in patterns("shipped.yaml"))
     assert any("musdb" in pattern for pattern in patterns("research.yaml"))
@@ -232,8 +234,8 @@ def test_shipped_recipe_takes_nothing_for_academic_use():
 def test_the_page_names_every_source_of_the_shipped_priors():
     page = (ROOT / "docs/priors.md").read_text()
     sources = yaml.safe_load((ROOT / "export/shipped_sources.yaml").read_text())
-    for pattern, about in sources.items():
-        assert about["name"] in page or about.get("held_out"), pattern
+    for pattern, source in sources.items():
+        assert source["name"] in page or source.get("held_out"), pattern
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")

@@ -200,7 +200,9 @@ def test_the_songs_own_spectra_are_asked_where_they_count(
 ):
     asked, song_masks = [], batch_search.song_masks
     monkeypatch.setattr(
-        batch_search, "song_masks", lambda *given: asked.append(given) or song_masks(*given)
+        batch_search,
+        "song_masks",
+        lambda *arguments: asked.append(arguments) or song_masks(*arguments),
     )
     path = tmp_path / "p.yaml"
     path.write_text(f"name: p\nstems:\n  low: {{}}\n  high: {{}}\nsearch: {{{search}}}\n")
@@ -211,14 +213,14 @@ def test_the_songs_own_spectra_are_asked_where_they_count(
 
 def test_the_first_estimate_knows_where_a_mix_ends(tmp_path, rng, preset, options):
     """The encoder is given mean square 1 over the audio of a window that is mostly padding."""
-    renderer, given = Renderer(preset, options), []
+    renderer, windows = Renderer(preset, options), []
     encoder = renderer.opened.estimate._encoder
     renderer.opened.estimate._encoder = SimpleNamespace(
-        run=lambda names, inputs: given.append(inputs["mix"]) or encoder.run(names, inputs)
+        run=lambda names, inputs: windows.append(inputs["mix"]) or encoder.run(names, inputs)
     )
     renderer.render(write_mix(tmp_path / "mix.wav", rng, RATE // 2), tmp_path / "out")
-    assert len(given) == 2  # middle and side
-    for [window] in given:
+    assert len(windows) == 2  # middle and side
+    for [window] in windows:
         inside = window.any(axis=1)
         assert inside.mean() < 0.5
         assert np.mean(window[inside] ** 2, dtype=np.float64) == pytest.approx(1, rel=0.05)

@@ -112,13 +112,13 @@ def test_a_resumed_run_gives_the_same_bytes(tmp_path, kind, request):
 
 def test_the_time_is_told_before_and_changes_no_byte(tmp_path, songs):
     silent = finish(waveform_run(tmp_path / "silent", "waveunet", songs, 12))
-    run = waveform_run(tmp_path / "told", "waveunet", songs, 12)
+    run = waveform_run(tmp_path / "timed", "waveunet", songs, 12)
     assert re.fullmatch(r"12 steps of \S+ s: will take about \d+ s", run.forecast())
     assert run.step == FORECAST_STEPS
-    told = [progress.step for progress in run.run(8)]
-    assert told == [8, 12]
+    steps = [progress.step for progress in run.run(8)]
+    assert steps == [8, 12]
     assert run.path.read_bytes() == silent.path.read_bytes()
-    assert waveform_run(tmp_path / "told", "waveunet", songs, 12).forecast() == (
+    assert waveform_run(tmp_path / "timed", "waveunet", songs, 12).forecast() == (
         "nothing is left to train"
     )
     assert waveform_run(tmp_path / "few", "waveunet", songs, 2).forecast() == "2 steps are left"

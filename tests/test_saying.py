@@ -113,9 +113,9 @@ def test_letters_that_a_terminal_lacks_are_written_in_ascii(outputs, encoding):
     with speaking():
         say("Björk ♫")
         click.echo("♫")
-    told = raw.getvalue().decode(encoding)
-    assert "Bj" in told and "rk " in told
-    assert told.count("♫" if encoding.startswith("utf") else r"\u266b") == 2
+    printed = raw.getvalue().decode(encoding)
+    assert "Bj" in printed and "rk " in printed
+    assert printed.count("♫" if encoding.startswith("utf") else r"\u266b") == 2
 
 
 def test_the_outputs_are_given_back(outputs):
@@ -258,9 +258,9 @@ def raw_controls(text):
 
 def test_presets_and_their_words_are_foreign(tmp_path, monkeypatch):
     name = "ev\x1b[2Jil"
-    told = json.dumps(f"T{HOSTILE}")
+    title = json.dumps(f"T{HOSTILE}")
     (tmp_path / f"{name}.yaml").write_text(
-        f"name: evil\ntitle: {told}\ndescription: {told}\nstems: {{drums: {{}}}}\n"
+        f"name: evil\ntitle: {title}\ndescription: {title}\nstems: {{drums: {{}}}}\n"
     )
     (tmp_path / "other.yaml").write_text('name: "x\\e"\nstems: {"a\\nb": {}}\n"\\e": 1\n')
     monkeypatch.setenv("STEMWRIGHT_PRESETS", str(tmp_path))

@@ -191,7 +191,7 @@ def test_the_level_of_a_trained_network_is_heard(trained_for, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"normalise": "track-mean-std"}, "the file says of itself none, the card track-mean-std"),
         ({"stft": toys.HTDEMUCS | {"normalized": False}}, "stft.normalized: the file says"),
@@ -199,14 +199,14 @@ def test_the_level_of_a_trained_network_is_heard(trained_for, tmp_path):
     ],
     ids=["normalise", "normalized", "order"],
 )
-def test_what_a_file_says_of_itself_is_compared_with_the_card(changes, told, tmp_path):
+def test_what_a_file_says_of_itself_is_compared_with_the_card(changes, message, tmp_path):
     model = toys.two_branch_toy(tmp_path / "m.onnx", "unblend", UNBLEND)
     keys = yaml.safe_load(toys.unblend_htdemucs(tmp_path).read_text())
     assert against_metadata(load_card(toys.write_card(tmp_path, [model], **keys))) == []
     card = toys.write_card(tmp_path, [model], **keys | changes)
     [finding] = against_metadata(load_card(card))
     assert finding.refused
-    assert told in finding.text
+    assert message in finding.text
 
 
 def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
@@ -223,7 +223,7 @@ def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (("accompaniment", "vocals"), "vocals have"),
         (("drums", "vocals"), "vocals have"),
@@ -232,7 +232,7 @@ def test_a_soft_stem_with_bleed_is_not_taken_for_a_wrong_gain():
         (("drums", "other"), "drums are not the most transient stem (other is)"),
     ],
 )
-def test_names_that_do_not_go_with_the_sound_are_told(wrong, told, tmp_path):
+def test_names_that_do_not_go_with_the_sound_are_told(wrong, message, tmp_path):
     """A voice without lows that holds its tone, and what is low and hits."""
     loaded = load_card(toys.htdemucs_wave(tmp_path, 65536))
     voice = StemFindings(gain=1.0, lag=0, energy_db=-6.0, shift_db=60.0, centroid_hz=900.0,
@@ -241,7 +241,7 @@ def test_names_that_do_not_go_with_the_sound_are_told(wrong, told, tmp_path):
     found = [
         finding.text for finding in judge(loaded, dict(zip(wrong, (voice, band), strict=True)))
     ]
-    assert (told in found[0] and "in the order of" in found[0]) if told else found == []
+    assert (message in found[0] and "in the order of" in found[0]) if message else found == []
 
 
 def test_hits_and_lows_are_measured():
@@ -345,9 +345,9 @@ def test_a_card_is_made_from_uvrs_table(tmp_path):
     card = toys.mdx(tmp_path)
     model = tmp_path / "my-vocals.onnx"
     table = tmp_path / "model_data.json"
-    about = {"compensate": 1.021, "mdx_dim_f_set": 3072, "mdx_dim_t_set": 8,
+    parameters = {"compensate": 1.021, "mdx_dim_f_set": 3072, "mdx_dim_t_set": 8,
              "mdx_n_fft_scale_set": 7680, "primary_stem": "Vocals"}  # fmt: skip
-    table.write_text(json.dumps({uvr_key(model): about}))
+    table.write_text(json.dumps({uvr_key(model): parameters}))
     card.unlink()
     done = run("init", model, "--uvr-table", table, "--licence", "not stated")
     assert done.exit_code == 0, done.output
@@ -423,8 +423,8 @@ def test_on_a_terminal_init_asks_for_what_no_graph_tells(tmp_path):
     assert card.inputs[0].axes == "b f r c t"
     words = ["init", tmp_path / "odd.onnx", "--name", "again", "--licence", "my own"]
     words += ["--stems", "vocals", "--n-fft", 2048, "--hop", 441]
-    told = run(*words).output
-    assert "missing tensor x: [?, 1025, 2, 2, 201]: its role and axes" in told
+    output = run(*words).output
+    assert "missing tensor x: [?, 1025, 2, 2, 201]: its role and axes" in output
     words += ["--tensor", "x spec b f r c t", "--tensor", "y spec b f r c t", "--force"]
     assert run(*words).exit_code == 0
     again = load_card(tmp_path / "again.yaml").card

@@ -69,14 +69,14 @@ def test_transform_is_torchs(n_fft, hop, more, rng):
     stft = ModelStft(segment, n_fft, hop, **more)
     audio = rng.standard_normal((2, segment)).astype(np.float32)
     window = torch.ones(n_fft) if "window_name" in more else torch.hann_window(n_fft)
-    about = {"hop_length": hop, "window": window, "normalized": more.get("normalized", False)}
-    theirs = torch.stft(torch.from_numpy(audio), n_fft, return_complex=True, **about)
+    options = {"hop_length": hop, "window": window, "normalized": more.get("normalized", False)}
+    theirs = torch.stft(torch.from_numpy(audio), n_fft, return_complex=True, **options)
     ours = stft.forward(audio)
     scale = np.abs(ours).max()
     assert ours.dtype == np.complex64
     assert np.abs(ours - theirs.numpy()).max() < 1e-5 * scale
     changed = ours * rng.random(ours.shape).astype(np.float32)
-    back = torch.istft(torch.from_numpy(changed), n_fft, length=segment, **about)
+    back = torch.istft(torch.from_numpy(changed), n_fft, length=segment, **options)
     assert np.abs(stft.inverse(changed) - back.numpy()).max() < 1e-4
 
 
@@ -160,8 +160,8 @@ def test_mono_is_doubled_and_averaged(tmp_path, rng):
 def test_surround_goes_in_pairs_and_leaves_the_lfe(tmp_path, rng):
     audio = rng.standard_normal((6, 20_000)).astype(np.float32) * 0.1
     found = separate(toys.echo(tmp_path), signal_of(tmp_path / "m.wav", audio), tmp_path / "w")
-    others = [0, 1, 2, 4, 5]
-    assert np.abs(found[0][others] - audio[others]).max() < 1e-6
+    heard = [0, 1, 2, 4, 5]
+    assert np.abs(found[0][heard] - audio[heard]).max() < 1e-6
     assert not found[0][3].any()
 
 
@@ -223,11 +223,11 @@ def test_a_stopped_run_goes_on_with_the_same_bytes(stops_at, batch, tmp_path, rn
     # as a kill between two writes leaves it: samples on disk that no state knows
     with (tmp_path / "work" / "00.raw").open("ab") as file:
         file.write(b"12345678" * 100)
-    told, asked, run = [], [], Network.run
+    progress, asked, run = [], [], Network.run
     monkeypatch.setattr(Network, "run", lambda self, x: asked.append(len(x)) or run(self, x))
-    again = separate(card, signal, tmp_path / "work", SearchHooks(lambda *d: told.append(d)))
-    assert told[0][0] == stops_at * batch
-    assert sum(asked) == told[-1][1] - stops_at * batch
+    again = separate(card, signal, tmp_path / "work", SearchHooks(lambda *d: progress.append(d)))
+    assert progress[0][0] == stops_at * batch
+    assert sum(asked) == progress[-1][1] - stops_at * batch
     digest = [hashlib.sha256(x.tobytes()).hexdigest() for x in (whole, again)]
     assert digest[0] == digest[1]
 

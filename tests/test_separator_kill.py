@@ -93,8 +93,10 @@ def test_a_batch_tells_the_cost_of_a_preset_once_before_it_starts(studio):
     env = os.environ | environment(studio)
     done = subprocess.run(argv, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
-    told = "studio: tones, echo, half take about 3 s for each minute of audio, 0 s for 2 title(s)"
-    assert done.stderr.splitlines()[0] == told
+    forecast = (
+        "studio: tones, echo, half take about 3 s for each minute of audio, 0 s for 2 title(s)"
+    )
+    assert done.stderr.splitlines()[0] == forecast
     assert done.stderr.count(" take about ") == 1
     again = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
     assert " take about " not in again.stderr, "nothing is left to be done"

@@ -229,10 +229,10 @@ def test_manifest_names_cards_licences_and_hashes(tmp_path, options, cards):
     preset = preset_of(tmp_path, THREE_LEVELS)
     manifest = render(mix_of(tmp_path / "mix.wav"), tmp_path / "out", preset, options)
     assert load_manifest(tmp_path / "out") == manifest
-    about = manifest.separators["tones"]
-    assert about["licence"] == "none: made by a test"
-    assert about["files"] == {"tones.onnx": toys.sha256(cards / "tones.onnx")}
-    assert prior_hashes(preset, options)["separator:tones"] == about["digest"]
+    card = manifest.separators["tones"]
+    assert card["licence"] == "none: made by a test"
+    assert card["files"] == {"tones.onnx": toys.sha256(cards / "tones.onnx")}
+    assert prior_hashes(preset, options)["separator:tones"] == card["digest"]
     assert any("tones is not checked" in word for word in manifest.degraded)
     assert manifest.provider["got"] == "cpu"
 
@@ -249,13 +249,13 @@ def test_a_listening_page_names_cards_and_licences(tmp_path, options, cards):
     assert manifest.made_by["dry"] == ("tones", "echo", "half")
     data = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     data = json.loads(re.search(r"window\.SW_DATA = (.*?);</script>", data, re.S)[1])
-    told = {lane["stem"]: (lane.get("source"), lane.get("licence")) for lane in data["lanes"]}
+    origins = {lane["stem"]: (lane.get("source"), lane.get("licence")) for lane in data["lanes"]}
     test = "none: made by a test"
     prior = manifest.priors["a"]["licence"]
-    assert told["dry"] == ("tones > echo > half", f"{test}; half's own")
-    assert told["low-rest"] == ("tones > echo", test)
-    assert told["residual"] == ("tones", test)
-    assert told["a"] == (f"tones > {manifest.priors['a']['file']}", f"{test}; {prior}")
+    assert origins["dry"] == ("tones > echo > half", f"{test}; half's own")
+    assert origins["low-rest"] == ("tones > echo", test)
+    assert origins["residual"] == ("tones", test)
+    assert origins["a"] == (f"tones > {manifest.priors['a']['file']}", f"{test}; {prior}")
     assert {lane["band_hz"] for lane in data["lanes"] if "band_hz" in lane} == {None}, "whole"
     narrow = {"tones": {"band_hz": 11025.0}, "echo": {"band_hz": 14700.0}}
     limited = manifest.model_copy(update={"separators": narrow})
@@ -296,13 +296,13 @@ def test_a_stopped_recipe_goes_on_with_the_same_bytes(stops_at, tmp_path, option
 
 
 def test_progress_tells_the_card_and_counts_on(tmp_path, options):
-    told = []
+    progress = []
     preset = preset_of(tmp_path, THREE_LEVELS)
     render(
         mix_of(tmp_path / "mix.wav"), tmp_path / "out", preset,
-        replace(options, progress=told.append),
+        replace(options, progress=progress.append),
     )  # fmt: skip
-    searching = [p for p in told if p.stage == "searching"]
+    searching = [p for p in progress if p.stage == "searching"]
     assert [*dict.fromkeys(p.work for p in searching)] == [
         "tones in mix", "echo in low", "half in all",
     ]  # fmt: skip

@@ -33,9 +33,9 @@ def refused(tmp_path, text):
 
 @pytest.mark.parametrize("text", MISTAKES, ids=range(len(MISTAKES)))
 def test_no_mistake_brings_a_secret_into_an_error(tmp_path, text):
-    told = refused(tmp_path, text)
-    assert not any(secret in told for secret in HIDDEN), told
-    assert "watch.yaml:" in told
+    message = refused(tmp_path, text)
+    assert not any(secret in message for secret in HIDDEN), message
+    assert "watch.yaml:" in message
 
 
 @pytest.mark.parametrize("text", MISTAKES, ids=range(len(MISTAKES)))
@@ -48,10 +48,10 @@ def test_no_mistake_brings_a_secret_into_log_or_health(tmp_path, text, caplog):
     studio.round(2)
     health = str(studio.daemon.health())
     studio.close()
-    told = health + "".join(str(getattr(record, "fields", "")) for record in caplog.records)
+    logged = health + "".join(str(getattr(record, "fields", "")) for record in caplog.records)
     assert "settings-refused" in [record.message for record in caplog.records]
     assert "the old settings stay" in health
-    assert not any(secret in told for secret in HIDDEN)
+    assert not any(secret in logged for secret in HIDDEN)
 
 
 @pytest.mark.parametrize(

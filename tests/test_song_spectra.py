@@ -80,11 +80,11 @@ def test_same_bytes_again_and_on_another_thread(song, rng):
 
 
 def test_a_share_of_nothing_changes_nothing(rng):
-    masks, others = (
+    masks, other_masks = (
         rng.dirichlet(np.ones(3), (FRAMES, BANDS)).astype(np.float32).transpose(2, 0, 1)
         for _ in range(2)
     )
     mix = np.ones((FRAMES, BANDS), np.float32)
-    for share, expected in ((0, masks), (1, others)):
-        blended = combine(others, masks, mix, MaskPlan(flow_weight=share))
+    for share, expected in ((0, masks), (1, other_masks)):
+        blended = combine(other_masks, masks, mix, MaskPlan(flow_weight=share))
         np.testing.assert_allclose(blended, expected, atol=1e-6)

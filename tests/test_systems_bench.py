@@ -225,8 +225,10 @@ def test_the_page_has_published_numbers_beside_ours_and_reports_the_order():
             ("GAN prior", -0.5),
         )
     ]
-    told = [Trained("Demucs v2", "for ten minutes")]
-    printed = systems_page(scores, ["mixture / K", "Demucs v2"], told, "Sizes differ.", 11.5, "x")
+    trained = [Trained("Demucs v2", "for ten minutes")]
+    printed = systems_page(
+        scores, ["mixture / K", "Demucs v2"], trained, "Sizes differ.", 11.5, "x"
+    )
     assert "- *Demucs v2*: for ten minutes" in printed
     assert "Sizes differ." in printed
     assert "| Demucs v2 | 7.14 | 5.50 | 6.74 | 4.16 | 5.88 |" in printed.replace("5.89", "5.88")
@@ -242,7 +244,7 @@ def test_the_posters_means_are_the_papers():
 
 
 def test_rows_that_were_measured_elsewhere_are_scores(tmp_path):
-    about = {
+    row = {
         "column": "familiar",
         "song": "a",
         "system": "InstGlow, published size",
@@ -254,7 +256,7 @@ def test_rows_that_were_measured_elsewhere_are_scores(tmp_path):
         "audio_s": 11.5,
     }
     path = tmp_path / "judged.jsonl"
-    path.write_text(json.dumps(about) + "\n")
+    path.write_text(json.dumps(row) + "\n")
     (found,) = judged(path)
     assert found.decibels == {"bass": (2.0, 1.0, 6.0)}
     assert list(judged(None)) == []

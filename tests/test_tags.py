@@ -52,8 +52,8 @@ def test_tags_behind_an_mp3_are_carried(tmp_path, fmt, tail):
     mix = mp3(tmp_path, tail)
     assert naming_fields(mix, read_tags(mix))["title"] == "A title"
     path, dropped = stem_of(tmp_path, mix, fmt)
-    told = read_tags(path).fields
-    assert (told["title"], told["artist"]) == (["A title"], ["An artist"])
+    fields = read_tags(path).fields
+    assert (fields["title"], fields["artist"]) == (["A title"], ["An artist"])
     assert dropped == ()
 
 
@@ -94,10 +94,10 @@ def test_id3_in_front_of_flac_is_carried(tmp_path, fmt, comments):
     mix = put(tmp_path, (tmp_path / "tag").read_bytes() + mix.read_bytes())
     assert naming_fields(mix, read_tags(mix))["title"] == "Où"
     path, dropped = stem_of(tmp_path, mix, fmt)
-    told = read_tags(path)
-    assert told.fields["title"] == ["Où"]
-    assert told.fields.get("isrc") == (["FR6V82000001"] if comments else None)
-    assert [picture.data for picture in told.pictures] == [PNG]
+    tags = read_tags(path)
+    assert tags.fields["title"] == ["Où"]
+    assert tags.fields.get("isrc") == (["FR6V82000001"] if comments else None)
+    assert [picture.data for picture in tags.pictures] == [PNG]
     assert dropped == (("GEOB",) if fmt is FLAC_OUT else ())
 
 
@@ -167,8 +167,8 @@ def test_the_info_of_caf_is_carried_and_its_other_chunks_named(tmp_path, fmt):
     mix = put(tmp_path, data)
     assert naming_fields(mix, read_tags(mix))["title"] == "Où"
     path, dropped = stem_of(tmp_path, mix, fmt)
-    told = read_tags(path).fields
-    assert (told["title"], told["artist"], told["comment"]) == (["Où"], ["Ana"], ["loud"])
+    fields = read_tags(path).fields
+    assert (fields["title"], fields["artist"], fields["comment"]) == (["Où"], ["Ana"], ["loud"])
     assert dropped == ("mark",)
 
 
@@ -251,6 +251,6 @@ def test_tags_that_are_cut_stop_nothing(tmp_path, container, tag):
 
 def test_ffmpeg_reads_what_was_carried(tmp_path):
     path, _ = stem_of(tmp_path, mp3(tmp_path, APE), WAV)
-    told = ffmpeg("-i", path, "-f", "ffmetadata", "-").decode()
-    assert "title=A title" in told
+    metadata = ffmpeg("-i", path, "-f", "ffmetadata", "-").decode()
+    assert "title=A title" in metadata
     assert chunk(b"abcd", b"x")[-1:] == b"\0"

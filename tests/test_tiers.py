@@ -72,8 +72,8 @@ def test_manifests_keep_the_values_and_their_order():
 
 def test_explain_tells_a_search_without_a_tier():
     assert "search: standard" in explain(load_preset("rock"))
-    told = explain(load_preset("faithful"))
-    assert "search: steps 150, guided_steps 0, flow_weight 1 (no tier)" in told
+    explanation = explain(load_preset("faithful"))
+    assert "search: steps 150, guided_steps 0, flow_weight 1 (no tier)" in explanation
 
 
 def test_separate_says_which_values_stand_against_the_tier(tmp_path):

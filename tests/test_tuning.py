@@ -111,13 +111,13 @@ def test_bundles_are_gone_on_from(tiny_prior_folder):
 
 
 @pytest.mark.parametrize(
-    ("identity", "told"), [({}, {}), ({"tuned from": "abc"}, {"tuned_from": "abc"})]
+    ("identity", "tuned"), [({}, {}), ({"tuned from": "abc"}, {"tuned_from": "abc"})]
 )
-def test_a_card_says_from_which_weights_a_training_went_on(identity, told):
+def test_a_card_says_from_which_weights_a_training_went_on(identity, tuned):
     metadata = {
         "settings": {"batch": 4, "steps": 9},
         "step": 9,
         "given": identity | {"stem": "bass"},
     }
     training = Checkpoint(model={}, moments={}, arrays={}, metadata=metadata).training
-    assert training == {"batch": 4, "steps": 9, "of": 9} | told
+    assert training == {"batch": 4, "steps": 9, "of": 9} | tuned

@@ -73,12 +73,12 @@ def test_what_is_left_does_not_depend_on_the_order_and_is_never_more_than_before
 def test_spectra_of_the_rest_explain_what_others_leave_better_each_time(rng):
     mix = rng.random((2, 40, 16), np.float32)
     mix[1, 20:] = 0
-    others = 0.3 * mix * rng.random(mix.shape, np.float32)
+    known = 0.3 * mix * rng.random(mix.shape, np.float32)
     rest = RestSpectra(mix, None, seed=0)
     losses = []
     for _ in range(8):
-        losses.append(divergence(mix, rest.magnitudes + others, np.ones_like(mix)))
-        rest.fit(others)
+        losses.append(divergence(mix, rest.magnitudes + known, np.ones_like(mix)))
+        rest.fit(known)
     assert losses == sorted(losses, reverse=True)
     assert np.all(np.isfinite(rest.magnitudes))
     assert np.all(rest.magnitudes >= 0)
@@ -110,8 +110,8 @@ def test_a_search_with_an_unknown_rest_explains_the_mix(method, tiny_prior_folde
 def test_stems_and_residual_are_the_mix_and_come_again(tier, stems, mix, tmp_path, options):
     chosen = preset(tmp_path, {stem: {} for stem in stems}, tier=tier, rest="unknown")
     for name, threads in (("one", 1), ("two", 3)):
-        told = RenderOptions(**{**options.__dict__, "threads": threads})
-        manifest = render(mix, tmp_path / name, chosen, told)
+        chosen_options = RenderOptions(**{**options.__dict__, "threads": threads})
+        manifest = render(mix, tmp_path / name, chosen, chosen_options)
         files = [tmp_path / name / file.path for file in manifest.files if "dry" in file.path]
         assert measure_null(mix, files).exact
         assert manifest.search["rest"] == "unknown"
@@ -181,14 +181,14 @@ def test_one_prior_searches_inside_a_foreign_stem(mix, tmp_path, options):
         {"all": {"separator": "half"}, "mine": {"prior": "low"}},
         rest="unknown",
     )
-    told = RenderOptions(
+    chosen_options = RenderOptions(
         **{
             **options.__dict__,
             "separator_folders": (folder,),
             "unchecked_separators": "warn",
         }
     )
-    render(mix, tmp_path / "out", chosen, told)
+    render(mix, tmp_path / "out", chosen, chosen_options)
     files = sorted((tmp_path / "out" / "dry").iterdir())
     assert {"mix_all.wav", "mix_mine.wav", "mix_residual.wav"} <= {file.name for file in files}
     assert measure_null(mix, files).exact
@@ -247,14 +247,14 @@ def test_only_refuses_stems_of_separators_and_voices(tmp_path):
 
 
 def test_the_command_finds_one_stem(mix, tmp_path, tiny_prior_folder):
-    def told(*words):
+    def run(*words):
         folders = ["--priors", str(tiny_prior_folder), "-o", str(tmp_path / "sets")]
         return CliRunner().invoke(main, ["separate", str(mix), *folders, *words])
 
-    done = told("--only", "low", "--json")
+    done = run("--only", "low", "--json")
     assert done.exit_code == 0, done.output
     manifest = json.loads(done.output)
     assert {file["stem"] for file in manifest["files"]} >= {"low", "residual"}
-    bad = told("--only", "kazoo")
+    bad = run("--only", "kazoo")
     assert bad.exit_code != 0
     assert "kazoo" in bad.output

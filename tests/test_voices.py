@@ -164,8 +164,8 @@ def test_magnitudes_in_numpy_are_those_in_torch(config):
     network = SourceFilterNetwork(config).eval()
     with torch.no_grad():
         powers = SourceFilterSynthesis(heard, config).powers(network, excerpt)
-        told = (excerpt.mel, excerpt.pitch, excerpt.harmonics)
-        parameters = VoiceParameters(*(values[0].numpy() for values in network(*told)))
+        inputs = (excerpt.mel, excerpt.pitch, excerpt.harmonics)
+        parameters = VoiceParameters(*(values[0].numpy() for values in network(*inputs)))
     for index, bins in enumerate(heard.bins):
         ours = voice_magnitudes(parameters, excerpt.excitation[index][0].numpy(), bins)
         theirs = np.sqrt(powers[index][0].numpy())
@@ -349,10 +349,10 @@ def test_prior_voices_trains_a_network_that_voices_can_name(tmp_path):
     soundfile.write(tmp_path / "duo.wav", sung(pitches, rate=22050), 22050, subtype="FLOAT")
     (tmp_path / "duo.f0.json").write_text(pitches_json(pitches))
     made = tmp_path / "duo.voices"
-    given = ["prior", "voices", str(tmp_path / "duo.wav"), "--parts", "voice0,voice1", "-o",
+    arguments = ["prior", "voices", str(tmp_path / "duo.wav"), "--parts", "voice0,voice1", "-o",
              str(made), "--run", str(tmp_path / "run"), "--steps", "2", "--batch", "1",
              "--threads", "1"]  # fmt: skip
-    done = CliRunner().invoke(stemwright.main, given)
+    done = CliRunner().invoke(stemwright.main, arguments)
     assert done.exit_code == 0, done.output
     assert "pitches by file" in done.output
     assert "steps are left" in done.output, "the time it takes is told before it starts"
@@ -362,12 +362,12 @@ def test_prior_voices_trains_a_network_that_voices_can_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [(("-o", "net.onnx"), "ends in .voices"), (("--device", "cuda"), "on the processor alone")],
 )
-def test_prior_voices_refuses_what_it_cannot_do(tmp_path, changed, told):
+def test_prior_voices_refuses_what_it_cannot_do(tmp_path, changed, message):
     soundfile.write(tmp_path / "a.wav", np.zeros(1000), 16000)
-    given = ["prior", "voices", str(tmp_path / "a.wav"), "--parts", "a", "-o", "net.voices"]
-    done = CliRunner().invoke(stemwright.main, [*given, *changed])
+    arguments = ["prior", "voices", str(tmp_path / "a.wav"), "--parts", "a", "-o", "net.voices"]
+    done = CliRunner().invoke(stemwright.main, [*arguments, *changed])
     assert done.exit_code != 0
-    assert told in str(done.exception) + done.output
+    assert message in str(done.exception) + done.output

@@ -64,10 +64,10 @@ def test_a_choir_comes_apart_and_the_set_is_the_mix(song, tmp_path):
     assert {file.stem for file in manifest.files} == {*SAB, "residual"}
     stems = sorted((tmp_path / "song" / "dry").iterdir())
     assert measure_null(song, stems).exact
-    told = manifest.voices
-    assert told["network"]["name"] == "choir" and told["pitches"]["origin"] == "midi"
-    assert set(told["pitches"]["files"]) == {"song.mid"}
-    assert all(0 < voice["confidence"] <= 1 for voice in told["pitches"]["voices"].values())
+    report = manifest.voices
+    assert report["network"]["name"] == "choir" and report["pitches"]["origin"] == "midi"
+    assert set(report["pitches"]["files"]) == {"song.mid"}
+    assert all(0 < voice["confidence"] <= 1 for voice in report["pitches"]["voices"].values())
     assert (tmp_path / "song" / "voices" / "pitches.png").read_bytes()[:4] == b"\x89PNG"
     assert not (tmp_path / ".voices").exists()
 
@@ -290,10 +290,10 @@ def test_a_choir_and_its_score_go_through_a_daemon_that_is_killed(song, tmp_path
     wait_for(lambda: filed(tmp_path / "root" / "done") == ["song.mid", "song.wav"], 30)
     daemon.terminate()
     daemon.wait()
-    told = json.loads(manifest.read_text())["voices"]["pitches"]
-    assert told["origin"] == "midi"
+    pitches = json.loads(manifest.read_text())["voices"]["pitches"]
+    assert pitches["origin"] == "midi"
     content = song.with_suffix(".mid").read_bytes()
-    assert told["files"]["song.mid"] == hashlib.sha256(content).hexdigest()
+    assert pitches["files"]["song.mid"] == hashlib.sha256(content).hexdigest()
 
 
 def test_a_batch_takes_scores_and_does_a_row_again_when_its_score_changes(song, tmp_path):
@@ -310,8 +310,8 @@ def test_a_batch_takes_scores_and_does_a_row_again_when_its_score_changes(song, 
         done = run(*words)
         assert done.exit_code == 0, done.output
     sets = [load_manifest(tmp_path / "out" / name) for name in ("song", "song-2")]
-    told = [one.voices["pitches"]["files"]["song.mid"] for one in sets]
-    assert told[0] != told[1] == hashlib.sha256((place / "song.mid").read_bytes()).hexdigest()
+    hashes = [one.voices["pitches"]["files"]["song.mid"] for one in sets]
+    assert hashes[0] != hashes[1] == hashlib.sha256((place / "song.mid").read_bytes()).hexdigest()
     assert not (tmp_path / "out" / "song-3").exists(), "nothing is done twice"
 
 

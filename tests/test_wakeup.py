@@ -117,6 +117,6 @@ def test_batch_stops_under_a_flood_of_signals(tmp_path):
         assert process.poll() is None, process.stderr.read()
     for _ in range(2000):
         os.kill(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 7, told
-    assert "Traceback" not in told
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 7, stderr
+    assert "Traceback" not in stderr

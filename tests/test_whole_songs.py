@@ -141,10 +141,10 @@ def test_a_throat_sings_the_pitch_it_is_told(pitch, seed):
     throat = Throat.random(Random(seed))
     word = Syllable(0.1, 0.9, pitch, 0.9, vowel=0, onset="", tied=False)
     sung = sing([word], throat, 1.1, Random(seed))
-    told = 440 * 2 ** ((pitch - 69) / 12)
+    asked_hz = 440 * 2 ** ((pitch - 69) / 12)
     # a quarter of an octave to both sides: formants far away are the autocorrelation's affair
-    heard = pitch_hz(sung[20_000:40_000], told * 2**-0.25, told * 2**0.25)
-    assert abs(1200 * np.log2(heard / told)) < 80
+    heard = pitch_hz(sung[20_000:40_000], asked_hz * 2**-0.25, asked_hz * 2**0.25)
+    assert abs(1200 * np.log2(heard / asked_hz)) < 80
 
 
 def test_nobody_sings_in_a_rest_and_consonants_hiss():
