@@ -5,9 +5,16 @@ import pytest
 import soundfile
 
 import bench_path  # noqa: F401
-from own_instrument import BLEED_DB, Score, Set, _cut, oracle, page, with_song_spectra
+import own_searches
+from own_material import BLEED_DB, Set, cut, points, shortened
+from own_networks import Network, oracle, with_song_spectra
+from own_tables import MIXTURE, OWN, PROMISE, SHIPPED, Score, page
 
 RATE = 44_100
+
+
+def noise(rng, level=0.1):
+    return level * rng.standard_normal(2 * RATE).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +23,7 @@ def songs(tmp_path_factory):
     for name in ("a_1", "a_2", "b_1"):
         (folder / name).mkdir()
         for stem in ("drums", "guitar", "piano"):
-            audio = 0.1 * rng.standard_normal(2 * RATE).astype(np.float32)
-            soundfile.write(folder / name / f"{stem}.wav", audio, RATE, subtype="FLOAT")
+            soundfile.write(folder / name / f"{stem}.wav", noise(rng), RATE, subtype="FLOAT")
     return folder
 
 
@@ -26,17 +32,58 @@ def parsed(songs):
     return Set.parse(f"mine=guitar:{songs}:a_*")
 
 
-def test_a_set_has_the_songs_of_its_pattern(parsed):
-    assert list(parsed.tracks.songs) == ["a_1", "a_2"]
+@pytest.fixture(scope="module")
+def laid(songs, tmp_path_factory):
+    """Three takes of a guitar, of no song."""
+    folder, rng = tmp_path_factory.mktemp("takes"), np.random.default_rng(3)
+    for name in ("x", "y", "z"):
+        soundfile.write(folder / f"{name}.wav", noise(rng, 0.01), RATE, subtype="FLOAT")
+    return Set.parse(f"laid=guitar:{folder}", [f"{songs}:a_*"])
+
+
+def test_a_set_has_the_songs_of_its_pattern(parsed, songs):
+    assert parsed.songs == ("a_1", "a_2")
     with pytest.raises(SystemExit, match="two are needed"):
-        Set.parse(f"mine=guitar:{parsed.folder}:b_*")
+        Set.parse(f"mine=guitar:{songs}:b_*")
 
 
-def test_takes_are_those_of_the_other_songs(parsed, tmp_path):
-    takes = parsed.takes("a_1", 15, tmp_path)
-    assert {clip.song for clip in takes.clips} == {"a_2"}
-    half = _cut(takes.clips, 0.5)[0]
+@pytest.mark.parametrize("count", [0, 2, 9])
+def test_nothing_of_a_song_stands_on_both_sides(parsed, laid, tmp_path, count):
+    for each in (parsed, laid):
+        folds = each.folds(count)
+        assert sorted(song for fold in folds for song in fold) == list(each.songs)
+        for fold in folds:
+            heard = {clip.song for clip in each.takes(fold, tmp_path).clips}
+            assert heard == set(each.songs) - set(fold)
+            judged = {path for song in fold for path in each.tracks.songs[song][each.target]}
+            assert judged.isdisjoint(each.take_files(fold))
+
+
+def test_takes_of_a_set_of_their_own_leave_every_song_to_be_judged(songs, laid, tmp_path):
+    takes = {"mine": (laid.tracks.songs["x"]["guitar"][0].parent,)}
+    mine = Set.parse(f"mine=guitar:{songs}:b_*", (), takes)
+    assert mine.folds(2) == [("b_1",)]
+    assert {clip.song for clip in mine.takes(("b_1",), tmp_path).clips} == {"x", "y", "z"}
+
+
+def test_takes_are_laid_into_songs_as_loud_as_their_stems(laid, songs):
+    audio, rate = laid.audio("x")
+    assert (rate, audio.keys()) == (RATE, {"drums", "piano", "guitar"})
+    power = {stem: float(np.square(part).mean()) for stem, part in audio.items()}
+    assert power["guitar"] == pytest.approx((power["drums"] + power["piano"]) / 2, rel=1e-3)
+    with pytest.raises(SystemExit, match="--backing"):
+        Set.parse(f"laid=guitar:{laid.tracks.songs['x']['guitar'][0].parent}")
+
+
+def test_takes_are_shortened_and_points_are_those_that_differ(parsed, tmp_path):
+    takes = parsed.takes(["a_1"], tmp_path)
+    half = cut(takes.clips, 0.5)[0]
     assert half.playing.sum() == pytest.approx(takes.clips[0].playing.sum() / 2, abs=1)
+    assert shortened(takes, 15) is takes
+    assert points([0.5, 2, 5], 11) == [0.5, 2, 5]
+    assert points([0.5, 2, 5], 3.5) == [0.5, 2, 5]
+    assert points([0.5, 2, 5], 2.5) == [0.5, 2]
+    assert points([0.5, 2, 5], 0.1) == [0.5]
 
 
 def test_the_band_bleeds_into_other_by_ten_decibels(parsed):
@@ -56,12 +103,50 @@ def test_the_oracle_is_above_even_shares_and_masks_sum_to_one(parsed):
     assert np.allclose(with_song_spectra(even, true).sum(axis=0), 1, atol=1e-4)
 
 
-def test_the_page_says_gains_over_the_mixture():
-    scores = [
-        Score("mine", song, "whole", row, 0, sdr, sdr)
+def test_heads_are_asked_as_the_guard_of_a_tuning_asks_them(parsed):
+    true = dict(parsed.views("a_1"))["whole"]
+    shipped = Network.shipped()
+    together = shipped.in_its_set(true)
+    assert together.shape == true.own.shape
+    assert np.allclose(together.sum(axis=0), 1, atol=1e-4)
+    alone = shipped.alone(true, "guitar")
+    assert not alone[true.stems.index("drums")].any()
+    assert 0 <= alone.min() < alone.max() <= 1
+    stand_in = shipped.with_stand_in("violin")
+    assert stand_in.cards["violin"].against == shipped.cards["other"].against
+    assert not shipped.with_head("violin", shipped.heads["other"]).cards["violin"].against
+
+
+def scores_of(*rows):
+    return [
+        Score("mine", song, view, row, minutes, sdr, sdr, minutes, low, high)
         for song in ("a", "b")
-        for row, sdr in (("mixture / K", 1.0), ("pack", 4.0))
+        for view, row, minutes, sdr, low, high in rows
     ]
+
+
+def test_the_page_says_gains_over_the_mixture_and_over_what_is_shipped():
+    scores = scores_of(
+        ("whole", MIXTURE, 0.0, 1.0, None, None),
+        ("whole", "half of the mix", 0.0, 0.5, None, None),
+        ("whole", SHIPPED, 0.0, 3.0, None, None),
+        ("whole", "oracle", 0.0, 9.0, None, None),
+        ("whole", OWN, 2.0, 4.0, None, None),
+        ("whole", PROMISE, 2.0, 3.0, 2.0, 4.0),
+    )
     text = "\n".join(page(scores, "python bench/own_instrument.py"))
-    assert "| pack |  | 2 | 4.00 | 3.00 [3.00, 3.00] | 4.00 |" in text
+    three, one, five = ("3.00 [3.00, 3.00]", "1.00 [1.00, 1.00]", "5.00 [5.00, 5.00]")
+    assert f"| mine | whole | 2.0 | 2 | {three} | {one} | {five} |" in text
+    assert "| mine | 2.0 | 2 | +3.0 (+2.0 to +4.0) | 3.50 [3.50, 3.50] |" in text
+    assert f"| own, rest unknown | 2.0 | 2 | 4.00 | {three} | 4.00 |" in text
     assert "## mine: whole, 2 songs" in text
+
+
+def test_the_table_of_searches_says_what_both_gain_over_the_estimate():
+    rows = [("rest unknown", own_searches.SHARE, 0.0, 1.0, None, None)]
+    for who in ("own", "shipped"):
+        for number, system in enumerate(own_searches.SYSTEMS):
+            rows.append(("rest unknown", f"{who}: {system}", 0.0, 2.0 + number, None, None))
+    text = "\n".join(own_searches.page(scores_of(*rows), "python bench"))
+    expected = "own | 2 | 1.00 | 2.00 | 3.00 | 4.00 | 2.00 [2.00, 2.00] |"
+    assert f"| mine | rest unknown | {expected}" in text
