@@ -35,14 +35,13 @@ from .training.tuning import bundled_estimate, encoder_name, heard_before, unlik
 @dataclass(frozen=True)
 class EstimateOptions:
     """What a training of encoder and heads is told besides: the network's size, the share of sums
-    in step and of sums compressed as a whole, a pack of whole songs to validate with instead of a
-    tenth of the songs, and whether a half of a pair is heard with the half `beside` it."""
+    in step and of sums compressed as a whole, and a pack of whole songs to validate with instead
+    of a tenth of the songs."""
 
     network: str = "small"
     in_step: float = IN_STEP
     bus: float = 0.0
     validation: Path | None = None
-    beside: bool = False
 
 
 def train_heads(
@@ -109,9 +108,9 @@ def run_heads(
     if options.begin_from:
         identity["tuned from"] = encoder_name(options.begin_from)
     tuned = bundled_estimate(options.begin_from) if options.begin_from else None
-    beside = estimate.beside or (tuned is not None and tuned[0].config.beside)
-    config = replace(NETWORKS[estimate.network], beside=beside)
-    task = EstimatorTask(config, settings, train, valid, identity, device, tuned)
+    task = EstimatorTask(
+        NETWORKS[estimate.network], settings, train, valid, identity, device, tuned
+    )
     run = TrainingRun(options.out, HEADS_CHECKPOINT, task, device, options.deadline)
     _, before = heard_before(
         sorted(options.begin_from.glob("*.prior")) if options.begin_from else []

@@ -28,27 +28,20 @@ def files(tmp_path_factory):
     return {name: [folder / f"{name}.wav"] for name in ("low", "high", "mix")}
 
 
-@pytest.fixture(scope="module", params=[False, True])
-def halves(request):
-    return request.param
-
-
 @pytest.fixture(scope="module")
 def song(files):
     stems = {name: files[name] for name in ("low", "high")}
     return read_song("Blue", stems, tiny_front_end().front_end())
 
 
-def draw(sums, halves, seed=0, batch=24):
-    heard, targets = sums.heard(np.random.default_rng(seed), batch, FRAMES, beside=halves)
-    heard, targets = heard.numpy(), {head: each.numpy() for head, each in targets.items()}
-    return heard[..., :BANDS], heard[..., BANDS:], targets
+def draw(sums, seed=0, batch=24):
+    mix, targets = sums.sample(np.random.default_rng(seed), batch, FRAMES)
+    return mix.numpy(), {head: each.numpy() for head, each in targets.items()}
 
 
-def test_the_mix_is_real_and_the_targets_are_its_stems(song, halves):
-    mix, beside, targets = draw(SongSums([song], HEADS), halves)
+def test_the_mix_is_real_and_the_targets_are_its_stems(song):
+    mix, targets = draw(SongSums([song], HEADS))
     assert mix.shape == (24, FRAMES, BANDS)
-    assert beside.shape == (24, FRAMES, BANDS if halves else 0)
     assert np.allclose((mix**2).mean(axis=(1, 2)), 1, atol=1e-4)
     assert not targets["none"].any()
     power = targets["low"] ** 2 + targets["high"] ** 2
@@ -61,23 +54,21 @@ def test_at_the_side_is_only_who_does_not_stand_in_the_middle(files):
     middle, side = read_song("Blue", stems, tiny_front_end().front_end()).looks
     assert np.allclose(side.mix, side.parts["low"], atol=1e-4)
     assert side.parts["high"].max() < 1e-4 < middle.parts["high"].max()
-    assert np.array_equal(side.beside, middle.mix)
-    assert np.array_equal(middle.beside, side.mix)
 
 
-def test_draws_follow_the_seed(song, halves):
+def test_draws_follow_the_seed(song):
     sums = SongSums([song], HEADS)
-    first, again, other = (draw(sums, halves, seed)[0] for seed in (0, 0, 1))
+    first, again, other = (draw(sums, seed)[0] for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_a_song_without_stems_has_the_parts_that_masks_give_it(files, halves):
+def test_a_song_without_stems_has_the_parts_that_masks_give_it(files):
     def masks(magnitudes):
         return {"low": np.full_like(magnitudes, 0.25), "high": np.full_like(magnitudes, 0.75)}
 
     song = read_mix(files["mix"][0], tiny_front_end().front_end(), masks)
-    mix, _, targets = draw(SongSums([song], HEADS), halves)
+    mix, targets = draw(SongSums([song], HEADS))
     assert np.allclose(targets["low"], 0.25 * mix, atol=1e-5)
     assert np.allclose(targets["high"], 0.75 * mix, atol=1e-5)
 

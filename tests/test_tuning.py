@@ -4,14 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from engine import read_bundle
+from engine import Device, Prior, Source, read_bundle
+from engine.separation.estimate import Estimate
+from export import export_prior
+from export.data.corpus import Clip, Corpus
+from export.data.mixes import RandomMixes
 from export.models.estimator import Encoder, EstimatorConfig, Head, emit_encoder, emit_head
 from export.models.features import Features
 from export.models.flow import Flow, FlowConfig
 from export.models.flow_graphs import emit_graphs
 from export.models.graph_reader import read_encoder, read_flow, read_head
 from export.training.checkpoint import Checkpoint
+from export.training.estimator_training import CHECKPOINT, EstimatorSettings, EstimatorTask
 from export.training.flow_training import FlowTask, TrainSettings
+from export.training.run import TrainingRun
+from export.training.run_metadata import add_other_sources
 from export.training.tuning import bundled_estimate, bundled_flow, encoder_name
 from presets import StemwrightError
 from prior_fixtures import BANDS
@@ -26,17 +33,10 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("dilations", [(1,), (1, 2, 4, 8, 1, 4)])
-@pytest.mark.parametrize("beside", [False, True])
-def test_an_encoder_comes_back_from_its_graph(dilations, beside):
+def test_an_encoder_comes_back_from_its_graph(dilations):
     torch.manual_seed(1)
     config = EstimatorConfig(
-        bands=10,
-        channels=3,
-        hidden=12,
-        dilations=dilations,
-        recurrent=5,
-        head=96,
-        beside=beside,
+        bands=10, channels=3, hidden=12, dilations=dilations, recurrent=5, head=96
     )
     encoder = Encoder(config)
     with torch.no_grad():
@@ -121,3 +121,29 @@ def test_a_card_says_from_which_weights_a_training_went_on(identity, tuned):
     }
     training = Checkpoint(model={}, moments={}, arrays={}, metadata=metadata).training
     assert training == {"batch": 4, "steps": 9, "of": 9} | tuned
+
+
+def test_a_bundle_is_given_the_head_of_a_run_and_keeps_its_flow(tiny_prior_folder, tmp_path):
+    config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
+    magnitudes = np.random.default_rng(0).uniform(0.5, 1, (200, BANDS)).astype(np.float16)
+    takes = Corpus("low", (Clip("song", "takes", magnitudes, np.ones(200, bool)),))
+    mixes = RandomMixes({"low": takes}, {"low": ("low",)}, np.ones(BANDS))
+    task = EstimatorTask(config, EstimatorSettings(steps=1), mixes, mixes)
+    heads = tmp_path / "heads"
+    TrainingRun(heads, CHECKPOINT, task).save()
+    heard = [Source(name=f"{part}: takes", files=1, minutes=2) for part in ("low", "high")]
+    add_other_sources(heads, heard)
+    bundle, new = tiny_prior_folder / "low.prior", tmp_path / "new" / "low.prior"
+    export_prior(bundle, new, heads)
+    (before, files, _), (card, now, _) = read_bundle(bundle), read_bundle(new)
+    assert now["forward.onnx"] == files["forward.onnx"]
+    assert now["head.onnx"] != files["head.onnx"]
+    assert {s.name for s in card.others} == {s.name for s in before.others} | {"high: takes"}
+    assert card.training["head"]["steps"] == 0
+    prior = Prior(new, Device("cpu"))
+    estimate = Estimate([prior], [new.parent], Device("cpu"))  # finds the encoder beside it
+    assert estimate.magnitudes(np.ones((1, 8, BANDS), np.float32)).shape == (1, 1, 8, BANDS)
+    export_prior(bundle, tmp_path / "again" / "low.prior", heads)
+    assert (tmp_path / "again" / "low.prior").read_bytes() == new.read_bytes()
+    with pytest.raises(StemwrightError, match="--heads"):
+        export_prior(bundle, new, None)

@@ -22,7 +22,7 @@ class Ear:
     def __init__(self, *masks):
         self.masks = list(masks)
 
-    def magnitudes(self, mix, weight=None, beside=None):
+    def magnitudes(self, mix, weight=None):
         mask = self.masks.pop(0)
         return np.stack([mask * mix, (1 - mask) * mix])
 
@@ -87,7 +87,7 @@ def test_shares_of_pairs_sum_to_one_at_any_level_and_beside_silence(level, rng):
 class TrueEar:
     """Hears the first stem in the lower bands and the other in the upper ones."""
 
-    def magnitudes(self, mix, weight=None, beside=None):
+    def magnitudes(self, mix, weight=None):
         low = np.arange(BANDS) < BANDS // 2
         return np.stack([low * mix, ~low * mix]).astype(np.float32)
 

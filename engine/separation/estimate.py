@@ -23,7 +23,6 @@ from ..model.sessions import Device, make_session, telling_device_faults
 Float = NDArray[np.float32]
 
 ENCODER_SUFFIX = ".encoder.onnx"
-_LOUDEST = 1e3  # of what is beside a half of mean square 1: nothing in training was louder
 
 
 class Estimate:
@@ -32,24 +31,15 @@ class Estimate:
     def __init__(self, priors: Sequence[Prior], folders: Sequence[Path], device: Device) -> None:
         self.priors = priors
         self._encoder, self._got = make_session(_encoder_bytes(priors, folders), device)
-        bands = len(priors[0].card.front_end.edges_hz) - 1
-        self._hears_beside = self._encoder.get_inputs()[0].shape[2] == 2 * bands
 
-    def magnitudes(
-        self, mix: Float, weight: Float | None = None, beside: Float | None = None
-    ) -> Float:
+    def magnitudes(self, mix: Float, weight: Float | None = None) -> Float:
         """First magnitudes of every prior: (batch, frames, bands) -> (priors, batch, frames,
         bands). The encoder knows mixes of mean square 1, which is that of the points that have
-        a `weight`: what stands for audio before the start and behind the end must not count.
-        An encoder that hears what is beside a half is given it on the same scale."""
+        a `weight`: what stands for audio before the start and behind the end must not count."""
         counts = np.ones(mix.shape) if weight is None else weight.astype(np.float64)
         square = counts * mix.astype(np.float64) ** 2
         power = square.sum(axis=(1, 2), keepdims=True) / counts.sum(axis=(1, 2), keepdims=True)
-        scale = np.sqrt(np.maximum(power, 1e-12))
-        scaled = np.asarray(mix / scale, np.float32)
-        if self._hears_beside:
-            other = np.zeros_like(mix) if beside is None else np.minimum(beside / scale, _LOUDEST)
-            scaled = np.concatenate([scaled, other.astype(np.float32)], axis=2)
+        scaled = np.asarray(mix / np.sqrt(np.maximum(power, 1e-12)), np.float32)
         with telling_device_faults(self._got):
             (features,) = self._encoder.run(["features"], {"mix": scaled})
         masks = np.stack([prior.head(features) for prior in self.priors])

@@ -19,12 +19,9 @@ _MOST = 10.0  # raw masks: 20 dB over the mix is noise where the mix is silent
 class Estimator(Protocol):
     """A source of first magnitudes without a search."""
 
-    def magnitudes(
-        self, mix: Float, weight: Float | None = None, beside: Float | None = None, /
-    ) -> Float:
+    def magnitudes(self, mix: Float, weight: Float | None = None, /) -> Float:
         """(batch, frames, bands) -> (priors, batch, frames, bands); `weight`, of the mix's
-        shape, is 0 where there is no audio. Where the mix is one half of a pair, `beside` is
-        the other."""
+        shape, is 0 where there is no audio."""
 
 
 @dataclass(frozen=True)

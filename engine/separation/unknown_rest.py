@@ -30,11 +30,9 @@ class EstimateWithRest:
     def __init__(self, known: Estimator) -> None:
         self._known = known
 
-    def magnitudes(
-        self, mix: Float, weight: Float | None = None, beside: Float | None = None, /
-    ) -> Float:
+    def magnitudes(self, mix: Float, weight: Float | None = None, /) -> Float:
         """(batch, frames, bands) -> (priors + 1, batch, frames, bands)."""
-        found = self._known.magnitudes(mix, weight, beside)
+        found = self._known.magnitudes(mix, weight)
         return np.concatenate([found, left_over(found, mix)[None]])
 
 

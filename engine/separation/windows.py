@@ -108,8 +108,7 @@ def first_look(estimator: Estimator, windows: Windows) -> Float:
     if not paired.any():
         return estimator.magnitudes(mix, weight)
     of_pairs = _by_power(
-        (_masks(estimator, half, weight[paired], beside), half)
-        for half, beside in zip(windows.halves, windows.halves[::-1], strict=True)
+        (_masks(estimator, half, weight[paired]), half) for half in windows.halves
     )
     found = np.empty((len(of_pairs), *mix.shape), np.float32)
     found[:, paired] = of_pairs * mix[paired]
@@ -122,23 +121,22 @@ def second_look(estimator: Estimator, windows: Windows, masks: Float) -> Float:
     """Masks from what the estimator says of each stem alone, as `masks` (priors, batch, frames,
     bands) give it: what it takes for another stem goes there."""
     found = np.empty_like(masks)
-    alone, paired = windows.mix[~windows.paired], windows.halves
     for chosen, looks in (
-        (~windows.paired, [(alone, np.zeros_like(alone))]),
-        (windows.paired, list(zip(paired, paired[::-1], strict=True))),
+        (~windows.paired, windows.mix[None, ~windows.paired]),
+        (windows.paired, windows.halves),
     ):
         if chosen.any():
             weight, of_stems = windows.weight[chosen], masks[:, chosen]
             found[:, chosen] = _by_power(
-                (_masks(estimator, mask * look, weight, mask * beside), mask * look)
-                for look, beside in looks
+                (_masks(estimator, mask * look, weight), mask * look)
+                for look in looks
                 for mask in of_stems
             )
     return found
 
 
-def _masks(estimator: Estimator, look: Float, weight: Float, beside: Float) -> Float:
-    return combine(estimator.magnitudes(look, weight, beside), None, look, MaskPlan())
+def _masks(estimator: Estimator, look: Float, weight: Float) -> Float:
+    return combine(estimator.magnitudes(look, weight), None, look, MaskPlan())
 
 
 def _by_power(looks: Iterable[tuple[Float, Float]]) -> Float:

@@ -120,12 +120,6 @@ def prior_export(run: Path, output: Path, heads: Path | None) -> None:
     show_default=True,
     help="Share of the sums that are compressed as a whole.",
 )
-@click.option(
-    "--beside/--alone",
-    default=False,
-    show_default=True,
-    help="Whether a half of a pair is heard with the other one.",
-)
 @click.option("--validation", type=FILE, help="Pack of whole songs to validate with.")
 @click.option(
     "--begin-from", type=FOLDER, help="Go on from the encoder and heads of these bundles."
@@ -138,7 +132,6 @@ def prior_heads(
     network: str,
     in_step: float,
     bus: float,
-    beside: bool,
     validation: Path | None,
     begin_from: Path | None,
     options: TrainingOptions,
@@ -150,7 +143,7 @@ def prior_heads(
     from ..estimates import EstimateOptions, train_heads
 
     options = replace(options, out=output, begin_from=begin_from)
-    estimate = EstimateOptions(network, in_step, bus, validation, beside)
+    estimate = EstimateOptions(network, in_step, bus, validation)
     for line in train_heads(parts, heads, options, estimate):
         say(line)
 

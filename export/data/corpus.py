@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,8 +65,7 @@ class Clip:
     level of the playing normalised to RMS 1, and which frames hold `playing`, (frames,).
 
     `content` names the audio by its sha256, and the variant. A clip that is `alone`, with no other
-    speed of its recording beside it, is drawn at `SPEEDS`. The magnitudes are those of a pair's
-    middle; `sides` are those of its side at the same level, and None for what is mono.
+    speed of its recording beside it, is drawn at `SPEEDS`.
     """
 
     song: str
@@ -76,7 +75,6 @@ class Clip:
     content: str = ""
     semitones: float = 0.0
     alone: bool = False
-    sides: Half | None = None
 
     @property
     def active(self) -> Half:
@@ -93,12 +91,9 @@ class Clip:
         active = np.flatnonzero(self.playing)
         wanted = round(len(active) * share)
         at = int(active[wanted]) if wanted < len(active) else len(self.playing)
-        return self._only(slice(None, at)), self._only(slice(at, None))
-
-    def _only(self, frames: slice) -> Clip:
-        sides = None if self.sides is None else self.sides[frames]
-        return replace(
-            self, magnitudes=self.magnitudes[frames], playing=self.playing[frames], sides=sides
+        return (
+            replace(self, magnitudes=self.magnitudes[:at], playing=self.playing[:at]),
+            replace(self, magnitudes=self.magnitudes[at:], playing=self.playing[at:]),
         )
 
 
@@ -268,38 +263,22 @@ def _clip(recording: Recording, front_end: FrontEnd, variant: Variant, cache: Pa
     key = hashlib.sha256(recording.audio.tobytes())
     key.update(f"{recording.sample_rate}/".encode())
     content = f"{key.hexdigest()} {variant}"
-    key.update(f"{front_end.digest()}/{variant}".encode())
-    magnitudes = _cached(
-        cache, key.hexdigest(), lambda: magnitudes_of(recording, front_end, variant)
-    )
-    sides = None
-    if recording.side is not None:
-        key.update(recording.side.tobytes())
-        sides = _cached(cache, key.hexdigest(), lambda: sides_of(recording, front_end, variant))
-    return Clip(
-        recording.song,
-        recording.origin.name,
-        magnitudes,
-        frames_of_playing(magnitudes),
-        content,
-        variant.semitones,
-        sides=sides,
-    )
-
-
-def _cached(cache: Path | None, name: str, computed: Callable[[], Half]) -> Half:
-    """An array of the cache, computed where it has none."""
     if cache is None:
-        return computed()
-    stored = cache / f"{name}.npy"
-    if not stored.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        # a name of this process alone: two trainings may share a cache
-        aside = stored.with_suffix(f".{os.getpid()}.part.npy")
-        np.save(aside, computed())
-        aside.replace(stored)
-    found: Half = np.load(stored, allow_pickle=False)
-    return found
+        magnitudes = magnitudes_of(recording, front_end, variant)
+    else:
+        key.update(f"{front_end.digest()}/{variant}".encode())
+        stored = cache / f"{key.hexdigest()}.npy"
+        if not stored.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            # a name of this process alone: two trainings may share a cache
+            aside = stored.with_suffix(f".{os.getpid()}.part.npy")
+            np.save(aside, magnitudes_of(recording, front_end, variant))
+            aside.replace(stored)
+        magnitudes = np.load(stored, allow_pickle=False)
+    playing = frames_of_playing(magnitudes)
+    return Clip(
+        recording.song, recording.origin.name, magnitudes, playing, content, variant.semitones
+    )
 
 
 def magnitudes_of(recording: Recording, front_end: FrontEnd, variant: Variant) -> Half:
@@ -308,16 +287,6 @@ def magnitudes_of(recording: Recording, front_end: FrontEnd, variant: Variant) -
     if variant.drive_db:
         audio = np.tanh(np.float32(10 ** (variant.drive_db / 20)) * audio)
         audio /= _active_rms(audio)
-    if variant.semitones:
-        audio = soxr.resample(audio, 2 ** (variant.semitones / 12), 1.0)
-    view: Float = front_end.magnitudes(audio[None].astype(np.float32), recording.sample_rate)
-    return view.astype(np.float16)
-
-
-def sides_of(recording: Recording, front_end: FrontEnd, variant: Variant) -> Half:
-    """Band magnitudes (frames, bands) of a pair's side, at the level of `magnitudes_of`."""
-    assert recording.side is not None
-    audio = recording.side / _active_rms(recording.audio)
     if variant.semitones:
         audio = soxr.resample(audio, 2 ** (variant.semitones / 12), 1.0)
     view: Float = front_end.magnitudes(audio[None].astype(np.float32), recording.sample_rate)

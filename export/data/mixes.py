@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,21 +37,6 @@ _ACTIVE = 1e-3  # frames within 30 dB of the loudest one count for the level
 _PHASORS = 1_000_003
 _BUS_RATIO = (0.5, 1.0)  # dB out per dB in of the sum's compressor
 _BUS_ENVELOPE_FRAMES = 2
-
-
-_SIDES = 0.25  # of the sums of pairs: the side is asked about
-_MONO = 0.3  # have no side
-_FAINT = 1e-4  # sides fainter than this, against their middle, are not asked about
-
-
-class Halves(NamedTuple):
-    """Sums as the estimate looks at them: a half of a pair, the half `beside` it (silent for mono
-    sums), and every head's target in the first; all (batch, frames, bands) on one scale, on which
-    `mix` has mean square 1."""
-
-    mix: Tensor
-    beside: Tensor
-    targets: dict[str, Tensor]
 
 
 class RandomMixes:
@@ -106,63 +90,15 @@ class RandomMixes:
         power = (drawn**2).sum(dim=0)
         if self._bus:
             self._compress(rng, drawn, power)
-        mix = self._summed(drawn, power, self._phases(rng))
+        mix = self._summed(rng, drawn, power)
         scale = torch.rsqrt((mix**2).mean(dim=(1, 2), keepdim=True) + 1e-12)
         targets = {
             head: self._together(drawn, made_of) * scale for head, made_of in self.heads.items()
         }
         return mix * scale, targets
 
-    def halves(self, rng: Rng, batch: int, frames: int) -> Halves:
-        """Sums of pairs: some are mono, of the others the middle or the side is asked about."""
-        which, step = self._order(rng, batch)
-        drawn, width = (
-            each.view(len(self.parts), batch, frames, -1)
-            for each in self._sampler.pairs(rng, which, frames, step)
-        )
-        for bus in self._buses:
-            self._balance(rng, drawn, [self._number[part] for part in bus], bus)
-        power = (drawn**2).sum(dim=0)
-        if self._bus:
-            self._compress(rng, drawn, power)
-        # a part on the left has its side in phase with the middle, one on the right against it
-        signs = on(rng.choice(np.array([-1.0, 1.0]), (len(self.parts), batch)), drawn)
-        sides = drawn * width
-        phases = self._phases(rng)
-        middle = self._summed(drawn, power, phases)
-        side = self._summed(sides, (sides**2).sum(dim=0), phases, signs)
-        role = on(rng.random(batch), drawn)
-        wide = (side**2).mean(dim=(1, 2)) > _FAINT * (middle**2).mean(dim=(1, 2))
-        asked = ((role < _SIDES) & wide)[:, None, None]
-        mono = (role > 1 - _MONO)[:, None, None]
-        mix = torch.where(asked, side, middle)
-        beside = torch.where(asked, middle, torch.where(mono, 0.0, side))
-        scale = torch.rsqrt((mix**2).mean(dim=(1, 2), keepdim=True) + 1e-12)
-        there = torch.where(asked[None], sides, drawn)
-        targets = {
-            head: self._together(there, made_of) * scale for head, made_of in self.heads.items()
-        }
-        return Halves(mix * scale, beside * scale, targets)
-
-    def heard(
-        self, rng: Rng, batch: int, frames: int, *, beside: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What an encoder is given of some sums, which with `beside` are halves of pairs with the
-        other half behind, (batch, frames, bands or 2 * bands), and the targets in the first."""
-        if not beside:
-            return self.sample(rng, batch, frames)
-        mix, other, targets = self.halves(rng, batch, frames)
-        return torch.cat([mix, other], dim=2), targets
-
     def _draw(self, rng: Rng, batch: int, frames: int) -> Tensor:
         """One excerpt of every part for every sum, (parts, batch, frames, bands)."""
-        which, step = self._order(rng, batch)
-        return self._sampler.rows(rng, which, frames, step).view(
-            len(self.parts), batch, frames, -1
-        )
-
-    def _order(self, rng: Rng, batch: int) -> tuple[NDArray[np.int64], InStep | None]:
-        """The part of every excerpt, and the songs of those in step."""
         parts = len(self.parts)
         which = np.repeat(np.arange(parts), batch)
         step = None
@@ -171,7 +107,8 @@ class RandomMixes:
             song[rng.random(batch) >= self._in_step] = -1
             place, speed = rng.random(batch), rng.integers(len(SPEEDS), size=batch)
             step = InStep(np.tile(song, parts), np.tile(place, parts), np.tile(speed, parts))
-        return which, step
+        drawn = self._sampler.rows(rng, which, frames, step)
+        return drawn.view(parts, batch, frames, -1)
 
     @staticmethod
     def _balance(rng: Rng, drawn: Tensor, members: Sequence[int], bus: tuple[str, ...]) -> None:
@@ -200,24 +137,13 @@ class RandomMixes:
         drawn *= gain
         power *= gain**2
 
-    def _phases(self, rng: Rng) -> list[int]:
-        """Where each part's phasors begin."""
-        return [int(rng.integers(_PHASORS)) for _ in self.parts]
-
-    def _summed(
-        self,
-        drawn: Tensor,
-        power: Tensor,
-        phases: Sequence[int],
-        signs: Tensor | None = None,
-    ) -> Tensor:
+    def _summed(self, rng: Rng, drawn: Tensor, power: Tensor) -> Tensor:
         """Magnitudes of the sum with random phases, (batch, frames, bands)."""
         total = torch.zeros(drawn.shape[1:], dtype=torch.complex64, device=drawn.device)
         size = total.numel()
-        for number, (magnitudes, first) in enumerate(zip(drawn, phases, strict=True)):
-            phasors = self._turned(first, size).view(magnitudes.shape)
-            signed = magnitudes if signs is None else magnitudes * signs[number][:, None, None]
-            total += signed * phasors
+        for magnitudes in drawn:
+            phasors = self._turned(int(rng.integers(_PHASORS)), size)
+            total += magnitudes * phasors.view(magnitudes.shape)
         crossed = power + (total.real**2 + total.imag**2 - power) * self._cross
         return torch.sqrt(crossed.clamp_min(1e-12))
 

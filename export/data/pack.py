@@ -23,16 +23,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine import FrontEndCard
 from presets import StemwrightError
 
-from .corpus import (
-    Clip,
-    Corpus,
-    Variant,
-    frames_of_playing,
-    magnitudes_of,
-    sides_of,
-    sources_of_origins,
+from .corpus import Clip, Corpus, Variant, frames_of_playing, magnitudes_of, sources_of_origins
+from .recordings import (
+    Origin,
+    Origins,
+    Recording,
+    Refusal,
+    find_recordings,
+    read_recording,
+    songs_of,
 )
-from .recordings import Origin, Origins, Refusal, find_recordings, read_recording, songs_of
 
 Codes = NDArray[np.uint8]
 Half = NDArray[np.float16]
@@ -40,13 +40,11 @@ Half = NDArray[np.float16]
 SUFFIX = ".pack"
 STEP_DB = 0.75
 FLOOR_DB = -80.0  # against the recording's largest magnitude; what is below is silence
-_WIDTH_STEP_DB, _NARROWEST_DB, _WIDEST = 2.0, -40.0, 27  # side over middle; up to 12 dB
 _CARD = "pack.json"
 
 
 class Packed(BaseModel):
-    """One recording: of which part and song, from which file and origin, and how it is stored;
-    `sides` is the member that says how wide a pair is."""
+    """One recording: of which part and song, from which file and origin, and how it is stored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,7 +56,6 @@ class Packed(BaseModel):
     frames: int = Field(gt=0)
     peak: float = Field(gt=0)
     member: str
-    sides: str | None = None
 
 
 class TrainingPackCard(BaseModel):
@@ -89,67 +86,85 @@ def write_pack(
 
     Raises StemwrightError when none of them can be used.
     """
-    origins, front_end = Origins(catalogue), view.front_end()
-    packed: list[Packed] = []
-    held_out: dict[str, int] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     aside = out.with_suffix(".part")
     with zipfile.ZipFile(aside, "w", zipfile.ZIP_LZMA) as archive:
+        writer = _PackWriter(archive, view, Origins(catalogue), step_db)
         for part, folders in places.items():
-            paths = find_recordings(folders)
-            songs = songs_of(paths, part)
-            for path in paths:
-                origin = origins.of(path)
-                if origin.held_out:
-                    held_out[part] = held_out.get(part, 0) + 1
-                    continue
-                found = read_recording(path, songs[path], origin)
-                if isinstance(found, Refusal):
-                    yield f"left out: {path.name}: {found.reason}"
-                    continue
-                magnitudes = magnitudes_of(found, front_end, Variant(0.0))
-                codes, peak = quantised(magnitudes, step_db)
-                member = f"{len(packed):05d}"
-                archive.writestr(member, _unlike(codes))
-                sides = None
-                if found.side is not None:
-                    sides = f"{member}-sides"
-                    side = sides_of(found, front_end, Variant(0.0))
-                    archive.writestr(sides, _unlike(width_codes(magnitudes, side)))
-                packed.append(
-                    Packed(
-                        part=part,
-                        file=path.name,
-                        song=songs[path],
-                        origin=origin,
-                        minutes=round(found.minutes, 4),
-                        frames=len(codes),
-                        peak=peak,
-                        member=member,
-                        sides=sides,
-                    )
-                )
-        card = TrainingPackCard(
-            front_end=view,
-            step_db=step_db,
-            floor_db=FLOOR_DB,
-            recordings=tuple(packed),
-            held_out=held_out,
-        )
-        archive.writestr(_CARD, json.dumps(card.model_dump(mode="json")))
-    if not packed:
+            yield from writer.add(part, folders)
+        card = writer.close()
+    if not card.recordings:
         aside.unlink()
         raise StemwrightError(
             "no-recordings", "None of the recordings can be packed. Name folders of audio files."
         )
     aside.replace(out)
-    for part in card.parts:
-        mine = [each for each in packed if each.part == part]
-        minutes = sum(each.minutes for each in mine)
-        kept = f"; kept for judging: {held_out[part]}" if part in held_out else ""
-        yield f"{part}: {len(mine)} recordings, {minutes:.1f} minutes{kept}"
-    hours = sum(each.minutes for each in packed) / 60
+    yield from _summary(card)
+    hours = sum(each.minutes for each in card.recordings) / 60
     yield f"{out}: {hours:.2f} hours in {out.stat().st_size / 2**20:.1f} MiB"
+
+
+class _PackWriter:
+    """Fills an archive with recordings, and last with the card that names them."""
+
+    def __init__(
+        self, archive: zipfile.ZipFile, view: FrontEndCard, origins: Origins, step_db: float
+    ) -> None:
+        self._archive, self._view, self._origins = archive, view, origins
+        self._front_end, self._step_db = view.front_end(), step_db
+        self._packed: list[Packed] = []
+        self._held_out: dict[str, int] = {}
+
+    def add(self, part: str, folders: Sequence[Path]) -> Iterator[str]:
+        """Pack the recordings of a part, yielding what is left out and why."""
+        paths = find_recordings(folders)
+        songs = songs_of(paths, part)
+        for path in paths:
+            origin = self._origins.of(path)
+            if origin.held_out:
+                self._held_out[part] = self._held_out.get(part, 0) + 1
+                continue
+            found = read_recording(path, songs[path], origin)
+            if isinstance(found, Refusal):
+                yield f"left out: {path.name}: {found.reason}"
+            else:
+                self._packed.append(self._pack(part, found))
+
+    def _pack(self, part: str, recording: Recording) -> Packed:
+        magnitudes = magnitudes_of(recording, self._front_end, Variant(0.0))
+        codes, peak = quantised(magnitudes, self._step_db)
+        member = f"{len(self._packed):05d}"
+        self._archive.writestr(member, _unlike(codes))
+        return Packed(
+            part=part,
+            file=recording.path.name,
+            song=recording.song,
+            origin=recording.origin,
+            minutes=round(recording.minutes, 4),
+            frames=len(codes),
+            peak=peak,
+            member=member,
+        )
+
+    def close(self) -> TrainingPackCard:
+        """Write the card."""
+        card = TrainingPackCard(
+            front_end=self._view,
+            step_db=self._step_db,
+            floor_db=FLOOR_DB,
+            recordings=tuple(self._packed),
+            held_out=self._held_out,
+        )
+        self._archive.writestr(_CARD, json.dumps(card.model_dump(mode="json")))
+        return card
+
+
+def _summary(card: TrainingPackCard) -> Iterator[str]:
+    for part in card.parts:
+        mine = [each for each in card.recordings if each.part == part]
+        minutes = sum(each.minutes for each in mine)
+        kept = f"; kept for judging: {card.held_out[part]}" if part in card.held_out else ""
+        yield f"{part}: {len(mine)} recordings, {minutes:.1f} minutes{kept}"
 
 
 def read_pack(path: Path) -> TrainingPackCard:
@@ -216,33 +231,13 @@ def restored(codes: Codes, peak: float, step_db: float, floor_db: float = FLOOR_
     return np.minimum(table, 6e4).astype(np.float16)[codes]  # no code of a recording is so loud
 
 
-def width_codes(magnitudes: Half, sides: Half) -> Codes:
-    """Codes (frames, bands) of side over middle: c > 0 stands for
-    10^((_NARROWEST_DB + (c - 1) _WIDTH_STEP_DB) / 20), 0 for no side."""
-    middle, side = magnitudes.astype(np.float32), sides.astype(np.float32)
-    least = max(float(middle.max()) * 10 ** (FLOOR_DB / 20), 1e-12)
-    width_db = 20 * np.log10(np.maximum(side, 1e-9) / np.maximum(middle, least))
-    codes = np.rint((width_db - _NARROWEST_DB) / _WIDTH_STEP_DB) + 1
-    return np.asarray(np.clip(codes, 0, _WIDEST), np.uint8)
-
-
-def widths(codes: Codes) -> Half:
-    """Side over middle, as codes say."""
-    table = 10 ** ((_NARROWEST_DB + (np.arange(256) - 1) * _WIDTH_STEP_DB) / 20)
-    table[0] = 0
-    return np.minimum(table, 6e4).astype(np.float16)[codes]
-
-
 def _clip(archive: zipfile.ZipFile, card: TrainingPackCard, recording: Packed) -> Clip:
-    def codes(blob: bytes) -> Codes:
-        steps = np.frombuffer(blob, np.uint8).reshape(-1, recording.frames)
-        return np.cumsum(steps, axis=1, dtype=np.uint8).T
-
     blob = archive.read(recording.member)
-    magnitudes = restored(codes(blob), recording.peak, card.step_db, card.floor_db)
-    sides = None
-    if recording.sides is not None:
-        sides = magnitudes * widths(codes(archive.read(recording.sides)))
+    bands = len(card.front_end.edges_hz) - 1
+    codes = np.cumsum(
+        np.frombuffer(blob, np.uint8).reshape(bands, recording.frames), axis=1, dtype=np.uint8
+    ).T
+    magnitudes = restored(codes, recording.peak, card.step_db, card.floor_db)
     return Clip(
         recording.song,
         recording.origin.name,
@@ -250,7 +245,6 @@ def _clip(archive: zipfile.ZipFile, card: TrainingPackCard, recording: Packed) -
         frames_of_playing(magnitudes),
         f"{hashlib.sha256(blob).hexdigest()} packed",
         alone=True,
-        sides=sides,
     )
 
 

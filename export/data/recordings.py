@@ -47,15 +47,13 @@ class Origin(BaseModel):
 
 @dataclass(frozen=True)
 class Recording:
-    """One checked file: the middle of its channels (samples,), the `side` of a pair where it has
-    one, and what is known about it."""
+    """One checked file: mono audio (samples,) and what is known about it."""
 
     path: Path
     song: str
     origin: Origin
     audio: Float
     sample_rate: int
-    side: Float | None = None
 
     @property
     def minutes(self) -> float:
@@ -86,7 +84,7 @@ def find_recordings(places: Iterable[Path]) -> list[Path]:
 
 
 def read_recording(path: Path, song: str, origin: Origin) -> Recording | Refusal:
-    """Decode and check a file; what cannot be used is told, never raised."""
+    """Decode a file to mono and check it; what cannot be used is told, never raised."""
     try:
         audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
@@ -96,10 +94,7 @@ def read_recording(path: Path, song: str, origin: Origin) -> Recording | Refusal
     mono = audio.mean(axis=1)
     if np.abs(mono).max() < SILENT_PEAK:
         return Refusal(path, "silent in mono: the channels cancel each other")
-    side = (audio[:, 0] - audio[:, 1]) / 2 if audio.shape[1] == 2 else None
-    if side is not None and np.abs(side).max() < SILENT_PEAK:
-        side = None
-    return Recording(path, song, origin, mono, sample_rate, side)
+    return Recording(path, song, origin, mono, sample_rate)
 
 
 def songs_of(paths: Sequence[Path], stem: str) -> dict[Path, str]:

@@ -28,8 +28,6 @@ Floats = NDArray[np.float64]
 CPU = torch.device("cpu")
 SILENCE_SHARE = 0.05
 LONGEST_GAP_FRAMES = 30
-_WIDEST = 8.0  # side over middle
-_LEAST = 1e-6
 _RATIOS = 2 ** (np.array(SPEEDS) / 12)
 
 
@@ -56,17 +54,12 @@ class Sampler:
         self.bands, self.frame_s = corpora[0].bands, corpora[0].frame_s
         clips, owner = _by_source(self.corpora)
         self._alone = np.array([clip.alone for clip in clips])
-        self._stereo = np.array([clip.sides is not None for clip in clips])
         self._stay = np.array(
             [not corpora[n].finish_takes or c.source in corpora[n].finished for n, c in owner]
         )
         self._lay_down(clips)
         self._index_sources(owner)
         rests = np.array([n for n, _ in owner])[self._rests]
-        self._usual = [
-            np.array([_width(clip) for n, clip in owner if n == corpus and clip.sides is not None])
-            for corpus in range(len(self.corpora))
-        ]
         self._resting = np.searchsorted(rests, np.arange(len(self.corpora) + 1))
         self.songs = _songs(self.corpora, owner)
         edges = self.corpora[0].edges_hz
@@ -82,7 +75,6 @@ class Sampler:
         frames = np.zeros((playing.size + 1, self.bands), np.float16)  # the last one is silence
         np.concatenate([clip.magnitudes for clip in clips], out=frames[:-1])
         self._frames = torch.from_numpy(frames).to(self.device)
-        self._sides = self._side_frames(clips, frames) if self._stereo.any() else None
         lists = [np.arange(playing.size), np.flatnonzero(playing), np.flatnonzero(~playing)]
         begins = np.cumsum([0, *(len(found) for found in lists)])
         places = np.concatenate([*lists, [playing.size, playing.size]])
@@ -96,16 +88,6 @@ class Sampler:
             for begin, (kind, lengths) in zip(begins, self._lengths.items(), strict=False)
         }
         self._rests = np.flatnonzero(self._lengths["pauses"])
-
-    def _side_frames(self, clips: Sequence[Clip], frames: NDArray[np.float16]) -> Tensor:
-        """The sides of all frames, silent for what is mono."""
-        sides = np.zeros_like(frames)
-        at = 0
-        for clip in clips:
-            if clip.sides is not None:
-                sides[at : at + len(clip.sides)] = clip.sides
-            at += len(clip.playing)
-        return torch.from_numpy(sides).to(self.device)
 
     def _index_sources(self, owner: Sequence[tuple[int, Clip]]) -> None:
         """Chances of every source, corpus by corpus, and the clips of each by their lengths."""
@@ -134,35 +116,6 @@ class Sampler:
         a song has no such part. The others are playing without longer pauses or, one in twenty,
         silence.
         """
-        return self._drawn(rng, which, frames, step)[0]
-
-    def pairs(
-        self, rng: Rng, which: Ints, frames: int, step: InStep | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Excerpts as `rows` has them, which are the middles of pairs, and how wide these are:
-        side over middle, both (rows, frames, bands).
-
-        What is mono is given the place of another recording of its stem, in every band as wide
-        as that is on average; a stem without any pair stays in the middle.
-        """
-        heard, first, placed = self._drawn(rng, which, frames, step)
-        if self._sides is None:
-            return heard, torch.zeros_like(heard)
-        before, sides = (self._gathered(*placed, own) for own in (self._frames, self._sides))
-        width = (sides / before.clamp_min(_LEAST)).clamp(0, _WIDEST)
-        usual = np.zeros((len(which), self.bands), np.float32)
-        for number in np.unique(which):
-            if len(known := self._usual[number]):
-                mine = which == number
-                usual[mine] = known[rng.integers(len(known), size=int(mine.sum()))]
-        mono = np.flatnonzero(~self._stereo[first])
-        width[on(mono, width)] = on(usual[mono], width)[:, None]
-        return heard, width
-
-    def _drawn(
-        self, rng: Rng, which: Ints, frames: int, step: InStep | None
-    ) -> tuple[Tensor, Ints, tuple[Floats, Ints]]:
-        """Treated excerpts, the clip that each begins with, and where the frames of each lie."""
         rows = len(which)
         free = np.ones(rows, bool) if step is None else step.song < 0
         silent = free & (rng.random(rows) < SILENCE_SHARE)
@@ -177,11 +130,10 @@ class Sampler:
         self._place_pauses(rng, places, stems, np.flatnonzero(silent))
         if step is not None:
             self._place_songs(places, first, ratio, which, step)
-        excerpts = self._gathered(places, ratio, self._frames)
+        excerpts = self._gathered(places, ratio)
         sounding = np.flatnonzero(~np.r_[silent, np.zeros(len(layered), bool)])
         self._treat(rng, excerpts, stems, sounding)
-        heard = self._finished(rng, excerpts, which, first[:rows], silent, layered)
-        return heard, first[:rows], (places[:rows], ratio[:rows])
+        return self._finished(rng, excerpts, which, first[:rows], silent, layered)
 
     def _place_playing(
         self, rng: Rng, places: Floats, first: Ints, ratio: Ints, stems: Ints, rows: Ints
@@ -250,16 +202,16 @@ class Sampler:
         places[rows] = np.where(filled, begin + read, places[rows])
         return np.asarray(filled.sum(axis=1))
 
-    def _gathered(self, places: Floats, ratio: Ints, frames: Tensor) -> Tensor:
-        """Magnitudes (rows, frames, bands) at places between `frames`, at their speeds."""
+    def _gathered(self, places: Floats, ratio: Ints) -> Tensor:
+        """Magnitudes (rows, frames, bands) at places between frames, at their speeds."""
         whole = np.floor(places)
         at = torch.from_numpy(whole.astype(np.int64)).to(self.device)
-        found = frames[self._places[at]].float()
+        found = self._frames[self._places[at]].float()
         if self._warps is None or not (moved := np.flatnonzero(ratio)).size:
             return found
         rows = on(moved, found)
         share = on((places - whole)[moved], found)[:, :, None]
-        after = frames[self._places[at[rows] + 1]].float()
+        after = self._frames[self._places[at[rows] + 1]].float()
         between = (1 - share) * found[rows] ** 2 + share * after**2
         power = torch.bmm(between, self._warps[on(ratio[moved] - 1, found)])
         found[rows] = torch.sqrt(power)
@@ -322,16 +274,6 @@ def warping(edges_hz: Sequence[float], ratio: float) -> NDArray[np.float32]:
     high = np.minimum(moved[1:, None], edges[None, 1:])
     share = np.maximum(high - low, 0) / np.diff(moved)[:, None]
     return np.asarray(share, np.float32)
-
-
-def _width(clip: Clip) -> NDArray[np.float32]:
-    """How wide a pair is in every band, side over middle, (bands,)."""
-    assert clip.sides is not None
-    middle, side = (
-        np.square(each[clip.playing].astype(np.float32)).mean(axis=0)
-        for each in (clip.magnitudes, clip.sides)
-    )
-    return np.asarray(np.minimum(np.sqrt(side / np.maximum(middle, 1e-9)), _WIDEST), np.float32)
 
 
 def _by_source(corpora: Sequence[Corpus]) -> tuple[list[Clip], list[tuple[int, Clip]]]:

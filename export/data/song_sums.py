@@ -35,11 +35,10 @@ _LEAST = 1e-3  # of a song's mean power: fainter excerpts teach nothing
 
 @dataclass(frozen=True)
 class Look:
-    """A half of a song as an encoder hears it, or all of a mono one: the magnitudes of its mix, of
-    the half `beside`, and of every part in the first; (windows, WINDOW, bands) each."""
+    """A half of a song as an encoder hears it, or all of a mono one: the magnitudes of its mix
+    and of every part, (windows, WINDOW, bands) each."""
 
     mix: Float
-    beside: Float | None
     parts: Mapping[str, Float]
 
 
@@ -73,10 +72,9 @@ def read_mix(path: Path, front_end: FrontEnd, masks: Masks) -> MixedSong | None:
 
 def _song(name: str, mix: Float, parts: Mapping[str, Float]) -> MixedSong:
     """From halves, (1 or 2, windows, WINDOW, bands) each."""
-    besides = mix[::-1] if len(mix) > 1 else (None,)
     looks = (
-        Look(half, beside, {part: each[index] for part, each in parts.items()})
-        for index, (half, beside) in enumerate(zip(mix, besides, strict=True))
+        Look(half, {part: each[index] for part, each in parts.items()})
+        for index, half in enumerate(mix)
     )
     return MixedSong(name, tuple(looks))
 
@@ -93,26 +91,24 @@ class SongSums:
         self.songs, self.heads, self.device = tuple(songs), dict(heads), device
         self._places = cache(self._loud_places)
 
-    def heard(
-        self, rng: Rng, batch: int, frames: int, *, beside: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What an encoder is given of some excerpts, with `beside` the other half behind the
-        first, (batch, frames, bands or 2 * bands), and every head's target in the first; on the
-        scale on which that has mean square 1."""
+    def sample(self, rng: Rng, batch: int, frames: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return excerpts, scaled to mean square 1, and every head's target on that scale.
+
+        Shape: all (batch, frames, bands).
+        """
         rows = [self._excerpt(rng, frames) for _ in range(batch)]
-        mix, other = (np.stack(each) for each in zip(*((m, b) for m, b, _ in rows), strict=True))
+        mix = np.stack([excerpt for excerpt, _ in rows])
         scale = 1 / np.sqrt(np.mean(np.square(mix), axis=(1, 2), keepdims=True) + 1e-12)
         targets = {
             head: self._tensor(
-                scale * np.stack([self._target(parts, made_of, mix[0]) for *_, parts in rows])
+                scale * np.stack([self._target(parts, made_of, mix[0]) for _, parts in rows])
             )
             for head, made_of in self.heads.items()
         }
-        heard = np.concatenate([mix, other], axis=2) if beside else mix
-        return self._tensor(heard * scale), targets
+        return self._tensor(mix * scale), targets
 
-    def _excerpt(self, rng: Rng, frames: int) -> tuple[Float, Float, dict[str, Float]]:
-        """The mix, what is beside it (nothing: zeros), and its parts; (frames, bands) each."""
+    def _excerpt(self, rng: Rng, frames: int) -> tuple[Float, dict[str, Float]]:
+        """The mix and its parts, (frames, bands) each."""
         song = int(rng.integers(len(self.songs)))
         looks = self.songs[song].looks
         index = int(len(looks) > 1 and rng.random() < _SIDES)
@@ -122,8 +118,7 @@ class SongSums:
         window, start = places[rng.integers(len(places))]
         cut = (window, slice(start, start + frames))
         look = looks[index]
-        beside = np.zeros_like(look.mix[cut]) if look.beside is None else look.beside[cut]
-        return look.mix[cut], beside, {part: each[cut] for part, each in look.parts.items()}
+        return look.mix[cut], {part: each[cut] for part, each in look.parts.items()}
 
     def _loud_places(self, song: int, index: int, frames: int) -> NDArray[np.int64]:
         """Window and first frame of every excerpt in which something plays, (places, 2)."""

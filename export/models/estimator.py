@@ -27,11 +27,7 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Size of the network: `channels` of the local patterns, `recurrent` units each way.
-
-    One that hears what is `beside` is given two sets of bands: the half of a pair that it is
-    asked about and then the other one, which is silent for mono.
-    """
+    """Size of the network: `channels` of the local patterns, `recurrent` units each way."""
 
     bands: int = 128
     channels: int = 16
@@ -40,12 +36,6 @@ class EstimatorConfig:
     recurrent: int = 128
     head: int = 96
     compression: float = 1 / 3
-    beside: bool = False
-
-    @property
-    def halves(self) -> int:
-        """How many sets of bands it is given."""
-        return 2 if self.beside else 1
 
     def to_dict(self) -> dict[str, object]:
         """For cards and checkpoints."""
@@ -69,12 +59,12 @@ NETWORKS: Mapping[str, EstimatorConfig] = MappingProxyType(
 class Patterns(nn.Module):
     """What a few neighbouring bands and frames show, wherever they lie: onsets, partials, glides.
 
-    Shape: (batch, halves, frames, bands) -> (batch, channels, frames, half the bands).
+    Shape: (batch, 1, frames, bands) -> (batch, channels, frames, half the bands).
     """
 
-    def __init__(self, channels: int, halves: int = 1) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(halves, channels, (3, 5), stride=(1, 2), padding=(1, 2))
+        self.first = nn.Conv2d(1, channels, (3, 5), stride=(1, 2), padding=(1, 2))
         self.others = nn.ModuleList(
             nn.Conv2d(channels, channels, (3, 5), padding=(reach, 2), dilation=(reach, 1))
             for reach in (1, 2)
@@ -91,18 +81,16 @@ class Encoder(nn.Module):
     """Compressed band magnitudes and their local patterns, seen by dilated gated convolutions
     over some seconds and by a recurrent layer over all that is there.
 
-    Shape: (batch, halves * bands, frames) -> (batch, hidden, frames). One that hears what is
-    beside takes (batch, bands, frames) for mono.
+    Shape: (batch, bands, frames) -> (batch, hidden, frames).
     """
 
     def __init__(self, config: EstimatorConfig) -> None:
         super().__init__()
         self.config = config
-        heard = config.halves * config.bands
-        self.scale = nn.Parameter(torch.ones(heard, 1))
-        self.shift = nn.Parameter(torch.zeros(heard, 1))
-        self.patterns = Patterns(config.channels, config.halves)
-        seen = heard + config.channels * ((config.bands + 1) // 2)
+        self.scale = nn.Parameter(torch.ones(config.bands, 1))
+        self.shift = nn.Parameter(torch.zeros(config.bands, 1))
+        self.patterns = Patterns(config.channels)
+        seen = config.bands + config.channels * ((config.bands + 1) // 2)
         self.start = nn.Conv1d(seen, config.hidden, 1)
         self.gates = nn.ModuleList(
             nn.Conv1d(config.hidden, 2 * config.hidden, 3, padding=d, dilation=d)
@@ -115,11 +103,8 @@ class Encoder(nn.Module):
         self.recall = nn.Conv1d(2 * config.recurrent, config.hidden, 1)
 
     def forward(self, compressed: Tensor) -> Tensor:
-        if self.config.beside and compressed.shape[1] == self.config.bands:
-            compressed = torch.cat([compressed, torch.zeros_like(compressed)], dim=1)
         x = compressed * self.scale + self.shift
-        halves = x.reshape(len(x), self.config.halves, self.config.bands, -1).transpose(2, 3)
-        local = self.patterns(halves).transpose(2, 3).flatten(1, 2)
+        local = self.patterns(x.transpose(1, 2)[:, None]).transpose(2, 3).flatten(1, 2)
         h: Tensor = self.start(torch.cat([x, local], dim=1))
         for gate, mixer in zip(self.gates, self.mixers, strict=True):
             a, b = gate(h).chunk(2, dim=1)
@@ -133,23 +118,6 @@ class Encoder(nn.Module):
         # a card's recurrent layers would be cast to half precision, whose gradients vanish
         with torch.autocast("cuda", enabled=False):
             return cast(Tensor, self.memory(steps.float())[0])
-
-
-def widened(encoder: Encoder) -> Encoder:
-    """The same encoder with an ear for what is beside, which says nothing yet."""
-    config = encoder.config
-    wide = Encoder(replace(config, beside=True))
-    own = encoder.state_dict()
-    with torch.no_grad():
-        for name, value in wide.state_dict().items():
-            if value.shape == own[name].shape:
-                value.copy_(own[name])
-        wide.scale[: config.bands], wide.shift[: config.bands] = encoder.scale, encoder.shift
-        wide.patterns.first.weight.zero_()[:, :1] = encoder.patterns.first.weight
-        start = encoder.start.weight
-        wide.start.weight.zero_()[:, : config.bands] = start[:, : config.bands]
-        wide.start.weight[:, 2 * config.bands :] = start[:, config.bands :]
-    return wide
 
 
 class Head(nn.Module):
@@ -212,7 +180,7 @@ class TrainedEstimator:
         """The encoder, to be written beside the bundles of its heads."""
         blob = self.encoder_bytes()  # rounds the weights: torch must answer with the same
         rng = np.random.default_rng([seed, 19])
-        mix = rng.random((1, 12, self.config.halves * self.config.bands)).astype(np.float32)
+        mix = rng.random((1, 12, self.config.bands)).astype(np.float32)
         compressed = torch.from_numpy(mix**self.config.compression).transpose(1, 2)
         with torch.no_grad():
             features = self.encoder(compressed).transpose(1, 2).numpy()
@@ -250,8 +218,7 @@ def trained_head(head: Head, encoder_sha256: str, seed: int) -> TrainedHead:
 
 
 def emit_encoder(encoder: Encoder) -> onnx.ModelProto:
-    """mix (batch, frames, halves * bands), the first of mean square 1 -> features (batch, frames,
-    hidden)."""
+    """mix (batch, frames, bands) of mean square 1 -> features (batch, frames, hidden)."""
     round_parameters(encoder)
     g, config = GraphWriter(), encoder.config
     x = g.op("Pow", "mix", g.number(config.compression))
@@ -266,20 +233,15 @@ def emit_encoder(encoder: Encoder) -> onnx.ModelProto:
     recalled = Linear(g, encoder.recall).apply(recurrent(g, encoder.memory, h))
     g.name(g.op("Add", h, recalled), "features")
     return g.model(
-        {"mix": ("batch", "frames", config.halves * config.bands)},
+        {"mix": ("batch", "frames", config.bands)},
         {"features": ("batch", "frames", config.hidden)},
     )
 
 
 def _patterns(g: GraphWriter, encoder: Encoder, x: str) -> str:
     """(batch, frames, bands) -> (batch, frames, channels * half the bands)."""
-    patterns, config = encoder.patterns, encoder.config
-    if config.beside:
-        apart = g.op("Reshape", x, g.ints(0, 0, config.halves, config.bands))
-        halves = g.op("Transpose", apart, perm=[0, 2, 1, 3])
-    else:
-        halves = g.op("Unsqueeze", x, g.ints(1))
-    h = g.op("Relu", _conv2d(g, patterns.first, halves))
+    patterns = encoder.patterns
+    h = g.op("Relu", _conv2d(g, patterns.first, g.op("Unsqueeze", x, g.ints(1))))
     for conv in patterns.others:
         h = g.op("Add", h, g.op("Relu", _conv2d(g, cast(nn.Conv2d, conv), h)))
     return g.op("Reshape", g.op("Transpose", h, perm=[0, 2, 1, 3]), g.ints(0, 0, -1))

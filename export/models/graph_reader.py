@@ -100,15 +100,13 @@ def read_encoder(blob: bytes) -> Encoder:
     (start, start_bias), *gated, (recall, recall_bias) = reader.products()
     memory = reader.of("GRU")[0]
     dilations = reader.pads()
-    halves = convolutions[0][0].shape[1]
     config = EstimatorConfig(
-        bands=len(scale) // halves,
+        bands=len(scale),
         channels=len(convolutions[0][0]),
         hidden=start.shape[1],
         dilations=tuple(dilations),
         recurrent=onnx.helper.get_attribute_value(memory.attribute[_hidden_size(memory)]),
         compression=1 / round(1 / float(reader.constants("Pow")[0]), 4),  # stored in single
-        beside=halves == 2,
     )
     encoder = Encoder(config)
     with torch.no_grad():

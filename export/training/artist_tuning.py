@@ -110,11 +110,7 @@ def said_of_halves(
     halves: Float, stems: Sequence[str], encoder: Encoder, heads: Mapping[str, nn.Module]
 ) -> list[Float]:
     """What heads say of each half of a song, (stems, windows, frames, bands)."""
-    besides = halves[::-1] if len(halves) > 1 else np.zeros_like(halves)
-    return [
-        _said_of_half(half, beside, stems, encoder, heads)
-        for half, beside in zip(halves, besides, strict=True)
-    ]
+    return [_said_of_half(half, stems, encoder, heads) for half in halves]
 
 
 def _over_halves(halves: Float, found: Sequence[Float]) -> Float:
@@ -125,15 +121,13 @@ def _over_halves(halves: Float, found: Sequence[Float]) -> Float:
 
 def _said_of_half(
     half: Float,
-    beside: Float,
     stems: Sequence[str],
     encoder: Encoder,
     heads: Mapping[str, nn.Module],
 ) -> Float:
     device = next(encoder.parameters()).device
     power = np.mean(np.square(half, dtype=np.float64), axis=(1, 2), keepdims=True)
-    heard = [half, beside] if encoder.config.beside else [half]
-    scaled = np.concatenate(heard, axis=2) / np.sqrt(np.maximum(power, 1e-12))
+    scaled = half / np.sqrt(np.maximum(power, 1e-12))
     x = torch.from_numpy(scaled.astype(np.float32)).to(device).transpose(1, 2)
     features = encoder(x**encoder.config.compression)
     return np.stack(
@@ -144,10 +138,10 @@ def _said_of_half(
 class Sums(Protocol):
     """A kind of sums to learn from."""
 
-    def heard(
-        self, rng: np.random.Generator, batch: int, frames: int, *, beside: bool
+    def sample(
+        self, rng: np.random.Generator, batch: int, frames: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """What an encoder is given, and every head's target; see `RandomMixes.heard`."""
+        """The sums, and every head's target; see `RandomMixes.sample`."""
 
 
 class ArtistTask:
@@ -199,14 +193,11 @@ class ArtistTask:
         """The heads' losses on new sums, added up."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 21, step])
-        config = self.encoder.config
-        drawn = [
-            mixes.heard(rng, count, s.frames, beside=config.beside) for mixes, count in self.mixes
-        ]
-        heard = torch.cat([heard for heard, _ in drawn]).transpose(1, 2).contiguous()
-        mix, power = heard[:, : config.bands], config.compression
+        drawn = [mixes.sample(rng, count, s.frames) for mixes, count in self.mixes]
+        mix = torch.cat([mix for mix, _ in drawn]).transpose(1, 2).contiguous()
+        power = self.encoder.config.compression
         with mixed_precision(self.device):
-            features = self.encoder(heard**power)
+            features = self.encoder(mix**power)
             masks = {name: head(features) for name, head in self.heads.items()}
         losses = [
             mask_loss(

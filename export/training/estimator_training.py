@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
-from ..models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, widened
+from ..models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator
 from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .run import mixed_precision
 
@@ -73,8 +73,6 @@ class EstimatorTask:
             self._begin_from(*tuned)
 
     def _begin_from(self, encoder: Encoder, heads: Mapping[str, Head]) -> None:
-        if self.config.beside and not encoder.config.beside:
-            encoder = widened(encoder)
         if encoder.config != self.config:
             raise StemwrightError(
                 "encoder-size-differs",
@@ -102,22 +100,15 @@ class EstimatorTask:
         """The heads' losses on new mixes, summed."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 4, step])
-        losses = self._losses(*self._drawn(self.train_mixes, rng))
+        losses = self._losses(*self.train_mixes.sample(rng, s.batch, s.frames))
         total = torch.stack(list(losses.values())).sum()
         return total, total
 
-    def _drawn(
-        self, mixes: RandomMixes, rng: np.random.Generator
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        s = self.settings
-        return mixes.heard(rng, s.batch, s.frames, beside=self.config.beside)
-
-    def _losses(self, heard: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        heard = heard.transpose(1, 2).contiguous()
-        x = heard[:, : self.config.bands]
+    def _losses(self, mix: Tensor, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        x = mix.transpose(1, 2).contiguous()
         power, c = self.config.compression, self.settings.compressed_weight
         with mixed_precision(self.device):
-            features = self.encoder(heard**power)
+            features = self.encoder(x**power)
             masks = {name: self.heads[name](features) for name in targets}
         return {
             name: mask_loss(masks[name].float(), x, target.transpose(1, 2), power, c)
@@ -128,7 +119,10 @@ class EstimatorTask:
     def validate(self, batches: int = 4) -> dict[str, float]:
         """Mean loss of each head on held-out songs, always the same sums."""
         rng = np.random.default_rng([self.settings.seed, 6])
-        runs = [self._losses(*self._drawn(self.valid_mixes, rng)) for _ in range(batches)]
+        runs = [
+            self._losses(*self.valid_mixes.sample(rng, self.settings.batch, self.settings.frames))
+            for _ in range(batches)
+        ]
         return {name: float(np.mean([float(run[name]) for run in runs])) for name in runs[0]}
 
 

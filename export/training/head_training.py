@@ -49,18 +49,10 @@ class FrozenEncoder:
         self.bands, self.hidden = self.model.config.bands, self.model.config.hidden
 
     @torch.no_grad()
-    def features(self, heard: Tensor) -> Tensor:
-        """(batch, frames, bands), with the half beside 2 * bands -> (batch, hidden, frames)."""
-        found: Tensor = self.model(heard.transpose(1, 2) ** self.model.config.compression)
+    def features(self, mix: Tensor) -> Tensor:
+        """(batch, frames, bands) -> (batch, hidden, frames)."""
+        found: Tensor = self.model(mix.transpose(1, 2) ** self.model.config.compression)
         return found
-
-    def draw(
-        self, mixes: RandomMixes, rng: np.random.Generator, batch: int, frames: int
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Features of some sums, the sums as they are asked about, and targets."""
-        beside = self.model.config.beside
-        heard, targets = mixes.heard(rng, batch, frames, beside=beside)
-        return self.features(heard), heard[:, :, : self.bands], targets
 
 
 def installed_encoder(priors: Mapping[str, Prior]) -> FrozenEncoder | None:
@@ -155,12 +147,12 @@ class HeadTask:
         """The head's loss on new mixes."""
         s = self.settings
         rng = np.random.default_rng([s.seed, 8, step])
-        loss = self._loss(*self.encoder.draw(self.train_mixes, rng, s.batch, s.frames))
+        loss = self._loss(*self.train_mixes.sample(rng, s.batch, s.frames))
         return loss, loss
 
-    def _loss(self, features: Tensor, mix: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
+    def _loss(self, mix: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
         return mask_loss(
-            self.model(features),
+            self.model(self.encoder.features(mix)),
             mix.transpose(1, 2),
             targets[self.stem].transpose(1, 2),
             self.encoder.model.config.compression,
@@ -179,8 +171,8 @@ class HeadTask:
         Of magnitudes, as phases are not there, and where the stem and others play.
         """
         found, before = [], []
-        for features, mix, targets in self._held_out(batches):
-            mask = self.model(features).transpose(1, 2)
+        for mix, targets in self._held_out(batches):
+            mask = self.model(self.encoder.features(mix)).transpose(1, 2)
             target = targets[self.stem]
             mixed = _plays(target, mix) & _plays(mix - target, mix)
             found += _sdr_db(target[mixed], (mask * mix)[mixed])
@@ -198,22 +190,18 @@ class HeadTask:
         found: list[float] = []
         rng = np.random.default_rng([self.settings.seed, 10])
         for _ in range(batches):
-            features, mix, targets = self.encoder.draw(
-                mixes, rng, self.settings.batch, self.settings.frames
-            )
-            mask = self.model(features).transpose(1, 2)
+            mix, targets = mixes.sample(rng, self.settings.batch, self.settings.frames)
+            mask = self.model(self.encoder.features(mix)).transpose(1, 2)
             target = targets[self.stem]
             at = _plays(target, mix) & _plays(mix - target, mix)
             ours, nothing = (_sdr_db(target[at], (m * mix)[at]) for m in (mask, 0.5))
             found += [own - half for own, half in zip(ours, nothing, strict=True)]
         return np.array(found, np.float32)
 
-    def _held_out(self, batches: int) -> Iterator[tuple[Tensor, Tensor, dict[str, Tensor]]]:
+    def _held_out(self, batches: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         rng = np.random.default_rng([self.settings.seed, 9])
         for _ in range(batches):
-            yield self.encoder.draw(
-                self.valid_mixes, rng, self.settings.batch, self.settings.frames
-            )
+            yield self.valid_mixes.sample(rng, self.settings.batch, self.settings.frames)
 
 
 def load_head(folder: Path, seed: int) -> TrainedHead | None:
