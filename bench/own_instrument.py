@@ -25,9 +25,9 @@ import numpy as np
 import own_searches
 from export.data.true_mixes import TrueMix
 from own_material import Set, minutes_of, points, shortened
-from own_networks import Float, Network, PackTraining, oracle, own_head, strangers
+from own_networks import Float, Network, PackTraining, level_db, oracle, own_head, strangers
 from own_searches import OwnTraining
-from own_tables import MIXTURE, OWN, PROMISE, SHIPPED, Score, page
+from own_tables import HALF, MIXTURE, OWN, PROMISE, PROMISE_AT_LEVEL, SHIPPED, Score, page
 
 Views = Mapping[str, TrueMix]
 
@@ -73,7 +73,7 @@ class Bench:
             keep = partial(self._keep, songs, true, view, minutes=0.0)
             count = len(true.stems) if view == "whole" else 2
             keep(row=MIXTURE, masks=partial(np.full_like, true.own, 1 / count))
-            keep(row="half of the mix", masks=partial(np.full_like, true.own, 0.5))
+            keep(row=HALF, masks=partial(np.full_like, true.own, 0.5))
             keep(row="oracle", masks=partial(oracle, true))
             if view == "whole" and network.knows(true):
                 keep(row="shipped, in its set", masks=partial(network.in_its_set, true))
@@ -106,9 +106,12 @@ class Bench:
         )
         network = self.shipped.with_head(songs.target, head)
         for song in fold:
-            self._store(
+            level = level_db(views[song]["whole"], songs.target)
+            promised = {PROMISE: promise.gain_db, PROMISE_AT_LEVEL: promise.gain_at(level)}
+            for row, gain in promised.items():
+                self._store(
                 Score(
-                    songs.name, song, "whole", PROMISE, minutes, promise.gain_db, None, heard,
+                    songs.name, song, "whole", row, minutes, gain, None, heard,
                     promise.low_db, promise.high_db,
                 )
             )  # fmt: skip

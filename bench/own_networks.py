@@ -114,6 +114,14 @@ def oracle(song: TrueMix) -> Float:
     return np.asarray(own / own.sum(axis=0), np.float32)
 
 
+def level_db(song: TrueMix, stem: str) -> float:
+    """How loud a stem of a song is against all else."""
+    at = song.stems.index(stem)
+    own = song.own[at].sum(dtype=np.float64)
+    rest = (song.power - 2 * song.crossed[at] + song.own[at]).sum(dtype=np.float64)
+    return float(10 * np.log10(own / rest))
+
+
 def strangers(pack: Path, target: str) -> dict[str, Corpus]:
     """Recordings of other people by part, of all that the target is not."""
     parts = [part for part in read_pack(pack).parts if part != target]
@@ -145,7 +153,7 @@ def own_head(
         for progress in TrainingRun(Path(run), CHECKPOINT, task).run(LOOK):
             task.kept.consider(progress.step, progress.valid)
     task.kept.take()
-    gains = task.gains_db(valid), task.gains_db(train)
+    gains = task.gains(valid), task.gains(train)
     return task.model.eval(), Expectation.of(
         takes.stem, minutes_of(takes), *gains, recorded=tuple(against)
     )

@@ -27,7 +27,7 @@ from scores import Estimated, bootstrap, sdr_db
 
 Float = NDArray[np.float32]
 
-SECONDS = 11.5  # of every song, from its middle
+SECONDS = 7.5  # of every song, from its middle
 ESTIMATE, FLOW, BOTH = "estimate", "flow search", "both"
 SYSTEMS: Mapping[str, Mapping[str, object]] = MappingProxyType({
     ESTIMATE: {"tier": "standard"},

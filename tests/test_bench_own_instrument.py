@@ -8,7 +8,7 @@ import bench_path  # noqa: F401
 import own_searches
 from own_material import BLEED_DB, Set, cut, points, shortened
 from own_networks import Network, oracle, with_song_spectra
-from own_tables import MIXTURE, OWN, PROMISE, SHIPPED, Score, page
+from own_tables import MIXTURE, OWN, PROMISE, PROMISE_AT_LEVEL, SHIPPED, Score, page
 
 RATE = 44_100
 
@@ -133,11 +133,13 @@ def test_the_page_says_gains_over_the_mixture_and_over_what_is_shipped():
         ("whole", "oracle", 0.0, 9.0, None, None),
         ("whole", OWN, 2.0, 4.0, None, None),
         ("whole", PROMISE, 2.0, 3.0, 2.0, 4.0),
+        ("whole", PROMISE_AT_LEVEL, 2.0, 3.4, 2.0, 4.0),
     )
     text = "\n".join(page(scores, "python bench/own_instrument.py"))
     three, one, five = ("3.00 [3.00, 3.00]", "1.00 [1.00, 1.00]", "5.00 [5.00, 5.00]")
     assert f"| mine | whole | 2.0 | 2 | {three} | {one} | {five} |" in text
-    assert "| mine | 2.0 | 2 | +3.0 (+2.0 to +4.0) | 3.50 [3.50, 3.50] |" in text
+    promised = "| +3.0 | (+2.0 to +4.0) | 0.5 | +3.4 | 0.1 |"
+    assert f"| mine | 2.0 | 2 {promised} 3.50 [3.50, 3.50] |" in text
     assert f"| own, rest unknown | 2.0 | 2 | 4.00 | {three} | 4.00 |" in text
     assert "## mine: whole, 2 songs" in text
 

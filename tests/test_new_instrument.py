@@ -22,7 +22,7 @@ from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstim
 from export.models.graph_reader import read_head
 from export.training.estimator_training import CHECKPOINT as ESTIMATOR
 from export.training.estimator_training import EstimatorSettings, EstimatorTask, load_estimator
-from export.training.expectation import Expectation
+from export.training.expectation import Expectation, Gains
 from export.training.flow_training import TrainSettings
 from export.training.head_training import CHECKPOINT as HEAD
 from export.training.head_training import FrozenEncoder, HeadTask, installed_encoder, load_head
@@ -546,9 +546,10 @@ def test_gains_are_against_half_of_the_mix(mixes, encoder):
     with torch.no_grad():  # a mask of one half everywhere
         task.model.last.weight.zero_()
         task.model.last.bias.zero_()
-    gains = task.gains_db(mixes, batches=2)
-    assert len(gains)
-    assert np.allclose(gains, 0, atol=1e-4)
+    gains = task.gains(mixes, batches=2)
+    assert len(gains.gains_db) == len(gains.levels_db) > 0
+    assert np.allclose(gains.gains_db, 0, atol=1e-4)
+    assert np.abs(gains.levels_db).max() < 30.1  # who is fainter does not play
 
 
 @pytest.mark.parametrize(
@@ -565,9 +566,13 @@ def test_the_promise_has_an_interval_and_names_what_would_raise_it_most(
     minutes, heard, recorded, advice
 ):
     gains = np.array([1.0, 2.0, 3.0] * 10, np.float32)
-    promise = Expectation.of("sax", minutes, gains, np.full(9, heard, np.float32), recorded)
+    held_out = Gains(-2 * gains, gains)  # half a decibel for each that it is softer
+    of_heard = Gains(np.zeros(9, np.float32), np.full(9, heard, np.float32))
+    promise = Expectation.of("sax", minutes, held_out, of_heard, recorded)
     assert promise.gain_db == pytest.approx(2.0)
     assert promise.low_db < 2.0 < promise.high_db
+    assert promise.gain_at(-4.0) == pytest.approx(2.0)
+    assert promise.gain_at(2.0) == pytest.approx(-1.0)
     text = "\n".join(promise.lines())
     assert "+2.0 dB over knowing nothing" in text
     assert advice in text
@@ -575,5 +580,7 @@ def test_the_promise_has_an_interval_and_names_what_would_raise_it_most(
 
 def test_nothing_is_promised_where_nothing_was_held_out():
     nothing = np.zeros(0, np.float32)
-    (line,) = Expectation.of("sax", 1, nothing, nothing, ()).lines()
+    (line,) = Expectation.of(
+        "sax", 1, Gains(nothing, nothing), Gains(nothing, nothing), ()
+    ).lines()
     assert "too little sax" in line

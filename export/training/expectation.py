@@ -1,7 +1,8 @@
 """What a new instrument promises for mixes, and what would raise it most.
 
-Takes that were held out are laid into sums with others that were held out, and what the head finds
-in each is set against half of the sum, which knows nothing.
+Takes that were held out are laid into sums with others that were held out, and what the head
+finds in each is set against half of the sum, which knows nothing. The louder an instrument is, the
+nearer half of the sum comes to it, so the promise depends on its level (docs/lab.md).
 """
 
 from __future__ import annotations
@@ -16,14 +17,32 @@ Float = NDArray[np.float32]
 
 SAMPLES_COST_DB = 0.5  # of others that flows play, against recordings of them (docs/lab.md)
 ENOUGH_MINUTES = 15.0
+NEAR_DB = 6.0  # how far from all else instruments usually are
 _DRAWS = 2000
 _PERCENTS = (2.5, 97.5)
 
 
 @dataclass(frozen=True)
+class Gains:
+    """What single sums gain over half of the mix, and how loud the instrument is against all else
+    there, both in dB, (excerpts,)."""
+
+    levels_db: Float
+    gains_db: Float
+
+    @property
+    def slope(self) -> float:
+        """By how much a decibel of level changes the gain."""
+        spread = self.levels_db - self.levels_db.mean()
+        square = float((spread**2).sum())
+        return float((spread * self.gains_db).sum()) / square if square > 0 else 0.0
+
+
+@dataclass(frozen=True)
 class Expectation:
     """The mean gain over half of the mix in dB with its 95 % interval, on `excerpts` held-out
-    sums; and on sums of takes that were trained on (`heard_db`)."""
+    sums; and on sums of takes that were trained on (`heard_db`). At another level than `level_db`
+    of these sums it is `slope` times the difference more."""
 
     stem: str
     minutes: float
@@ -33,34 +52,43 @@ class Expectation:
     heard_db: float
     excerpts: int
     recorded: tuple[str, ...]
+    level_db: float = 0.0
+    slope: float = 0.0
 
     @classmethod
     def of(
         cls,
         stem: str,
         minutes: float,
-        held_out_db: Float,
-        heard_db: Float,
+        held_out: Gains,
+        heard: Gains,
         recorded: Collection[str],
         seed: int = 0,
     ) -> Expectation:
-        """From the gains of single excerpts, (excerpts,) each."""
-        count = len(held_out_db)
+        """From the gains of single excerpts."""
+        gains = held_out.gains_db
+        count = len(gains)
         if not count:
             return cls(stem, minutes, 0.0, 0.0, 0.0, 0.0, 0, tuple(recorded))
         drawn = np.random.default_rng(seed).integers(count, size=(_DRAWS, count))
-        low, high = np.percentile(held_out_db[drawn].mean(axis=1), _PERCENTS)
-        heard = float(heard_db.mean()) if len(heard_db) else float(held_out_db.mean())
+        low, high = np.percentile(gains[drawn].mean(axis=1), _PERCENTS)
+        heard_db = float((heard.gains_db if len(heard.gains_db) else gains).mean())
         return cls(
             stem,
             minutes,
-            float(held_out_db.mean()),
+            float(gains.mean()),
             float(low),
             float(high),
-            heard,
+            heard_db,
             count,
             tuple(recorded),
+            float(held_out.levels_db.mean()),
+            held_out.slope,
         )
+
+    def gain_at(self, level_db: float) -> float:
+        """What to expect where the instrument has this level against all else."""
+        return self.gain_db + self.slope * (level_db - self.level_db)
 
     def lines(self) -> Iterator[str]:
         """The promise, and the advice that would raise it most."""
@@ -72,6 +100,11 @@ class Expectation:
             f"head: expected in mixes: {self.gain_db:+.1f} dB over knowing nothing "
             f"(95 % {self.low_db:+.1f} to {self.high_db:+.1f}; {self.excerpts} held-out sums with "
             f"{beside})"
+        )
+        softer, equal, louder = (self.gain_at(level) for level in (-NEAR_DB, 0.0, NEAR_DB))
+        yield (
+            f"head: where {self.stem} is as loud as all else {equal:+.1f} dB, "
+            f"{NEAR_DB:g} dB softer {softer:+.1f}, {NEAR_DB:g} dB louder {louder:+.1f}"
         )
         yield f"head: to raise it most, {self.advice}"
 

@@ -32,6 +32,7 @@ from ..models.graph_reader import read_encoder, read_head
 from .best_weights import BestWeights, best_of
 from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
 from .estimator_training import EstimatorSettings, mask_loss
+from .expectation import Gains
 
 Float = NDArray[np.float32]
 
@@ -182,12 +183,13 @@ class HeadTask:
         return float(np.median(found)), float(np.median(before))
 
     @torch.no_grad()
-    def gains_db(self, mixes: RandomMixes, batches: int = 6) -> Float:
-        """What each excerpt gains in dB over half of the mix, which knows nothing: (excerpts,).
+    def gains(self, mixes: RandomMixes, batches: int = 6) -> Gains:
+        """What each excerpt gains over half of the mix, which knows nothing.
 
         Of magnitudes, where the stem and others play.
         """
         found: list[float] = []
+        levels: list[float] = []
         rng = np.random.default_rng([self.settings.seed, 10])
         for _ in range(batches):
             mix, targets = mixes.sample(rng, self.settings.batch, self.settings.frames)
@@ -196,7 +198,8 @@ class HeadTask:
             at = _plays(target, mix) & _plays(mix - target, mix)
             ours, nothing = (_sdr_db(target[at], (m * mix)[at]) for m in (mask, 0.5))
             found += [own - half for own, half in zip(ours, nothing, strict=True)]
-        return np.array(found, np.float32)
+            levels += _level_db(target[at], mix[at])
+        return Gains(np.array(levels, np.float32), np.array(found, np.float32))
 
     def _held_out(self, batches: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         rng = np.random.default_rng([self.settings.seed, 9])
@@ -225,6 +228,13 @@ def _plays(magnitudes: Tensor, mix: Tensor) -> Tensor:
     """Which excerpts (batch, frames, bands) are more than a pause in their mix."""
     share = (magnitudes**2).mean(dim=(1, 2)) / (mix**2).mean(dim=(1, 2))
     return share > _LEAST_SHARE
+
+
+def _level_db(target: Tensor, mix: Tensor) -> list[float]:
+    """How loud excerpts (batch, frames, bands) are against the rest of their mix."""
+    own = (target**2).sum(dim=(1, 2))
+    rest = (mix**2).sum(dim=(1, 2)) - own
+    return [float(v) for v in 10 * torch.log10(own / torch.maximum(rest, _LEAST_SHARE * own))]
 
 
 def _sdr_db(target: Tensor, estimate: Tensor) -> list[float]:

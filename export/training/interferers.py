@@ -193,6 +193,6 @@ def _taken(task: HeadTask) -> str:
 
 def expected(task: HeadTask, interferers: Interferers, minutes: float) -> Expectation:
     """What a trained head promises for mixes, from sums of held-out takes and held-out others."""
-    heard = task.gains_db(task.train_mixes)
-    held_out = task.gains_db(task.valid_mixes)
+    heard = task.gains(task.train_mixes)
+    held_out = task.gains(task.valid_mixes)
     return Expectation.of(interferers.stem, minutes, held_out, heard, interferers.recorded)
