@@ -25,7 +25,7 @@ import numpy as np
 import own_searches
 from export.data.true_mixes import TrueMix
 from own_material import Set, minutes_of, points, shortened
-from own_networks import Float, Network, PackTraining, level_db, oracle, own_head, strangers
+from own_networks import Float, Network, PackTraining, oracle, own_head, strangers
 from own_searches import OwnTraining
 from own_tables import HALF, MIXTURE, OWN, PROMISE, PROMISE_AT_LEVEL, SHIPPED, Score, page
 
@@ -106,7 +106,7 @@ class Bench:
         )
         network = self.shipped.with_head(songs.target, head)
         for song in fold:
-            level = level_db(views[song]["whole"], songs.target)
+            level = views[song]["whole"].level_db(songs.target)
             promised = {PROMISE: promise.gain_db, PROMISE_AT_LEVEL: promise.gain_at(level)}
             for row, gain in promised.items():
                 self._store(

@@ -21,7 +21,7 @@ from export.data.mixes import RandomMixes, bins_per_band
 from export.data.pack import packed_corpus, read_pack
 from export.data.true_mixes import TrueMix
 from export.models.estimator import Encoder, Head
-from export.training.artist_tuning import masks_alone, masks_of
+from export.training.estimate_masks import masks_alone, masks_of
 from export.training.estimator_training import EstimatorSettings
 from export.training.expectation import Expectation
 from export.training.head_training import (
@@ -112,14 +112,6 @@ def oracle(song: TrueMix) -> Float:
     """Ratio masks of the true stems' magnitudes."""
     own = np.sqrt(song.own) + _LEAST
     return np.asarray(own / own.sum(axis=0), np.float32)
-
-
-def level_db(song: TrueMix, stem: str) -> float:
-    """How loud a stem of a song is against all else."""
-    at = song.stems.index(stem)
-    own = song.own[at].sum(dtype=np.float64)
-    rest = (song.power - 2 * song.crossed[at] + song.own[at]).sum(dtype=np.float64)
-    return float(10 * np.log10(own / rest))
 
 
 def strangers(pack: Path, target: str) -> dict[str, Corpus]:

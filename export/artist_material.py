@@ -28,7 +28,8 @@ from .data.multitracks import Multitracks, find_multitracks
 from .data.pack import packed_corpus, read_pack
 from .data.prior_samples import sampled_corpus
 from .data.song_sums import SongSums, read_mix, read_song
-from .training.artist_tuning import HeldOutSongs, masks_of
+from .training.artist_tuning import HeldOutSongs
+from .training.estimate_masks import masks_of
 from .training.options import TrainingOptions
 from .training.runs import (
     digests,

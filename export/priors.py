@@ -33,6 +33,7 @@ from .training.flow_training import CHECKPOINT as FLOW_CHECKPOINT
 from .training.flow_training import FlowTask, Run, flow_lines, load_run
 from .training.head_training import load_head
 from .training.interferers import Interferers, train_head
+from .training.judges import read_judges
 from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
 from .training.run_metadata import (
@@ -66,13 +67,16 @@ def train_prior(
     options: TrainingOptions,
     against: Sequence[Path] = (),
     head_steps: int = 3000,
+    judges: Sequence[Path] = (),
 ) -> Iterator[str]:
     """Train in the options' folder, yielding lines for the terminal; a folder with checkpoints
     goes on, with the recordings it had and as many more steps as are asked for.
 
     First the flow, then `head_steps` steps (0: none) of a head on the installed encoder.
     `against` names other instruments' recordings as STEM=FOLDER; without them samples of the
-    installed priors stand in. The verdict compares the flow with the installed priors.
+    installed priors stand in. The verdict compares the flow with the installed priors. `judges`
+    are places with songs that hold the stem and others, as `prior tune` takes them: they decide
+    which weights of the head are the best.
     """
     device = training_device(options.device, options.threads)
     _check_name(stem)
@@ -85,11 +89,12 @@ def train_prior(
             f"--against {stem}=...: that is the new instrument itself. Name other instruments, "
             f"and give recordings of {stem} without --against.",
         )
+    songs = read_judges(stem, judges, recordings, view)
     corpus = read_corpus(stem, recordings, view, out)
     recorded = {name: read_corpus(name, folders, view, out) for name, folders in places.items()}
     for each in (corpus, *recorded.values()):
         yield from corpus_summary(each)
-    interferers = Interferers(stem, view, out, options.seed, recorded, device)
+    interferers = Interferers(stem, view, out, options.seed, recorded, device, songs)
     yield interferers.summary(contrast=chosen.settings.contrast_weight > 0)
     yield device_summary(device)
     leak, kind = interferers.leak(), interferers.kind

@@ -27,6 +27,7 @@ from export.training.flow_training import TrainSettings
 from export.training.head_training import CHECKPOINT as HEAD
 from export.training.head_training import FrozenEncoder, HeadTask, installed_encoder, load_head
 from export.training.interferers import Interferers
+from export.training.judges import read_judges
 from export.training.run import TrainingRun
 from export.training.runs import corpus_summary, read_corpus
 from export.verdict import GOOD, judge_run
@@ -584,3 +585,60 @@ def test_nothing_is_promised_where_nothing_was_held_out():
         "sax", 1, Gains(nothing, nothing), Gains(nothing, nothing), ()
     ).lines()
     assert "too little sax" in line
+
+
+# songs that judge
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory):
+    """Two songs of a low and a high stem, which are noise of other bands."""
+    folder, rng = tmp_path_factory.mktemp("judging"), np.random.default_rng(6)
+    hz = np.fft.rfftfreq(3 * RATE, 1 / RATE)
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        for stem, (low, high) in {"low": (300, 1500), "high": (4000, 9000)}.items():
+            noise = np.fft.rfft(rng.standard_normal(3 * RATE)) * ((hz > low) & (hz < high))
+            audio = np.fft.irfft(noise).astype(np.float32)
+            soundfile.write(folder / name / f"{stem}.wav", 0.1 * audio / audio.std(), RATE)
+    return folder
+
+
+def test_songs_as_mixed_decide_and_a_head_is_never_worse_on_them(
+    mixes, encoder, judging, tmp_path
+):
+    songs = read_judges("low", [judging], [], tiny_front_end())
+    assert [song.song for song in songs] == ["one", "two"]
+    begun = head_run(tmp_path, mixes, encoder, 10)[0].task.model
+    for rate in (1e-2, 30):  # what may help, and what cannot
+        settings = EstimatorSettings(20, batch=4, frames=16, warm_up=1, learning_rate=rate)
+        task = HeadTask("low", encoder, settings, mixes, mixes, begun={"old": begun}, songs=songs)
+        before = [task.song_db(song) for song in songs]
+        (tmp_path / f"{rate}").mkdir()
+        for progress in TrainingRun(tmp_path / f"{rate}", HEAD, task).run(every=10):
+            assert progress.valid == pytest.approx(task.validate())
+            task.kept.consider(progress.step, progress.valid)
+        task.kept.take()
+        after = [task.song_db(song) for song in songs]
+        assert np.mean(after) >= np.mean(before) - 1e-6
+        assert np.mean(after) == pytest.approx(-task.kept.best.score, abs=1e-4)
+    gains = task.song_gains()
+    assert gains.levels_db == pytest.approx([0, 0], abs=1.0)  # both stems are as loud
+    assert len(gains.gains_db) == 2
+
+
+def test_a_song_that_judges_must_not_be_learned_from(judging, tmp_path):
+    (tmp_path / "take.wav").write_bytes((judging / "two" / "low.wav").read_bytes())
+    with pytest.raises(StemwrightError, match=r"take\.wav among the recordings") as caught:
+        read_judges("low", [judging], [tmp_path], tiny_front_end())
+    assert caught.value.code == "judged-on-takes"
+    with pytest.raises(StemwrightError, match="in no song of"):
+        read_judges("mid", [judging], [tmp_path], tiny_front_end())
+
+
+def test_the_promise_of_songs_that_chose_says_so():
+    gains = Gains(np.array([-3.0, 3.0], np.float32), np.array([4.0, 1.0], np.float32))
+    promise = Expectation.of("sax", 2, gains, gains, ("drums",), songs=2)
+    text = "\n".join(promise.lines())
+    assert "+2.5 dB over knowing nothing" in text
+    assert "2 songs that chose these weights: expect less of others" in text

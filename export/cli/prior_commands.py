@@ -22,6 +22,13 @@ from .arguments import DEVICE, INSTRUMENTS, KITS, PUBLISHED, SONGS, SOUNDFONTS, 
 @click.option(
     "--against", multiple=True, type=FILE, help="STEM=FOLDER of other instruments; may repeat."
 )
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    type=FOLDER,
+    help="Folder of songs with stems that choose the head's best weights; may repeat.",
+)
 @click.option("--head/--no-head", default=True, help="Train a head for first estimates, too.")
 @click.option(
     "--head-steps",
@@ -45,6 +52,7 @@ def prior_train(
     recordings: tuple[Path, ...],
     output: Path | None,
     against: tuple[Path, ...],
+    judges: tuple[Path, ...],
     head: bool,
     head_steps: int,
     size: SizeName,
@@ -56,7 +64,8 @@ def prior_train(
     These are files or folders. First its flow, then its head for first estimates on the encoder
     that the installed priors share; between them the verdict: which installed priors it tells
     itself from. Where no recordings of other instruments are given, samples of the installed
-    priors stand in.
+    priors stand in. The head's best weights are those that held-out sums like best, or the songs
+    of --judge, SONGS/<song>/<stem>.wav, none of which may be among RECORDINGS.
 
     With --music one flow learns several stems, each by its label (MusicGlow): RECORDINGS are
     STEM=FOLDER then, every stem is trained against the others, and there is no head.
@@ -64,7 +73,7 @@ def prior_train(
     from ..priors import train_prior
     from ..training.music_training import train_music
 
-    if music == (stem is not None) or (music and against):
+    if music == (stem is not None) or (music and (against or judges)):
         raise click.UsageError("give --stem NAME, or --music with STEM=FOLDER of every stem")
     name = stem or "musicglow"
     run = output or Path("runs") / name
@@ -72,7 +81,8 @@ def prior_train(
     if stem is None:
         lines = train_music(recordings, options)
     else:
-        lines = train_prior(stem, recordings, options, against, head_steps if head else 0)
+        steps = head_steps if head else 0
+        lines = train_prior(stem, recordings, options, against, steps, judges)
     for line in lines:
         say(line)
     say(f"now: stemwright prior export {run} -o PRIORS/{name}.prior")

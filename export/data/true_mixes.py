@@ -51,6 +51,12 @@ class TrueMix:
             if _sum(own) > 10 ** (QUIET_DB / 10) * _sum(self.power)
         }
 
+    def level_db(self, stem: str) -> float:
+        """How loud a stem is against all else."""
+        at = self.stems.index(stem)
+        rest = self.power - 2 * self.crossed[at] + self.own[at]
+        return 10 * float(np.log10(_sum(self.own[at]) / max(_sum(rest), _LEAST)))
+
 
 def read_true_mix(
     song: str, files: Mapping[str, Sequence[Path]], front_end: FrontEnd

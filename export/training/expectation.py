@@ -41,8 +41,8 @@ class Gains:
 @dataclass(frozen=True)
 class Expectation:
     """The mean gain over half of the mix in dB with its 95 % interval, on `excerpts` held-out
-    sums; and on sums of takes that were trained on (`heard_db`). At another level than `level_db`
-    of these sums it is `slope` times the difference more."""
+    sums, or on `songs`; and on sums of takes that were trained on (`heard_db`). At another level
+    than `level_db` of these it is `slope` times the difference more."""
 
     stem: str
     minutes: float
@@ -52,6 +52,7 @@ class Expectation:
     heard_db: float
     excerpts: int
     recorded: tuple[str, ...]
+    songs: int = 0
     level_db: float = 0.0
     slope: float = 0.0
 
@@ -63,6 +64,7 @@ class Expectation:
         held_out: Gains,
         heard: Gains,
         recorded: Collection[str],
+        songs: int = 0,
         seed: int = 0,
     ) -> Expectation:
         """From the gains of single excerpts."""
@@ -82,6 +84,7 @@ class Expectation:
             heard_db,
             count,
             tuple(recorded),
+            songs,
             float(held_out.levels_db.mean()),
             held_out.slope,
         )
@@ -96,10 +99,12 @@ class Expectation:
             yield f"head: nothing can be said of mixes: too little {self.stem} is held out"
             return
         beside = ", ".join(self.recorded) if self.recorded else "samples of the installed priors"
+        of = f"{self.excerpts} held-out sums with {beside}"
+        if self.songs:
+            of = f"{self.songs} songs that chose these weights: expect less of others"
         yield (
             f"head: expected in mixes: {self.gain_db:+.1f} dB over knowing nothing "
-            f"(95 % {self.low_db:+.1f} to {self.high_db:+.1f}; {self.excerpts} held-out sums with "
-            f"{beside})"
+            f"(95 % {self.low_db:+.1f} to {self.high_db:+.1f}; {of})"
         )
         softer, equal, louder = (self.gain_at(level) for level in (-NEAR_DB, 0.0, NEAR_DB))
         yield (

@@ -3,7 +3,8 @@
 The encoder is the ONNX file that the installed bundles share, so nobody else's bytes change and
 the new head works in a set with the old ones. It begins as the installed head that finds the new
 instrument best already (docs/lab.md), and ends as the best of its steps on held-out mixes, or of
-mixtures with the head that it began as. Mixes, loss and schedule are those that encoder
+mixtures with the head that it began as. Where there are songs to judge it on, as they were mixed,
+these decide instead of random sums. Mixes, loss and schedule are those that encoder
 and heads were first trained with (`estimator_training`).
 """
 
@@ -13,7 +14,7 @@ import copy
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -27,10 +28,12 @@ from engine import Prior, encoder_path, list_priors, read_bundle
 from presets import StemwrightError
 
 from ..data.mixes import RandomMixes
+from ..data.true_mixes import TrueMix
 from ..models.estimator import EstimatorConfig, Head, TrainedHead, trained_head
 from ..models.graph_reader import read_encoder, read_head
 from .best_weights import BestWeights, best_of
 from .checkpoint import Checkpoint, CheckpointMetadata, load_checkpoint
+from .estimate_masks import masks_alone
 from .estimator_training import EstimatorSettings, mask_loss
 from .expectation import Gains
 
@@ -81,6 +84,8 @@ class HeadTask:
 
     `identity` says by name what the mixes are made of. Of the heads `begun` the one with the least
     loss on held-out mixes is where the training begins (`begins_as`); without any it begins anew.
+    With `songs`, in which the stem plays and which nothing of the training is of, what the head
+    finds in them decides both this and which weights are the best.
     """
 
     def __init__(
@@ -93,7 +98,9 @@ class HeadTask:
         identity: Mapping[str, str] = MappingProxyType({}),
         device: torch.device | None = None,
         begun: Mapping[str, Head] = MappingProxyType({}),
+        songs: Sequence[TrueMix] = (),
     ) -> None:
+        self.songs = tuple(songs)
         self.stem, self.encoder, self.settings, self.identity = stem, encoder, settings, identity
         self.train_mixes, self.valid_mixes = train, valid
         self.device = device or torch.device("cpu")
@@ -162,7 +169,9 @@ class HeadTask:
 
     @torch.no_grad()
     def validate(self, batches: int = 4) -> float:
-        """Mean loss on held-out mixes."""
+        """Mean loss on held-out mixes; of songs, how far the stem is below 0 dB SDR on average."""
+        if self.songs:
+            return -float(np.mean([self.song_db(song) for song in self.songs]))
         return float(np.mean([float(self._loss(*drawn)) for drawn in self._held_out(batches)]))
 
     @torch.no_grad()
@@ -181,6 +190,26 @@ class HeadTask:
         if not found:
             return -math.inf, -math.inf
         return float(np.median(found)), float(np.median(before))
+
+    def song_db(self, song: TrueMix) -> float:
+        """Signal to distortion of the stem in a song of which nothing else is known."""
+        return song.sdr_db(self._masks(song))[self.stem]
+
+    def song_gains(self) -> Gains:
+        """What each song gains over half of the mix."""
+        half = [song.sdr_db(np.full_like(song.own, 0.5))[self.stem] for song in self.songs]
+        found = [self.song_db(song) for song in self.songs]
+        levels = [song.level_db(self.stem) for song in self.songs]
+        gains = np.subtract(found, half)
+        return Gains(np.array(levels, np.float32), gains.astype(np.float32))
+
+    def _masks(self, song: TrueMix) -> Float:
+        """The head's mask at the stem's place, and nothing at the others'."""
+        masks = np.zeros_like(song.own)
+        (masks[song.stems.index(self.stem)],) = masks_alone(
+            song.halves, [self.stem], self.encoder.model, {self.stem: self.model}
+        )
+        return masks
 
     @torch.no_grad()
     def gains(self, mixes: RandomMixes, batches: int = 6) -> Gains:

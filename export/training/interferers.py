@@ -6,7 +6,7 @@ are the recordings that the user names, and where there are none, samples of ins
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from ..data.corpus import Corpus
 from ..data.mixes import RandomMixes, bins_per_band
 from ..data.prior_samples import installed_priors, sampled_corpora, sampled_corpus
 from ..data.sampling import CPU, Interference
+from ..data.true_mixes import TrueMix
 from .estimator_training import EstimatorSettings
 from .expectation import Expectation
 from .head_training import CHECKPOINT, FrozenEncoder, HeadTask, installed_encoder, installed_heads
@@ -31,7 +32,8 @@ SAMPLES = "samples"  # folder in the run
 
 @dataclass(frozen=True)
 class Interferers:
-    """Everyone but `stem`: `recorded` corpora by name, and installed priors of the same view."""
+    """Everyone but `stem`: `recorded` corpora by name, and installed priors of the same view;
+    `songs` with the stem and others are what a head is judged on."""
 
     stem: str
     front_end: FrontEndCard
@@ -39,6 +41,7 @@ class Interferers:
     seed: int
     recorded: dict[str, Corpus]
     device: torch.device = CPU
+    songs: Sequence[TrueMix] = ()
 
     @cached_property
     def installed(self) -> dict[str, Prior]:
@@ -113,6 +116,9 @@ class Interferers:
         )
         identity = {f"mixes with {name}": corpus.digest for name, corpus in self._beside.items()}
         identity |= {"takes": corpus.digest}
+        identity |= (
+            {"judged on": ", ".join(song.song for song in self.songs)} if self.songs else {}
+        )
         task = HeadTask(
             self.stem,
             encoder,
@@ -122,6 +128,7 @@ class Interferers:
             identity,
             self.device,
             installed_heads(encoder),
+            self.songs,
         )
         run = TrainingRun(self.folder, CHECKPOINT, task, self.device)
         # only now: a head of other mixes was refused, and its card stays as it is
@@ -164,10 +171,8 @@ def train_head(interferers: Interferers, corpus: Corpus, own: Prior, steps: int)
     yield f"head: {run.forecast()}"
     for p in run.run(run.every):
         task.kept.consider(p.step, p.valid)
-        yield (
-            f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, "
-            f"validation {p.valid:.3f}  {p.left}"
-        )
+        judged = f"on songs {-p.valid:.2f} dB" if task.songs else f"validation {p.valid:.3f}"
+        yield f"head: step {p.step}/{p.steps}  loss: train {p.train_loss:.3f}, {judged}  {p.left}"
     run.save()
     task.kept.take()
     yield f"head: {_taken(task)}"
@@ -186,13 +191,17 @@ def _taken(task: HeadTask) -> str:
     best = task.kept.best
     if not best.step:
         begun = f"the head of {task.begins_as}" if task.begins_as else "a new head"
-        return f"no step was better than {begun} on held-out mixes: it stays as that is"
+        judges = "the songs that judge it" if task.songs else "held-out mixes"
+        return f"no step was better than {begun} on {judges}: it stays as that is"
     share = "" if best.share == 1 else f", {best.share:.0%} of the way from the head it began as"
     return f"weights of step {best.step}{share}"
 
 
 def expected(task: HeadTask, interferers: Interferers, minutes: float) -> Expectation:
-    """What a trained head promises for mixes, from sums of held-out takes and held-out others."""
+    """What a trained head promises for mixes, from songs to judge it on, or else from sums of
+    held-out takes and held-out others."""
     heard = task.gains(task.train_mixes)
-    held_out = task.gains(task.valid_mixes)
-    return Expectation.of(interferers.stem, minutes, held_out, heard, interferers.recorded)
+    held_out = task.song_gains() if task.songs else task.gains(task.valid_mixes)
+    return Expectation.of(
+        interferers.stem, minutes, held_out, heard, interferers.recorded, len(task.songs)
+    )
