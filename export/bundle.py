@@ -66,8 +66,8 @@ def _answers(
     log_det = log_det - frames * float(np.log(features.std.astype(np.float64)).sum())
     z = torch.from_numpy(vectors["z"]).requires_grad_()
     own = _magnitudes(flow, features, z, labels)
-    mix, others, guide = (torch.from_numpy(vectors[n]) for n in ("magnitudes", "others", "guide"))
-    points = _divergence(mix, own + others) + 0.5 * _divergence(guide, own)
+    mix, rest, guide = (torch.from_numpy(vectors[n]) for n in ("magnitudes", "others", "guide"))
+    points = _divergence(mix, own + rest) + 0.5 * _divergence(guide, own)
     loss = points.mean(dim=(1, 2)) + 0.25 * (z**2).mean(dim=(1, 2))
     loss.sum().backward()  # type: ignore[no-untyped-call]
     assert z.grad is not None
@@ -206,7 +206,7 @@ class Facts(TypedDict, total=False):
     stem: Required[str]
     front_end: Required[FrontEndCard]
     sources: Required[tuple[Source, ...]]
-    others: tuple[Source, ...]
+    other_sources: tuple[Source, ...]
     validation: Required[dict[str, Any]]
     training: Required[dict[str, Any]]
     percentiles: tuple[float, ...]
@@ -245,7 +245,7 @@ def write_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     if encoder is not None:
         put_file(out.parent / encoder.file_name, encoder.onnx)
-    card_text = json.dumps(card.model_dump(mode="json"), indent=1, sort_keys=True)
+    card_text = json.dumps(card.to_dict(), indent=1, sort_keys=True)
     write_bundle_file(out, {"card.json": card_text.encode(), **files})
     return card
 
@@ -270,13 +270,15 @@ def write_with_head(
         vectors = {name: stored[name] for name in stored.files} | head.vectors
     files = {name: blob for name, blob in files.items() if name != "card.json"}
     files |= {"head.onnx": _serialise(head.graph), "selftest.npz": _npz(vectors)}
-    other_sources = tuple({source.name: source for source in (*card.others, *heard)}.values())
+    other_sources = tuple(
+        {source.name: source for source in (*card.other_sources, *heard)}.values()
+    )
     licences = {source.licence for source in (*card.sources, *other_sources)}
     parity_of = card.validation.get("parity", {}) | errors
     changed = card.model_copy(
         update={
             "encoder_sha256": head.encoder_sha256,
-            "others": other_sources,
+            "other_sources": other_sources,
             "licence": "; ".join(sorted(licences)),
             "training": card.training | {"head": head.training},
             "validation": card.validation | {"parity": parity_of},
@@ -287,7 +289,7 @@ def write_with_head(
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     put_file(out.parent / encoder.file_name, encoder.onnx)
-    card_text = json.dumps(changed.model_dump(mode="json"), indent=1, sort_keys=True)
+    card_text = json.dumps(changed.to_dict(), indent=1, sort_keys=True)
     write_bundle_file(out, {"card.json": card_text.encode(), **files})
     return changed
 

@@ -197,8 +197,8 @@ def export_prior(folder: Path, out: Path, heads: Path | None) -> str:
         )
     run = load_run(folder)
     if heads is not None:
-        heard = (*metadata.others, *read_metadata(heads).others)
-        metadata = metadata.model_copy(update={"others": heard})
+        heard = (*metadata.other_sources, *read_metadata(heads).other_sources)
+        metadata = metadata.model_copy(update={"other_sources": heard})
     head, encoder = _first_estimate(folder, heads, metadata.stem, run.settings.seed)
     facts = _facts(metadata, front_end, run)
     if head is not None:
@@ -216,7 +216,7 @@ def _with_head_of(heads: Path | None, bundle: Path, out: Path) -> ModelCard:
         )
     card, _, _ = read_bundle(bundle)
     head, encoder = _head_of_run(heads, card.stem, seed=0)
-    heard = read_metadata(heads).others
+    heard = read_metadata(heads).other_sources
     new = [source for source in heard if not source.name.startswith(f"{card.stem}: ")]
     return write_with_head(bundle, out, head, encoder, new)
 
@@ -253,14 +253,14 @@ def _facts(metadata: RunMetadata, front_end: FrontEndCard, run: Run) -> Facts:
     log_std = float(np.log(run.features.std.astype(np.float64)).mean())
     trained = {"steps": run.step, "of": run.budget or run.settings.steps}
     # once each: a run and its heads may have heard the same
-    other_sources = tuple(dict.fromkeys(metadata.others))
+    other_sources = tuple(dict.fromkeys(metadata.other_sources))
     return {
         "stem": metadata.stem,
         "labels": metadata.labels,
         "licence": _licence([*metadata.sources, *other_sources]),
         "front_end": front_end,
         "sources": metadata.sources,
-        "others": other_sources,
+        "other_sources": other_sources,
         "validation": metadata.validation,
         "training": asdict(run.settings)
         | trained

@@ -25,7 +25,7 @@ ENOUGH_MINUTES = 10.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """`told_apart[rival]` is the share of `seconds` in which the new prior is ahead of a rival.
+    """`separability[rival]` is the share of `seconds` in which the new prior is ahead of a rival.
 
     `collective` rivals stand for the new stem too (other: everything that has no name), so that
     they may be as likely; they do not count.
@@ -34,7 +34,7 @@ class Verdict:
     stem: str
     minutes: float
     seconds: int
-    told_apart: dict[str, float]
+    separability: dict[str, float]
     collective: tuple[str, ...] = ()
     recorded: tuple[str, ...] = ()
 
@@ -45,16 +45,16 @@ class Verdict:
 
     @property
     def _poor(self) -> list[str]:
-        counted = {k: v for k, v in self.told_apart.items() if k not in self.collective}
+        counted = {k: v for k, v in self.separability.items() if k not in self.collective}
         return sorted((k for k, v in counted.items() if v < GOOD), key=counted.__getitem__)
 
     def to_dict(self) -> Mapping[str, object]:
         """For the card."""
-        return {"told_apart": self.told_apart, "held_out_seconds": self.seconds}
+        return {"told_apart": self.separability, "held_out_seconds": self.seconds}
 
     def lines(self) -> Iterator[str]:
         """One line per rival, the verdict, and what to do when it is poor."""
-        for rival, share in self.told_apart.items():
+        for rival, share in self.separability.items():
             note = f" ({rival} stands for {self.stem} too)" if rival in self.collective else ""
             yield (
                 f"tells {self.stem} from {rival} in {share:.0%} of {self.seconds} "
@@ -62,7 +62,7 @@ class Verdict:
             )
         if not self.seconds:
             yield f"{self.stem}: cannot be judged: too little is held out. Record more."
-        elif not self.told_apart:
+        elif not self.separability:
             yield f"{self.stem}: no other prior is installed that it could be compared with."
         elif self.good:
             yield f"{self.stem}: good"
@@ -105,7 +105,7 @@ def judge_run(
         if (rival.card.front_end, rival.card.compression) == (view, prior.card.compression)
     }
     own = _scores(prior, pieces)
-    told_apart = {
+    separability = {
         name: float((own > _scores(rival, pieces)).mean())
         for name, rival in comparable.items()
         if pieces
@@ -115,7 +115,7 @@ def judge_run(
         for name, rival in comparable.items()
         if rival.card.against and prior.stem not in rival.card.against
     )
-    return Verdict(prior.stem, minutes, len(pieces), told_apart, collective, tuple(recorded))
+    return Verdict(prior.stem, minutes, len(pieces), separability, collective, tuple(recorded))
 
 
 def _scores(prior: Prior, pieces: Sequence[Float]) -> Float:

@@ -25,7 +25,7 @@ REPORT_EVERY = 10
 
 def main(request: dict[str, Any]) -> None:
     """Train, tell, write the bundle."""
-    with np.load(request["given"], allow_pickle=False) as stored:
+    with np.load(request["recording"], allow_pickle=False) as stored:
         tracks = PitchTracks(
             tuple(request["names"]),
             stored["hertz"],

@@ -146,7 +146,7 @@ def test_its_heads_share_one_encoder_and_say_what_they_heard(pack, songs):
     priors = [Prior(folder / f"{stem}.prior", Device("cpu")) for stem in ("low", "high")]
     for prior in priors:
         prior.verify()
-        assert any(source.name.startswith("low: ") for source in prior.card.others)
+        assert any(source.name.startswith("low: ") for source in prior.card.other_sources)
     found = Estimate(priors, [folder], Device("cpu")).magnitudes(np.ones((1, 8, 16), np.float32))
     assert found.shape == (2, 1, 8, 16)
 

@@ -245,7 +245,7 @@ def test_training_makes_the_labels_differ(tmp_path):
 def test_labels_are_learned_and_measured_one_by_one(tmp_path):
     valid = train(tmp_path, 100, learning_rate=1e-2).validate()
     assert valid.recognised > 0.9
-    assert valid.told_apart > 0.9
+    assert valid.separability > 0.9
     assert np.mean(valid.nll_of_labels) == pytest.approx(valid.nll, abs=1e-4)
     summary = valid.summary(list(STEMS))
     assert all(f"{stem} " in summary for stem in STEMS) and "recognises labels" in summary

@@ -103,7 +103,7 @@ def held_out(priors, name):
 def test_a_prior_that_knows_its_instrument_is_good(priors):
     verdict = judge_run(priors["low"], {"high": priors["high"]}, held_out(priors, "low"), 12, ())
     assert verdict.good
-    assert verdict.told_apart["high"] >= GOOD
+    assert verdict.separability["high"] >= GOOD
     first, *_, last = verdict.lines()
     assert first.startswith("tells low from high in ")
     assert last == "low: good"
@@ -130,7 +130,7 @@ def test_a_collective_rival_does_not_count(priors, monkeypatch):
     card = priors["low"].card.model_copy(update={"stem": "rest", "against": ("vocals",)})
     monkeypatch.setattr(priors["low"], "card", card)
     verdict = judge_run(priors["high"], {"rest": priors["low"]}, held_out(priors, "low"), 12, ())
-    assert verdict.told_apart["rest"] < GOOD
+    assert verdict.separability["rest"] < GOOD
     assert verdict.good
 
 
@@ -323,7 +323,7 @@ def test_a_new_instrument_leaves_every_other_bundle_as_it_is(installed, takes, t
     assert after == before
     card, _, _ = read_bundle(installed / "mid.prior")
     assert card.validation["told_apart"].keys() == {"high", "low"}
-    assert {s.name for s in card.others} == {"high: samples of high", "low: samples of low"}
+    assert {s.name for s in card.other_sources} == {"high: samples of high", "low: samples of low"}
     members = {**open_all(installed), "mid": Prior(installed / "mid.prior", Device("cpu"))}
     members["mid"].verify()
     estimate = Estimate(list(members.values()), [installed], Device("cpu"))
@@ -372,7 +372,10 @@ def test_other_leaks_and_mixes_are_another_run(installed, takes, tmp_path):
     list(train_prior(*words[:-1], 0))  # again without a head: the old one stays, and its sources
     export_prior(tmp_path / "run", installed / "mid.prior", None)
     card, _, _ = read_bundle(installed / "mid.prior")
-    assert {source.name for source in card.others} == {"low: theirs", "high: samples of high"}
+    assert {source.name for source in card.other_sources} == {
+        "low: theirs",
+        "high: samples of high",
+    }
     assert (card.training["steps"], card.training["head"]["steps"]) == (2, 2)
     assert "academic use only" in card.licence  # what the weights have heard binds them
     (low / "0.wav").unlink()

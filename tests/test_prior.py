@@ -189,8 +189,11 @@ def test_cards_of_shipped_priors_are_complete():
     for path in list_priors().values():
         card, _, _ = read_bundle(path)
         assert card.sources
-        assert {source.name.partition(":")[0] for source in card.others} >= {"vocals", "drums"}
-        for source in (*card.sources, *card.others):
+        assert {s.name.partition(":")[0] for s in card.other_sources} >= {
+            "vocals",
+            "drums",
+        }
+        for source in (*card.sources, *card.other_sources):
             assert source.licence != "unknown"
             assert source.licence in card.licence
         assert card.training["leaks"] == "recordings"

@@ -215,7 +215,7 @@ def ranked(tiny_prior_folder, tmp_path_factory):
     )
     likely = [float(prior.log_likelihood(piece)[0]) for piece in pieces]
     card, files, _ = read_bundle(source)
-    fields = card.model_dump(mode="json")
+    fields = card.to_dict()
     fields["percentiles"] = [float(p) for p in np.percentile(likely, PERCENTS)]
     path = tmp_path_factory.mktemp("ranked") / "low.prior"
     with zipfile.ZipFile(path, "w") as bundle:

@@ -102,7 +102,7 @@ def test_a_recipe_becomes_bundles_and_goes_on_where_it_stopped(run):
     assert cards["low"].validation["judged"]["recordings"] == 1
     assert cards["low"].training["head"]["steps"] == cards["low"].training["head"]["of"] == 2
     # and who leaked in, or played along when the heads learned, is told too
-    assert {source.name for source in cards["low"].others} == {
+    assert {source.name for source in cards["low"].other_sources} == {
         f"{part}: takes" for part in ("low", "high", "noise")
     }
 

@@ -27,7 +27,7 @@ def test_a_run_that_goes_on_keeps_what_it_heard_and_says_nothing_twice(tmp_path)
     add_measures(tmp_path, {"nats_per_dimension": 0.5}, [0.1, 0.2])
     add_measures(tmp_path, {"told_apart": {"drums": 0.9}})
     metadata = read_metadata(tmp_path)
-    assert metadata.sources == (TAKES,) and metadata.others == (BAND,)
+    assert metadata.sources == (TAKES,) and metadata.other_sources == (BAND,)
     assert metadata.validation == {"nats_per_dimension": 0.5, "told_apart": {"drums": 0.9}}
     assert metadata.percentiles == (0.1, 0.2)
     assert (metadata.steps, metadata.seed) == (7, 3)
@@ -42,7 +42,7 @@ def test_notes_of_an_older_program_are_read(tmp_path):
     }
     (tmp_path / "run.json").write_text(json.dumps(older))
     metadata = read_metadata(tmp_path)
-    assert metadata.front_end == standard_front_end() and metadata.others == ()
+    assert metadata.front_end == standard_front_end() and metadata.other_sources == ()
 
 
 @pytest.mark.parametrize(

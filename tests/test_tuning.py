@@ -117,7 +117,7 @@ def test_a_card_says_from_which_weights_a_training_went_on(identity, tuned):
     metadata = {
         "settings": {"batch": 4, "steps": 9},
         "step": 9,
-        "given": identity | {"stem": "bass"},
+        "identity": identity | {"stem": "bass"},
     }
     training = Checkpoint(model={}, moments={}, arrays={}, metadata=metadata).training
     assert training == {"batch": 4, "steps": 9, "of": 9} | tuned
@@ -138,7 +138,8 @@ def test_a_bundle_is_given_the_head_of_a_run_and_keeps_its_flow(tiny_prior_folde
     (before, files, _), (card, now, _) = read_bundle(bundle), read_bundle(new)
     assert now["forward.onnx"] == files["forward.onnx"]
     assert now["head.onnx"] != files["head.onnx"]
-    assert {s.name for s in card.others} == {s.name for s in before.others} | {"high: takes"}
+    known = {s.name for s in before.other_sources}
+    assert {s.name for s in card.other_sources} == known | {"high: takes"}
     assert card.training["head"]["steps"] == 0
     prior = Prior(new, Device("cpu"))
     estimate = Estimate([prior], [new.parent], Device("cpu"))  # finds the encoder beside it

@@ -65,7 +65,7 @@ def prior_show(name: str, priors: tuple[Path, ...]) -> None:
     if name not in list_priors(priors) and (pack := list_artist_packs(priors).get(name)):
         say_json(read_artist_pack(pack).model_dump(mode="json"), indent=1)
     else:
-        say_json(read_bundle(find_prior(name, priors))[0].model_dump(mode="json"), indent=1)
+        say_json(read_bundle(find_prior(name, priors))[0].to_dict(), indent=1)
 
 
 @prior.command("verify")

@@ -19,7 +19,7 @@ def store_row(path: Path, row: JudgedRow, label: str | None = None) -> None:
     The bundle's own sha256 changes, and with it the manifests of later renders.
     """
     card, files, _ = read_bundle(path)
-    fields = card.model_dump(mode="json")
+    fields = card.to_dict()
     if label is None:
         fields["validation"][JUDGED] = row
         fields["percentiles"] = row["percentiles"]

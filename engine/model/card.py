@@ -45,6 +45,8 @@ class Source(_Section):
 class ModelCard(_Section):
     """Everything about a prior that is not its weights."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     schema_version: int = CARD_SCHEMA
     stem: str = Field(pattern=STEM_PATTERN)
     labels: tuple[Annotated[str, Field(pattern=STEM_PATTERN)], ...] = Field(
@@ -59,8 +61,9 @@ class ModelCard(_Section):
     parameters: int = Field(gt=0)
     training: dict[str, Any]
     sources: tuple[Source, ...]
-    others: tuple[Source, ...] = Field(
+    other_sources: tuple[Source, ...] = Field(
         default=(),
+        alias="others",  # its name in bundles
         description="recordings, or samples of priors, that leaked into the contrast or were in "
         "the sums that head and encoder learned from",
     )
@@ -81,3 +84,7 @@ class ModelCard(_Section):
     made_with: dict[str, str]
     files: dict[str, str] = Field(description="sha256 of every other file in the bundle")
     tolerance: float = Field(gt=0, description="largest relative error of the self-test")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card with the keys of the file in a bundle."""
+        return self.model_dump(mode="json", by_alias=True)

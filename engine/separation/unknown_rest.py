@@ -19,7 +19,7 @@ from .masks import Estimator
 Float = NDArray[np.float32]
 
 ATOMS = 24  # spectra of a window (docs/lab.md)
-UNTOLD = np.float32(0.5)  # of the mix is the rest's to begin with, where no estimate says more
+UNKNOWN_SHARE = np.float32(0.5)  # of the mix, to begin with, where no estimate says more
 FIRST_UPDATES = 40  # before the search
 _LEAST = np.float32(1e-7)
 
@@ -54,8 +54,8 @@ class RestSpectra:
         self._mix = mix + _LEAST
         batch, frames, bands = mix.shape
         rng = np.random.default_rng([seed, 29])
-        self._told = start is not None
-        first = UNTOLD * mix if start is None else start
+        self._is_estimated = start is not None
+        first = UNKNOWN_SHARE * mix if start is None else start
         mean = first.mean(axis=(1, 2), keepdims=True) + _LEAST
         self._spectra = mean * (rng.random((batch, ATOMS, bands), np.float32) + np.float32(0.1))
         self._gains = rng.random((batch, frames, ATOMS), np.float32) + np.float32(0.1)
@@ -72,7 +72,7 @@ class RestSpectra:
         """One multiplicative update for the divergence between the mix and the rest plus the
         named stems,
         unless an estimate has said what the rest is."""
-        if not self._told:
+        if not self._is_estimated:
             self._update(self._mix, named)
 
     def _update(self, target: Float, named: Float) -> None:

@@ -108,7 +108,7 @@ class _Writing:
         self._pool = pool
         names = scratch.stems
         self.stems = names if remainder in names else (*names, remainder)
-        self._done, self._told, self._looked = 0, 0, False
+        self._done, self._reported, self._looked = 0, 0, False
 
     def peaks(self, plan: SetPlan) -> dict[str, tuple[int, int]]:
         """Lowest and highest integer of every stem."""
@@ -258,12 +258,12 @@ class _Writing:
         return StemFile.of(stem, path, plan.format, self._scratch.frames, loudness)
 
     def _advance(self, frames: int, thirds: Thirds) -> None:
-        """Tell how far the work is, of which this pass takes the `thirds`; never less than told
+        """Report how far the work is, of which this pass takes the `thirds`; never less than
         before, by a pass that was broken off."""
         total, (begin, end) = self._mix.info.frames, thirds
         self._done = self._done % total + frames
-        self._told = max(self._told, begin * total + (end - begin) * self._done)
-        self._tick(self._told, 3 * total)
+        self._reported = max(self._reported, begin * total + (end - begin) * self._done)
+        self._tick(self._reported, 3 * total)
 
 
 def _energy(audio: npt.NDArray[np.floating]) -> float:

@@ -25,13 +25,13 @@ Float = NDArray[np.float32]
 
 STEPS_A_MINUTE = 60  # of the small network on two cores; steps, not the clock, make the result
 BUNDLE = "fitted.voices"
-_GIVEN = "given.npz"
+_RECORDING = "recording.npz"
 
 
 class FitRequest(TypedDict):
     """What the process that trains is asked, as JSON; all but names and numbers are paths."""
 
-    given: str
+    recording: str
     names: list[str]
     frame_seconds: float
     folder: str
@@ -74,10 +74,10 @@ def fit_network(
     bundle = folder / BUNDLE
     if bundle.exists():  # it is renamed into place when it is whole
         return bundle
-    with (folder / _GIVEN).open("wb") as file:
+    with (folder / _RECORDING).open("wb") as file:
         np.savez(file, mono=mono, hertz=tracks.hertz, confidence=tracks.confidence)
     request: FitRequest = {
-        "given": str(folder / _GIVEN),
+        "recording": str(folder / _RECORDING),
         "names": list(tracks.names),
         "frame_seconds": tracks.frame_seconds,
         "folder": str(folder),

@@ -15,14 +15,14 @@ class SungPart(TypedDict):
 class PitchReport(TypedDict, total=False):
     """Where pitches come from and what is odd about them; a key is left out where it has no say.
 
-    `told_by`, `offset_s`, `stretch` and the agreements are a score's; agreements are correlations.
-    `unison_s` and `crossing_s` are seconds, by the names of both parts.
+    `matched_by`, `offset_s`, `stretch` and the agreements are a score's; agreements are
+    correlations. `unison_s` and `crossing_s` are seconds, by the names of both parts.
     """
 
     origin: str
     files: dict[str, str]
     graph_sha256: str
-    told_by: str
+    matched_by: str
     offset_s: float
     stretch: float
     agreement: float

@@ -154,7 +154,7 @@ def _by_score(
     if fit.transposition:
         notes.append(f"the singers are {fit.transposition:+d} semitones off the score")
     report: PitchReport = {
-        "told_by": score.matched_by,
+        "matched_by": score.matched_by,
         "offset_s": round(fit.offset_s, 3),
         "stretch": round(fit.stretch, 4),
         "agreement": round(fit.agreement, 3),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from presets import StemwrightError
 
-_MODEL, _ADAM = "model/", "adam/"
+_MODEL, _ADAM, _METADATA = "model/", "adam/", "metadata"
+_FORMER = {"metadata": "about", "identity": "given"}  # as older checkpoints say it
 
 Config = dict[str, Any]  # the fields of a network's sizes, a dataclass that differs by network
 CheckpointMetadata = TypedDict(
@@ -23,7 +24,7 @@ CheckpointMetadata = TypedDict(
     {
         "step": int,
         "settings": Config,  # and those of its training
-        "given": dict[str, str],
+        "identity": dict[str, str],
         "device": str,
         "by the clock": bool,
         "config": Config,
@@ -59,7 +60,7 @@ class Checkpoint:
         """For the card: every setting, the steps that were taken, of how many, and what the
         weights were before them."""
         counted = {"steps": self.metadata["step"], "of": self.budget}
-        return self.metadata["settings"] | counted | begun_from(self.metadata.get("given", {}))
+        return self.metadata["settings"] | counted | begun_from(self.metadata.get("identity", {}))
 
     @property
     def budget(self) -> int:
@@ -87,7 +88,7 @@ class Checkpoint:
         saved = dict[str, Any](self.metadata)
         differ = [
             f"{name}: {there[name]} there, {value} here"
-            for section in ("config", "settings", "given")
+            for section in ("config", "settings", "identity")
             for there in [saved.get(section, {})]
             for name, value in here[section].items()
             if name != "steps" and there.get(name, value) != value
@@ -108,7 +109,7 @@ def save_checkpoint(
     **arrays: NDArray[np.float32],
 ) -> None:
     """Write aside and rename: a killed run keeps the last one."""
-    stored: dict[str, Any] = {**arrays, "about": np.array(json.dumps(metadata))}
+    stored: dict[str, Any] = {**arrays, _METADATA: np.array(json.dumps(metadata))}
     stored |= {
         f"{_MODEL}{name}": value.detach().cpu().numpy()
         for name, value in model.state_dict().items()
@@ -125,8 +126,8 @@ def save_checkpoint(
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read what `save_checkpoint` wrote."""
     with np.load(path, allow_pickle=False) as stored:
-        metadata: CheckpointMetadata = json.loads(str(stored["about"]))
-        arrays = {name: np.array(stored[name]) for name in stored.files if name != "about"}
+        arrays = {name: np.array(stored[name]) for name in stored.files}
+    metadata = _metadata(arrays)
     moments: dict[int, dict[str, Tensor]] = {}
     for name in [name for name in arrays if name.startswith(_ADAM)]:
         _, index, key = name.split("/")
@@ -137,6 +138,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         if name.startswith(_MODEL)
     }
     return Checkpoint(model, moments, arrays, metadata)
+
+
+def _metadata(arrays: dict[str, NDArray[Any]]) -> CheckpointMetadata:
+    """Take what a checkpoint says of its run out of its arrays, today's names for former ones."""
+    name = _METADATA if _METADATA in arrays else _FORMER[_METADATA]
+    metadata = json.loads(str(arrays.pop(name)))
+    if (former := _FORMER["identity"]) in metadata:
+        metadata["identity"] = metadata.pop(former)
+    return cast(CheckpointMetadata, metadata)
 
 
 def _whole(weights: Tensor) -> Tensor:

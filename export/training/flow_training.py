@@ -88,7 +88,7 @@ class Validation(NamedTuple):
     clean excerpt beats its leak, and how often its own label is the likeliest."""
 
     nll: float
-    told_apart: float | None
+    separability: float | None
     nll_of_labels: tuple[float, ...] = ()
     recognised: float | None = None
 
@@ -96,8 +96,8 @@ class Validation(NamedTuple):
         """For the terminal."""
         each = zip(labels, self.nll_of_labels, strict=True)
         words = [f"{self.nll:.3f}" + "".join(f", {label} {nll:.3f}" for label, nll in each)]
-        if self.told_apart is not None:
-            words.append(f"tells leaks apart {self.told_apart:.0%}")
+        if self.separability is not None:
+            words.append(f"tells leaks apart {self.separability:.0%}")
         if self.recognised is not None:
             words.append(f"recognises labels {self.recognised:.0%}")
         return "  ".join(words)
@@ -227,16 +227,16 @@ class FlowTask:
             if self.config.labels:
                 recognised.append(self._recognised(magnitudes)[_played(magnitudes)])
         scores = torch.cat(clean)
-        told_apart = float((scores > torch.cat(dirty)).float().mean()) if dirty else None
+        separability = float((scores > torch.cat(dirty)).float().mean()) if dirty else None
         if not self.config.labels:
-            return Validation(-float(scores.mean()), told_apart)
+            return Validation(-float(scores.mean()), separability)
         rows = np.tile(labels_of_rows(s.batch, self.config.labels), batches)
         by_label = [
             -float(scores[on(np.flatnonzero(rows == label), scores)].mean())
             for label in range(self.config.labels)
         ]
         share = float(torch.cat(recognised).float().mean())
-        return Validation(-float(scores.mean()), told_apart, tuple(by_label), share)
+        return Validation(-float(scores.mean()), separability, tuple(by_label), share)
 
     def _recognised(self, magnitudes: Tensor) -> Tensor:
         """Whether each row is likelier under its own label than under all others."""
@@ -314,5 +314,5 @@ def load_run(folder: Path) -> Run:
     flow = Flow(config)
     flow.load_state_dict(checkpoint.model)
     features = Features(settings.compression, checkpoint.arrays["mean"], checkpoint.arrays["std"])
-    step, identity = int(checkpoint.metadata["step"]), checkpoint.metadata.get("given", {})
+    step, identity = int(checkpoint.metadata["step"]), checkpoint.metadata.get("identity", {})
     return Run(flow.eval(), features, config, settings, step, identity, checkpoint.budget)

@@ -219,7 +219,7 @@ class TrainingRun(Generic[Held]):
         own: CheckpointMetadata = {
             "step": self.step,
             "settings": asdict(settings),  # type: ignore[call-overload]
-            "given": dict(self.task.identity),
+            "identity": dict(self.task.identity),
             "device": self.device.type,
             "by the clock": self.deadline is not None,
         }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine import FrontEndCard, Source
 from presets import StemwrightError
@@ -19,7 +19,7 @@ FILE = "run.json"
 class RunMetadata(BaseModel):
     """What is known of a run; a run of heads alone knows what else it heard, and no more."""
 
-    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants", populate_by_name=True)
 
     stem: str = ""
     labels: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class RunMetadata(BaseModel):
     sources: tuple[Source, ...] = ()
     steps: int = 0
     seed: int = 0
-    others: tuple[Source, ...] = ()
+    other_sources: tuple[Source, ...] = Field(default=(), alias="others")  # its name in the file
     validation: dict[str, Any] = {}  # for the card, which says whatever was measured
     percentiles: tuple[float, ...] = ()
     percentiles_of_labels: dict[str, tuple[float, ...]] = {}
@@ -35,7 +35,7 @@ class RunMetadata(BaseModel):
     def write(self, folder: Path) -> None:
         """Leave it in the run's folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        (folder / FILE).write_text(self.model_dump_json(indent=1, by_alias=True), encoding="utf-8")
 
 
 def read_metadata(folder: Path) -> RunMetadata:
@@ -81,15 +81,15 @@ def write_metadata(
         sources=tuple(sources),
         steps=settings.steps,
         seed=settings.seed,
-        others=_noted(folder).others,
+        other_sources=_noted(folder).other_sources,
     ).write(folder)
 
 
 def add_other_sources(folder: Path, sources: Iterable[Source]) -> None:
     """Note what else a training heard besides its own instrument, each once."""
     metadata = _noted(folder)
-    others = tuple(dict.fromkeys([*metadata.others, *sources]))
-    metadata.model_copy(update={"others": others}).write(folder)
+    other_sources = tuple(dict.fromkeys([*metadata.other_sources, *sources]))
+    metadata.model_copy(update={"other_sources": other_sources}).write(folder)
 
 
 def add_measures(

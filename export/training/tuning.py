@@ -36,7 +36,7 @@ def heard_before(places: Iterable[Path]) -> tuple[tuple[Source, ...], tuple[Sour
         card = read_bundle(path)[0]
         own += list(card.sources)
         named = (s.model_copy(update={"name": f"{card.stem}: {s.name}"}) for s in card.sources)
-        other_sources += [*named, *card.others]
+        other_sources += [*named, *card.other_sources]
     return tuple(own), tuple(other_sources)
 
 

@@ -202,7 +202,7 @@ class TrainedSeparator:
 def load_separator(folder: Path) -> TrainedSeparator:
     """Read the last checkpoint of a separator's run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
-    kind = cast(Kind, checkpoint.metadata["given"]["network"])
+    kind = cast(Kind, checkpoint.metadata["identity"]["network"])
     facts = checkpoint.metadata["config"]
     config = replace(config_of(kind), **facts | {"stems": tuple(facts["stems"])})
     trained = network(kind, config)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..catalogue.batch import Batch
     from ..catalogue.listing import Catalogue
 
-MOST_TOLD = 20  # failures, on the terminal
+MOST_SHOWN = 20  # failures, on the terminal
 
 
 @click.command()
@@ -189,10 +189,10 @@ def _report(run: Batch, as_json: bool) -> int:
 
     now = Instant.now()
     failed = run.journal.in_state(State.QUARANTINED)
-    for job in failed[:MOST_TOLD]:
+    for job in failed[:MOST_SHOWN]:
         complain(f"failed: {placed_at(job.source, job.reason or '')} ({job.code})")
-    if len(failed) > MOST_TOLD:
-        complain(f"failed: {len(failed) - MOST_TOLD} more, see the report")
+    if len(failed) > MOST_SHOWN:
+        complain(f"failed: {len(failed) - MOST_SHOWN} more, see the report")
     if not as_json:
         complain(sentence(run.snapshot(now)))
     for path in write_reports(run.catalogue, run.journal, run.out, now):

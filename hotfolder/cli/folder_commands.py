@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from ..endpoint import Server
     from ..settings import HttpSettings
 
-MOST_TOLD = 20  # failures, on the terminal
-
 
 def _admin(root: Path, state: Path | None, config: Path | None) -> Admin:
     """One hot folder, for questions."""
