@@ -43,10 +43,10 @@ def dictionary(X: Float, atoms: int = ATOMS, seed: int = 0) -> Float:
     return np.asarray(W / (W.sum(axis=0) + _LEAST), np.float32)
 
 
-def masks(X: Float, dictionaries: Sequence[Float]) -> Float:
+def masks(X: Float, templates: Sequence[Float]) -> Float:
     """Ratio masks (stems, bands, frames) that sum to one."""
-    H = np.split(activations(X, np.concatenate(dictionaries, axis=1)), len(dictionaries))
-    parts = np.stack([W @ h + _LEAST for W, h in zip(dictionaries, H, strict=True)])
+    H = np.split(activations(X, np.concatenate(templates, axis=1)), len(templates))
+    parts = np.stack([W @ h + _LEAST for W, h in zip(templates, H, strict=True)])
     return np.asarray(parts / parts.sum(axis=0), np.float32)
 
 

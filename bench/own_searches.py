@@ -36,7 +36,7 @@ SYSTEMS: Mapping[str, Mapping[str, object]] = MappingProxyType({
 })  # fmt: skip
 UNKNOWN, NAMED = "rest unknown", "neighbours named"
 SHARE = "a share of the mix"
-ABOUT = """\
+NOTES = """\
 SDR of the target in dB, mean over songs; whole separations of the middle {seconds:g} s of each.
 *Estimate* is the tier `standard`; *flow search* knows no head and begins at z = 0, what an
 instrument without a head would have; *both* is the tier `search`. A share is half of the mix, or
@@ -110,7 +110,7 @@ def page(scores: Sequence[Score], command: str) -> Iterator[str]:
     """The table, line by line."""
     yield f"Printed by `{command}`."
     yield ""
-    yield from (line.format(seconds=SECONDS) for line in ABOUT)
+    yield from (line.format(seconds=SECONDS) for line in NOTES)
     rows = []
     for data, view in dict.fromkeys((score.data, score.view) for score in scores):
         mine = [score for score in scores if (score.data, score.view) == (data, view)]

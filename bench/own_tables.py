@@ -16,7 +16,7 @@ MIXTURE, PROMISE = "mixture / K", "own, as promised"
 PROMISE_AT_LEVEL = "own, as promised at its level"
 HALF = "half of the mix"
 SHIPPED, OWN = "shipped, rest unknown", "own, rest unknown"
-ABOUT = """\
+NOTES = """\
 Songs of a set are left out fold by fold; takes and packs come from the other folds. SDR in dB of
 the target, gain over the mixture divided by the number of stems (inside: by two), mean over songs
 with its 95 % bootstrap interval; the last column is the mean over all stems of the set. Masks of
@@ -61,7 +61,7 @@ def page(scores: Sequence[Score], command: str) -> Iterator[str]:
     yield ""
     yield f"Printed by `{command}`."
     yield ""
-    yield from ABOUT
+    yield from NOTES
     yield from minutes_table(scores)
     yield from promise_table(scores)
     for data in dict.fromkeys(score.data for score in scores):
@@ -96,11 +96,11 @@ def promise_table(scores: Sequence[Score]) -> Iterator[str]:
     """What the end of a training promised over half of the mix, and what songs say."""
     rows = []
     for data, view, minutes in _trained(scores, PROMISE):
-        told = [s for s in scores if (s.data, s.row, s.minutes) == (data, PROMISE, minutes)]
+        promises = [s for s in scores if (s.data, s.row, s.minutes) == (data, PROMISE, minutes)]
         own, heard = _by_song(scores, data, view, OWN, minutes)
         half, _ = _by_song(scores, data, view, HALF)
         found = {song: own[song] - half[song] for song in own}
-        low, high = (np.mean([getattr(s, end) for s in told]) for end in ("low_db", "high_db"))
+        low, high = (np.mean([getattr(s, end) for s in promises]) for end in ("low_db", "high_db"))
         cells = [data, f"{heard:.1f}", str(len(own)), f"({low:+.1f} to {high:+.1f})"]
         for row in (PROMISE, PROMISE_AT_LEVEL):
             promised, _ = _by_song(scores, data, view, row, minutes)

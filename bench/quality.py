@@ -107,12 +107,12 @@ def oracle(front_end: FrontEnd) -> System:
     return separate
 
 
-def supervised_nmf(front_end: FrontEnd, dictionaries: dict[str, Audio]) -> System:
-    """KL-NMF with dictionaries of isolated recordings."""
+def supervised_nmf(front_end: FrontEnd, templates: dict[str, Audio]) -> System:
+    """KL-NMF with templates of isolated recordings."""
 
     def separate(mix: Mix) -> Stems:
         X = np.ascontiguousarray(_bands(front_end, mix.audio, mix.rate).T)
-        masks = nmf.masks(X, [dictionaries[stem] for stem in mix.truth])
+        masks = nmf.masks(X, [templates[stem] for stem in mix.truth])
         return _masked(front_end, mix, masks.transpose(0, 2, 1))
 
     return separate
@@ -225,13 +225,13 @@ def systems(
     rows = {"mixture / K": Row(even_shares, 0, shared)}
     files = _nmf_files(recordings, list(engine.priors))
     if all(files.values()):
-        dictionaries = nmf.learn(files, view)
-        atoms = sum(W.size for W in dictionaries.values())
+        templates = nmf.learn(files, view)
+        atoms = sum(W.size for W in templates.values())
         heard = " ".join(
             f"{file.name} {file.stat().st_size}" for f in files.values() for file in f
         )
         made_of = hashlib.sha256(f"{shared} {heard}".encode()).hexdigest()[:16]
-        rows["supervised KL-NMF"] = Row(supervised_nmf(view, dictionaries), atoms, made_of)
+        rows["supervised KL-NMF"] = Row(supervised_nmf(view, templates), atoms, made_of)
     rows[FAITHFUL] = engine.row(faithful)
     if musicglow:
         rows["faithful MusicGlow search"] = engine.row(faithful, musicglow=musicglow)

@@ -100,11 +100,11 @@ def _side_by_side(threads: int, works: Sequence[Callable[[], object]]) -> float:
 def _feeds(bands: int, batch: int) -> dict[str, Any]:
     """Inputs of a gradient graph."""
     rng = np.random.default_rng(0)
-    mix, others, guide = rng.random((3, batch, WINDOW, bands)).astype(np.float32)
+    mix, rest, guide = rng.random((3, batch, WINDOW, bands)).astype(np.float32)
     return {
         "latents": 0.1 * rng.standard_normal((batch, WINDOW // 2, 2 * bands)).astype(np.float32),
         "mix": mix,
-        "others": others,
+        "others": rest,
         "guide": guide,
         "weight": np.ones_like(mix),
         "prior_weight": np.array(0.0, np.float32),

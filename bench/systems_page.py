@@ -69,7 +69,7 @@ def systems_page(
             *_all(own, order),
             "",
         ]
-    return "\n".join([*lines, *_orders(scores, columns)]) + "\n"
+    return "\n".join([*lines, *_rankings(scores, columns)]) + "\n"
 
 
 def _head(seconds: float, command: str, trained: Sequence[Trained], notes: str) -> list[str]:
@@ -178,10 +178,10 @@ def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
     return lines
 
 
-def _orders(scores: Sequence[Score], columns: Sequence[str]) -> list[str]:
+def _rankings(scores: Sequence[Score], columns: Sequence[str]) -> list[str]:
     """The poster's systems from best to worst, there and here."""
     published = sorted(POSTER_MUSDB, key=lambda s: -float(np.mean(POSTER_MUSDB[s])))
-    lines = ["## Orders", "", f"- poster: {' > '.join(published)}"]
+    lines = ["## Rankings", "", f"- poster: {' > '.join(published)}"]
     for column in columns:
         means = {}
         for system in POSTER_MUSDB:

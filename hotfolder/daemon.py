@@ -23,7 +23,6 @@ from presets import StemwrightError
 from .atomic import write_whole
 from .clock import Instant
 from .disk_space import over_high_water
-from .endpoint import Endpoint, Server
 from .health import Findings, HealthDocument, Vitals, free_bytes, health_of
 from .holder_lock import HolderLock
 from .http_server import HealthServer
@@ -34,6 +33,7 @@ from .journal_database import is_damage
 from .journal_file import DamagedError, JournalCheck, move_journal_aside, open_journal
 from .known_mounts import MOUNTS, KnownMounts
 from .logs import log_event
+from .optional_server import OptionalServer, Server
 from .recovery import Adopter, sweep, tidy
 from .root import Root, insist_on_local
 from .service import notify
@@ -70,7 +70,7 @@ class Daemon:
         serve: Serve | None = None,
     ) -> None:
         serve = serve or (lambda daemon, http: HealthServer(http, daemon.health))
-        self._endpoint = Endpoint(partial(serve, self))
+        self._server = OptionalServer(partial(serve, self))
         self.root = Root(root.absolute())
         self.state = state
         self.settings = settings
@@ -179,13 +179,13 @@ class Daemon:
     @property
     def http_url(self) -> str | None:
         """Where the endpoint listens, if there is one."""
-        return self._endpoint.url
+        return self._server.url
 
     def close(self) -> None:
         """Let go of everything; children still at work are ended."""
         self.pool.abandon(Instant.now())
         self._watcher.stop()
-        self._endpoint.close()
+        self._server.close()
         self.journal.close()
         self._holder.close()
         self._wakeup.close()
@@ -228,7 +228,7 @@ class Daemon:
             aside = move_journal_aside(self.journal.path, now)
             log_event("journal-moved-aside", level=logging.ERROR, moved_to=str(aside))
         self._watcher.stop()
-        self._endpoint.close()
+        self._server.close()
         self._open(now)
 
     def _look_for_root(self) -> None:
@@ -330,7 +330,7 @@ class Daemon:
         self._watcher.stop()
         if self.settings.watch == "events":
             self._watcher.start()
-        self._endpoint.open(self.settings.http)
+        self._server.open(self.settings.http)
 
     # -- telling -----------------------------------------------------------------------------
 
@@ -357,7 +357,7 @@ class Daemon:
             watching=self.settings.watch,
             lost=self.lost,
             paused=self._paused,
-            settings_trouble=self._settings_file.trouble or self._endpoint.trouble,
+            settings_trouble=self._settings_file.trouble or self._server.trouble,
             journal_trouble=self._trouble_of("journal-trouble"),
             bug=self._trouble_of("bug"),
             ignored=len(self.intake.ignored),

@@ -129,6 +129,40 @@ def test_every_public_class_has_a_name_of_its_own():
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
+# Names that say nothing, or say it in pictures, where the field has words.
+UNCLEAR = {"told", "given", "about", "others"}
+PICTURES = {
+    "audition", "depot", "descent", "dictionaries", "enquiry", "heeds", "kitchen", "orders",
+    "presence", "seats", "tend", "told", "workshop",
+}  # fmt: skip
+NAMES_IN_FILES = {  # of what users keep: the judgement in a card, weights in a checkpoint
+    "engine/evaluation/cross_likelihood.py": {"told_apart"},
+    "export/models/estimator.py": {"others"},
+}
+PROGRAMS = [path for place in ("bench", "examples", "tests")
+            for path in sorted((ROOT / place).glob("*.py"))]  # fmt: skip
+
+
+def names_in(path):
+    """Every name that a file gives to something of its own; those of tests are sentences."""
+    yield path.stem
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.id if isinstance(node, ast.Name) else node.attr
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("test"):
+            yield node.name
+
+
+@pytest.mark.parametrize("path", SOURCES + PROGRAMS, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_names_are_the_fields_words(path):
+    kept = NAMES_IN_FILES.get(path.relative_to(ROOT).as_posix(), set())
+    for name in set(names_in(path)) - kept:
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).strip("_").lower()
+        assert words not in UNCLEAR and not PICTURES & set(words.split("_")), name
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.name)
 def test_what_a_bench_takes_from_the_rooms_is_there(path):
     """Benches are run by hand, so a name that moved would be missed for long."""

@@ -85,13 +85,13 @@ def test_above_the_high_water_mark_nothing_is_begun_and_it_says_so(studio):
     with mounted(studio.root / "outbox", "10m") as outbox:
         studio.settings = settings_of(high_water_percent=50)
         studio.start()
-        (outbox / "others").write_bytes(bytes(6 * MB))
+        (outbox / "foreign").write_bytes(bytes(6 * MB))
         studio.drop("song.wav")
         studio.settle()
         studio.round(2)
         assert studio.states() == {"song.wav": "settled"}
         assert any("the mark is 50 %" in reason for reason in studio.daemon.health()["degraded"])
-        (outbox / "others").unlink()
+        (outbox / "foreign").unlink()
         studio.work_off()
         assert list(published(studio.root)) == ["song"]
 

@@ -50,7 +50,7 @@ class SeparationPlan:
         return guided or self.start == "estimate" or self.mask.flow_weight < 1
 
     @property
-    def heeds_places(self) -> bool:
+    def is_spatial(self) -> bool:
         """Whether left and right of a pair tell of where its stems stand."""
         return self.mask.spatial and self.mask.output == "masks"
 

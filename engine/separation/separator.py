@@ -91,7 +91,7 @@ class Separator:
         workspace.mkdir(parents=True, exist_ok=True)
         if self.guide is not None:
             self.guide.prepare(mix, groups, workspace, replace(hooks, progress=_untold))
-        looks = Looks(self.front_end, info.sample_rate, groups, halves=self.plan.heeds_places)
+        looks = Looks(self.front_end, info.sample_rate, groups, halves=self.plan.is_spatial)
         guides = self._guide_windows(mix, groups, workspace, stft)
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self.threads))
@@ -167,7 +167,7 @@ class Separator:
             blocks = stream_frames(reader, stft, info.channels, info.frames, CORE)
             cores = self._masks(workspace, segments_of(stft, info))
             masked = ((b, m[:, :, : b.shape[1]]) for b, m in zip(blocks, cores, strict=True))
-            shares = shared_out(masked, groups, band, spatial=self.plan.heeds_places)
+            shares = shared_out(masked, groups, band, spatial=self.plan.is_spatial)
             for shared in stack.enter_context(made_ahead(shares, self.threads)):
                 done += shared.mix.shape[1]
                 numbers = range(len(transformed))

@@ -19,7 +19,7 @@ from .synthesis import GAIN_BANDS, VoiceBins, VoiceParameters, voice_magnitudes
 Float = NDArray[np.float32]
 
 FRAMES = 15  # of 32 ms, that are heard together
-ROUNDS = 5
+ITERATIONS = 5
 PRIOR = 0.1  # of a voice's mean power in a band: as if so much more had been seen, and as expected
 MOST = 30.0  # of a gain, 15 dB: pitches that are wrong would ask for more, and for noise alone
 _LEAST = np.float32(1e-12)
@@ -39,7 +39,7 @@ def band_gains(
     power = mix**2
     least = np.float32(_NOTHING) * power.mean() + _LEAST
     gains = np.ones((*expected.shape[:2], GAIN_BANDS), np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         own = expected * (gains @ bands)
         share = own * (power / (own.sum(axis=0) + least))
         seen, said = (_over_frames(values @ bands.T) for values in (share, own))

@@ -28,7 +28,7 @@ HARMONICS = 12
 _ROLL_OFF = 0.8  # weight of each harmonic against the one below it, in harmonic sums
 _FALL_HZ = (500.0, 1500.0, 4000.0)  # how fast templates fall: dark and bright vowels
 _TOP_HZ = 2500.0  # harmonics above say little of pitch and cost time
-_ROUNDS = 40  # of the multiplicative update
+_UPDATES = 40  # of the multiplicative update
 _BLOCK = 2048  # frames that are factorised together
 
 
@@ -103,7 +103,7 @@ def activations(spectrum: Float) -> Float:
     for start in range(0, len(spectrum), _BLOCK):
         block = np.maximum(spectrum[start : start + _BLOCK, : templates.shape[1]], 1e-6)
         gains = np.full((len(block), len(templates)), block.mean(), np.float32)
-        for _ in range(_ROUNDS):  # Kullback-Leibler divergence
+        for _ in range(_UPDATES):  # Kullback-Leibler divergence
             gains *= (block / (gains @ templates + 1e-9)) @ templates.T / scale
         found[start : start + _BLOCK] = gains.reshape(len(block), -1, tilts).sum(axis=2)
     return found

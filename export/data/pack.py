@@ -105,7 +105,7 @@ def write_pack(
 
 
 class _PackWriter:
-    """Fills an archive with recordings, and last with the card that names them."""
+    """A writer of an archive: recordings, and last the card that names them."""
 
     def __init__(
         self, archive: zipfile.ZipFile, view: FrontEndCard, origins: Origins, step_db: float

@@ -22,7 +22,7 @@ from .arguments import CONFIG, ROOT, STATE
 if TYPE_CHECKING:
     from ..admin import Admin
     from ..daemon import Daemon
-    from ..endpoint import Server
+    from ..optional_server import Server
     from ..settings import HttpSettings
 
 

@@ -1,4 +1,4 @@
-"""The optional HTTP endpoint of a daemon, which other settings open, move and close."""
+"""The HTTP server of a daemon, which other settings open, move and close."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .settings import HttpSettings
 
 
 class Server(Protocol):
-    """What answers on the endpoint."""
+    """What answers while it is open."""
 
     @property
     def url(self) -> str:
@@ -20,7 +20,7 @@ class Server(Protocol):
         """Stop listening."""
 
 
-class Endpoint:
+class OptionalServer:
     """At most one server; `trouble` says why there is none although there should be one."""
 
     def __init__(self, serve: Callable[[HttpSettings], Server]) -> None:
