@@ -49,41 +49,48 @@ format: $(VENV)/dev.stamp
 
 # docs/systems.md and docs/interleaved.md anew, everything trained here: make rivals RECORDINGS=folder with
 # <instrument>/rendered_*; MINUTES for each of ten trainings, four times as many for MusicGlow, which is one network
-# for four stems, and UPDATES of each decoder of the family (six trainings more). What is finished stays; a try of ten minutes: RIVALS=/tmp/try MINUTES=0.1 UPDATES=4 GAN_STEPS=2 JUDGE="--every 9 --seconds 3".
+# for four stems, and UPDATES of each decoder of the family (six trainings more). What is finished stays; a try of ten
+# minutes: RIVALS=/tmp/try MINUTES=0.1 UPDATES=4 GAN_STEPS=2 JUDGE="--every 9 --seconds 3".
 RIVALS ?= build/rivals
 FOUR := vocals bass drums other
 MINUTES ?= 60
 UPDATES ?= 1000
 GAN_STEPS ?= 25
+# of `prior gan`; the published 1e-4 for batches of 64 would need days on two cores
+GAN_TRAINING ?= --batch 8 --learning-rate 4e-4
 SEED ?= 0
 DEVICE ?= auto
 # options of both pages: --set COLUMN=LAYOUT:FOLDER, --every, --seconds
 JUDGE ?=
+FOURFOLD = $$($(BIN)/python -c 'print(round(4 * $(MINUTES), 3))')
 rivals: recordings-named $(VENV)/dev.stamp
 	$(BIN)/python bench/song_folders.py $(RECORDINGS) $(RIVALS)/songs --stems $(RIVALS)/stems
+	test -e $(RIVALS)/stems.pack || $(BIN)/stemwright prior pack $(RIVALS)/stems -o $(RIVALS)/stems.pack
 	for network in demucs waveunet; do test -e $(RIVALS)/$$network/$$network.yaml || \
 		$(BIN)/stemwright separator train $$network $(RIVALS)/songs --seed $(SEED) \
 		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/$$network || exit 1; done
 	mkdir -p $(RIVALS)/gans
 	for stem in $(FOUR); do test -e $(RIVALS)/gans/$$stem.gan || { \
-		$(BIN)/stemwright prior gan $(RIVALS)/songs --stem $$stem --seed $(SEED) \
+		$(BIN)/stemwright prior gan $(RIVALS)/songs --stem $$stem --seed $(SEED) $(GAN_TRAINING) \
 		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/gan-$$stem && \
 		cp $(RIVALS)/gan-$$stem/$$stem.gan $(RIVALS)/gans; } || exit 1; done
 	for stem in $(FOUR); do test -e $(RIVALS)/instglow/$$stem.prior || { \
-		$(BIN)/stemwright prior train --stem $$stem $(RIVALS)/stems/$$stem --no-head --seed $(SEED) \
-		$$(for other in $(FOUR); do test $$other = $$stem || echo --against $$other=$(RIVALS)/stems/$$other; done) \
+		$(BIN)/stemwright prior train --stem $$stem $(RIVALS)/stems.pack/$$stem --no-head --seed $(SEED) \
+		$$(for other in $(FOUR); do test $$other = $$stem || echo --against $$other=$(RIVALS)/stems.pack/$$other; done) \
 		--device $(DEVICE) --minutes $(MINUTES) -o $(RIVALS)/instglow-$$stem && \
 		$(BIN)/stemwright prior export $(RIVALS)/instglow-$$stem -o $(RIVALS)/instglow/$$stem.prior; } || exit 1; done
 	test -e $(RIVALS)/musicglow.prior || { $(BIN)/stemwright prior train --music --seed $(SEED) --device $(DEVICE) \
-		$(foreach stem,$(FOUR),$(stem)=$(RIVALS)/stems/$(stem)) -o $(RIVALS)/musicglow \
-		--minutes $$($(BIN)/python -c 'print(4 * $(MINUTES))') && \
+		$(foreach stem,$(FOUR),$(stem)=$(RIVALS)/stems.pack/$(stem)) -o $(RIVALS)/musicglow \
+		--minutes $(FOURFOLD) && \
 		$(BIN)/stemwright prior export $(RIVALS)/musicglow -o $(RIVALS)/musicglow.prior; }
 	$(BIN)/python bench/interleaved.py $(RIVALS)/songs --out $(RIVALS)/family --scores $(RIVALS)/interleaved.jsonl \
 		--updates $(UPDATES) --seed $(SEED) --device $(DEVICE) $(JUDGE) > $(RIVALS)/interleaved.md
 	$(BIN)/python bench/systems.py --scores $(RIVALS)/systems.jsonl --recordings $(RECORDINGS) \
 		--card "Demucs v2=$(RIVALS)/demucs/demucs.yaml" --card Wave-U-Net=$(RIVALS)/waveunet/waveunet.yaml \
 		--card interleaved=$(RIVALS)/family/interleaved.yaml --gans $(RIVALS)/gans --gan-steps $(GAN_STEPS) \
-		--instglow $(RIVALS)/instglow --musicglow $(RIVALS)/musicglow.prior $(JUDGE) > $(RIVALS)/systems.md
+		--instglow $(RIVALS)/instglow --musicglow $(RIVALS)/musicglow.prior $(JUDGE) \
+		--minutes "Demucs v2=$(MINUTES)" --minutes Wave-U-Net=$(MINUTES) --minutes "GAN prior=$(FOURFOLD)" \
+		--minutes InstGlow=$(FOURFOLD) --minutes MusicGlow=$(FOURFOLD) > $(RIVALS)/systems.md
 
 soak: $(VENV)/dev.stamp
 	$(BIN)/python bench/soak.py

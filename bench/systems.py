@@ -18,7 +18,7 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 import nmf
 from engine import channel_groups, probe
 from engine.audio.signal import MixFile
+from engine.model.bundle import FLOW, read_card
+from engine.model.gan_prior import KIND as GAN
 from engine.model.gan_prior import GanPrior
 from engine.model.hooks import SearchHooks
 from engine.model.sessions import Device
@@ -170,10 +172,17 @@ def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained
         trained.append(Trained("KL-NMF", "64 atoms a stem, learned in a minute"))
     if arguments.gans:
         rows |= gan_rows(arguments.gans, arguments.gan_steps, arguments.threads)
+        trained.append(
+            Trained("GAN prior", steps_of([arguments.gans / f"{stem}.gan" for stem in FOUR], GAN))
+        )
     if arguments.musicglow:
         rows["MusicGlow"] = engine.row(faithful, musicglow=arguments.musicglow)
+        trained.append(Trained("MusicGlow", steps_of([arguments.musicglow])))
     if arguments.instglow:
         rows["InstGlow"] = Engine(arguments.threads, arguments.instglow).row(faithful)
+        trained.append(
+            Trained("InstGlow", steps_of([arguments.instglow / f"{stem}.prior" for stem in FOUR]))
+        )
     for item in arguments.cards:
         name, _, path = item.partition("=")
         rows[name] = card_row(Path(path), arguments.threads)
@@ -182,6 +191,14 @@ def rows_of(arguments: argparse.Namespace) -> tuple[dict[str, Row], list[Trained
         rows[f"Stemwright, {tier}"] = engine.row(ours, tier)
     rows["oracle ratio mask"] = Row(oracle(view), 0, "")
     return rows, trained
+
+
+def steps_of(bundles: Sequence[Path], kind: str = FLOW) -> str:
+    """How long the networks of bundles learned, by their cards."""
+    cards = [read_card(path, kind)[0] for path in bundles]
+    each = (f"{card['training']['steps']} ({card['stem']})" for card in cards)
+    batches = sorted({card["training"]["batch"] for card in cards})
+    return f"{', '.join(each)} steps of {' or '.join(map(str, batches))} excerpts"
 
 
 def _nmf_files(recordings: Path) -> dict[str, list[Path]]:
@@ -198,9 +215,12 @@ def _nmf_files(recordings: Path) -> dict[str, list[Path]]:
 
 
 def judged(path: Path | None) -> Iterator[Score]:
-    """Scores that were measured elsewhere."""
+    """Scores that were measured before or elsewhere."""
     for line in path.read_text(encoding="utf-8").splitlines() if path else ():
         row = json.loads(line)
+        if "decibels" in row:
+            yield Score.parse(line)
+            continue
         decibels = {
             stem: (sdr, row["si_sdr"][stem], sdr - row["mix"][stem])
             for stem, sdr in row["sdr"].items()
@@ -246,13 +266,20 @@ def scores_of(arguments: argparse.Namespace, rows: Mapping[str, Row]) -> Iterato
 def main() -> None:
     """Measure and print."""
     arguments = _arguments()
-    rows, trained = rows_of(arguments)
-    if arguments.only:
-        rows = {name: row for name, row in rows.items() if name in arguments.only}
-    scores = [*scores_of(arguments, rows), *judged(arguments.judged)]
+    scores: list[Score] = []
+    trained: list[Trained] = []
+    if arguments.scores:
+        rows, trained = rows_of(arguments)
+        if arguments.only:
+            rows = {name: row for name, row in rows.items() if name in arguments.only}
+        scores += scores_of(arguments, rows)
+    known = {(score.column, score.song, score.system) for score in scores}
+    scores += (s for s in judged(arguments.judged) if (s.column, s.song, s.system) not in known)
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     command = shlex.join(["python", "bench/systems.py", *sys.argv[1:]])
-    print(systems_page(scores, list(rows), trained, notes, arguments.seconds, command), end="")
+    minutes = dict(item.split("=", 1) for item in arguments.minutes)
+    page = systems_page(scores, trained, minutes, notes, arguments.seconds, command)
+    print(page, end="")
 
 
 def _arguments() -> argparse.Namespace:
@@ -264,15 +291,27 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--instglow", type=Path, metavar="FOLDER")
     parser.add_argument("--musicglow", type=Path, metavar="PATH.prior")
     parser.add_argument("--judged", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--minutes",
+        action="append",
+        default=[],
+        metavar="ROW=MINUTES",
+        help="of a row's training, for the tables; may repeat",
+    )
     parser.add_argument("--notes", type=Path, help="what the heading says of the trainings")
     parser.add_argument("--recordings", type=Path, default=AUDIO / "stems", help="for NMF")
     parser.add_argument("--known", action="store_true", help="print what is measured, no more")
     parser.add_argument("--only", action="append", metavar="ROW", help="may repeat")
     parser.add_argument("--every", type=int, default=1, help="of the unfamiliar songs")
     parser.add_argument("--seconds", type=float, default=11.5, help="of every song; 0 is all")
-    parser.add_argument("--scores", type=Path, required=True)
+    parser.add_argument("--scores", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if not arguments.scores and not arguments.judged:
+        parser.error("name --scores, where measurements are kept, or --judged, to print from")
+    if wrong := [item for item in arguments.minutes if "=" not in item]:
+        parser.error(f"--minutes {wrong[0]}: expected ROW=MINUTES, for example 'Demucs v2=60'")
+    return arguments
 
 
 if __name__ == "__main__":

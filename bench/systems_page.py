@@ -34,6 +34,20 @@ POSTER_SLAKH: Mapping[str, tuple[float, float]] = MappingProxyType(  # bass, dru
         "Wave-U-Net": (0.01, 3.91),
     }
 )
+ROWS = (  # from the simplest to the best that can be known; what else there is comes behind
+    "mixture / K",
+    "KL-NMF",
+    "GAN prior",
+    "GAN prior, mix's phase",
+    "MusicGlow",
+    "InstGlow",
+    "InstGlow, published size",
+    "Wave-U-Net",
+    "Demucs v2",
+    "interleaved",
+    *(f"Stemwright, {tier}" for tier in ("draft", "standard", "best", "search")),
+    "oracle ratio mask",
+)
 RENDERED = "heldout_"  # unfamiliar songs on sampled instruments, as Slakh's are
 
 
@@ -46,14 +60,13 @@ class Trained(NamedTuple):
 
 def systems_page(
     scores: Sequence[Score],
-    systems: Sequence[str],
     trained: Sequence[Trained],
+    minutes: Mapping[str, str],
     notes: str,
     seconds: float,
     command: str,
 ) -> str:
-    """Everything, as Markdown."""
-    order = [*systems, *dict.fromkeys(s.system for s in scores if s.system not in systems)]
+    """Everything, as Markdown; `minutes` are those of the rows' trainings."""
     lines = [*_head(seconds, command, trained, notes)]
     columns = list(dict.fromkeys(score.column for score in scores))
     lines += ["", "## The poster's first table", "", *_poster(scores, columns), ""]
@@ -66,7 +79,7 @@ def systems_page(
             "",
             f"{songs} songs, dB.",
             "",
-            *_all(own, order),
+            *_all(own, minutes),
             "",
         ]
     return "\n".join([*lines, *_rankings(scores, columns)]) + "\n"
@@ -136,7 +149,7 @@ def _second(scores: Sequence[Score]) -> list[str]:
     return lines
 
 
-def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
+def _all(own: Sequence[Score], minutes: Mapping[str, str]) -> list[str]:
     head = [
         "system",
         "songs",
@@ -146,8 +159,10 @@ def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
         "over mixture / K",
         "s/s",
         "parameters",
+        "minutes trained",
     ]
     lines = [_row(head), _row(["---"] * len(head))]
+    systems = [*ROWS, *dict.fromkeys(s.system for s in own if s.system not in ROWS)]
     shares = {s.song: s for s in own if s.system == "mixture / K"}
     for system in systems:
         mine = [s for s in own if s.system == system]
@@ -172,6 +187,7 @@ def _all(own: Sequence[Score], systems: Sequence[str]) -> list[str]:
                     gain,
                     f"{cost:.2f}",
                     f"{size / 1e6:.2f} M" if size else "-",
+                    minutes.get(system, "-"),
                 ]
             )
         )

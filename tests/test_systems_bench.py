@@ -133,7 +133,7 @@ def test_the_mixs_phase_turns_a_stem_that_plays_the_right_magnitudes(mix):
 
 def test_a_row_of_the_posters_name_comes_before_one_that_says_its_size():
     own = [score("InstGlow, published size", "a", 3.0), score("InstGlow", "a", 2.0)]
-    printed = systems_page(own, [], [], "", 11.5, "x")
+    printed = systems_page(own, [], {}, "", 11.5, "x")
     assert "familiar: InstGlow (2.00)" in printed
 
 
@@ -226,15 +226,18 @@ def test_the_page_has_published_numbers_beside_ours_and_reports_the_order():
         )
     ]
     trained = [Trained("Demucs v2", "for ten minutes")]
-    printed = systems_page(
-        scores, ["mixture / K", "Demucs v2"], trained, "Sizes differ.", 11.5, "x"
-    )
+    minutes = {"Demucs v2": "10 on a card"}
+    printed = systems_page(scores, trained, minutes, "Sizes differ.", 11.5, "x")
     assert "- *Demucs v2*: for ten minutes" in printed
     assert "Sizes differ." in printed
     assert "| Demucs v2 | 7.14 | 5.50 | 6.74 | 4.16 | 5.88 |" in printed.replace("5.89", "5.88")
     assert "familiar: InstGlow (5.00) > Demucs v2 (3.00) > GAN prior (-0.50)" in printed
     assert "| Wave-U-Net | 0.01 | 3.91 | - | - |" in printed
     assert "2.00 [2.00, 2.00]" in printed  # Demucs over mixture / K
+    assert "| 0.10 | 4.00 M | 10 on a card |" in printed
+    rows = [line.split(" | ")[0] for line in printed.split("## Familiar")[1].splitlines()[6:10]]
+    names = ["mixture / K", "GAN prior", "InstGlow, published size", "Demucs v2"]
+    assert rows == [f"| {name}" for name in names]
 
 
 def test_the_posters_means_are_the_papers():
@@ -260,6 +263,29 @@ def test_rows_that_were_measured_elsewhere_are_scores(tmp_path):
     (found,) = judged(path)
     assert found.decibels == {"bass": (2.0, 1.0, 6.0)}
     assert list(judged(None)) == []
+
+
+def test_the_page_is_printed_from_what_was_measured_before(tmp_path, capsys, monkeypatch):
+    """Without songs, networks or recordings: scores alone, each with its row's minutes."""
+    lines = [score(row, song, 3.0).line() for row in ("Demucs v2", "InstGlow") for song in "ab"]
+    path = tmp_path / "judged.jsonl"
+    path.write_text("\n".join(lines))
+    monkeypatch.setattr("sys.argv", ["x", "--judged", str(path), "--minutes", "InstGlow=28"])
+    systems.main()
+    printed = capsys.readouterr().out
+    assert "| InstGlow | 2 | 3.00 | 3.00 | 3.00 | 3.00 |" in printed
+    assert "4.00 M | 28 |" in printed and "4.00 M | - |" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [((), "name --scores"), (("--judged", "x", "--minutes", "28"), "expected ROW=MINUTES")],
+)
+def test_a_page_of_nothing_is_refused(words, message, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", *words])
+    with pytest.raises(SystemExit):
+        systems.main()
+    assert message in capsys.readouterr().err
 
 
 def lines_of(levels):
