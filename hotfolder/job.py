@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +13,8 @@ from .clock import Instant
 
 
 class State(StrEnum):
-    """Where a job stands. Every transition may happen twice without harm."""
+    """Where a job stands; `MAY_BECOME` says what may follow. Every transition may happen twice
+    without harm."""
 
     SEEN = "seen"
     SETTLED = "settled"
@@ -35,6 +37,22 @@ RUNNING = (
     State.PUBLISHING,
 )
 FINAL = (State.DONE, State.QUARANTINED)
+
+_ENDS = {State.CLAIMED, State.RETRY_AT, State.QUARANTINED, State.DONE}  # of what is in work
+# Every change there is; `Journal.advance` refuses any other. A state may always follow itself.
+# docs/architecture.md says who makes them.
+MAY_BECOME: Mapping[State, Set[State]] = {
+    State.SEEN: {State.SETTLED},
+    State.SETTLED: {State.SEEN, State.CLAIMED},
+    State.CLAIMED: {State.SEEN, State.DECODED, *_ENDS},
+    State.DECODED: {State.SEARCHING, State.PROCESSING, State.PUBLISHING, *_ENDS},
+    State.SEARCHING: {State.PROCESSING, State.PUBLISHING, *_ENDS},
+    State.PROCESSING: {State.PUBLISHING, *_ENDS},
+    State.PUBLISHING: {*_ENDS},
+    State.DONE: {State.SETTLED},
+    State.RETRY_AT: {State.CLAIMED, State.QUARANTINED},
+    State.QUARANTINED: {State.RETRY_AT, State.SETTLED},
+}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from presets import same_name_key
 
 from .clock import Instant
-from .job import FINAL, RUNNING, WAITING, Job, State, Transition, new_job
+from .job import FINAL, MAY_BECOME, RUNNING, WAITING, Job, State, Transition, new_job
 from .journal_database import Column, JournalDatabase
 from .journal_statistics import JournalStatistics
 
@@ -168,7 +168,13 @@ class Journal(JournalDatabase):
         return {row["id"] for row in rows}
 
     def advance(self, job: Job, changed: Job, now: Instant, detail: str | None = None) -> Job:
-        """Write down how a job has changed, if it is still held by the owner that `job` names."""
+        """Write down how a job has changed, if it is still held by the owner that `job` names.
+
+        Raises LeaseLostError where it is not, and ValueError, which is a bug of ours, for a
+        change of state that `MAY_BECOME` does not know.
+        """
+        if changed.state != job.state and changed.state not in MAY_BECOME[job.state]:
+            raise ValueError(f"job {job.id}: {job.state} may not become {changed.state}")
         before, after = _columns_of(job), _columns_of(replace(changed, updated_at=now.wall_s))
         news = {name: value for name, value in after.items() if value != before[name]}
         news |= {"state": after["state"], "updated_at": now.wall_s}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import modules_page
+
 ROOT = Path(__file__).parent.parent
 MAY_IMPORT = {
     "presets": set(),
@@ -117,6 +119,12 @@ def test_the_page_of_the_architecture_names_every_room():
     folders = {path.parent.relative_to(ROOT) for path in SOURCES if path.name == "__init__.py"}
     rooms = [f"{folder}/" for folder in sorted(folders) if f"`{folder}/`" not in page]
     assert rooms == ["engine/", "export/"], "these two are told by the rooms inside them"
+
+
+def test_the_page_of_modules_is_what_they_say_of_themselves():
+    assert modules_page.PAGE.read_text("utf-8") == modules_page.page(LAYERS), (
+        "run: python tests/modules_page.py"
+    )
 
 
 def test_every_public_class_has_a_name_of_its_own():

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from hotfolder.clock import Instant
-from hotfolder.job import RUNNING, Job, State, new_job
+from hotfolder.job import MAY_BECOME, RUNNING, Job, State, new_job
 from hotfolder.journal import Journal, LeaseLostError
 from hotfolder.root import Root, insist_on_local
 from hotfolder.schema import STEPS
@@ -44,6 +45,13 @@ def add(journal, now, *names):
 
 def advance(journal, job, now, **changes):
     return journal.advance(job, replace(job, **changes), now)
+
+
+def bring_to(journal, job, now, state):
+    """A claimed job in a later state of work, by way of those before."""
+    for each in RUNNING[1 : RUNNING.index(state) + 1]:
+        job = advance(journal, job, now, state=each)
+    return job
 
 
 def claim(journal, now, owner="me"):
@@ -87,7 +95,7 @@ def test_many_processes_claim_every_job_exactly_once(journal, now, tmp_path):
 @pytest.mark.parametrize("state", RUNNING)
 def test_lease_that_ran_out_is_taken_over_and_its_holder_finds_out(journal, now, state):
     [job] = add(journal, now, "a")
-    held = advance(journal, claim(journal, now, "first"), now, state=state)
+    held = bring_to(journal, claim(journal, now, "first"), now, state)
     assert claim(journal, now.later(LEASE_S - 1), "second") is None
     taken = claim(journal, now.later(LEASE_S + 1), "second")
 
@@ -126,8 +134,8 @@ def test_calendar_that_jumps_back_does_not_hold_a_retry_for_ever(journal, now):
 
 def test_released_job_can_be_claimed_at_once_and_keeps_its_place(journal, now):
     add(journal, now, "a", "b")
-    job = claim(journal, now)
-    advance(journal, job, now, state=State.SEARCHING, owner=None, segment=3, segments=9)
+    job = bring_to(journal, claim(journal, now), now, State.SEARCHING)
+    advance(journal, job, now, owner=None, segment=3, segments=9)
     again = claim(journal, now)
     assert (again.id, again.segment) == (job.id, 3)
 
@@ -423,7 +431,7 @@ def test_journal_that_another_daemon_is_making_is_waited_for(tmp_path):
     other.close()
 
 
-OTHER_VALUES = {str: "other", int: 7, float: 7.5, Path: Path("/other"), State: State.SEARCHING}
+OTHER_VALUES = {str: "other", int: 7, float: 7.5, Path: Path("/other"), State: State.SETTLED}
 
 
 def test_every_field_of_a_job_is_kept_as_it_was_changed(journal, now):
@@ -442,5 +450,26 @@ def test_what_a_holder_did_not_change_is_left_as_it_is(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
     journal.renew("me", now.later(5), LEASE_S)
-    after = advance(journal, job, now.later(6), state=State.SEARCHING)
+    after = advance(journal, job, now.later(6), state=State.DECODED)
     assert after.lease_until == now.steady_s + 5 + LEASE_S
+
+
+@pytest.mark.parametrize("before", State)
+def test_no_state_follows_another_but_those_that_may(journal, now, before):
+    for after in State:
+        journal.insert([new_job(Path(after), "identity", 1, "default", before, now)], now)
+        [job] = journal.find(Path(after))
+        if after in MAY_BECOME[before] or after == before:
+            assert advance(journal, job, now, state=after).state == after
+        else:
+            with pytest.raises(ValueError, match=f"{before} may not become {after}"):
+                advance(journal, job, now, state=after)
+            assert journal.get(job.id) == job
+
+
+def test_the_page_of_the_architecture_tells_which_state_follows_which():
+    page = (Path(__file__).parent.parent / "docs" / "architecture.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| \*([a-z-]+)\* \| (.*?) \|", page, re.M))
+    assert {state: set(re.findall(r"\*([a-z-]+)\*", after)) for state, after in rows.items()} == {
+        str(state): set(map(str, after)) for state, after in MAY_BECOME.items()
+    }
