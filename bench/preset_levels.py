@@ -24,7 +24,7 @@ from engine.stems.naming import NameTemplate
 from engine.stems.wet import process_set
 from presets import load_preset, preset_names
 
-Audio = npt.NDArray[np.float64]
+Float64Audio = npt.NDArray[np.float64]
 
 RATE = 44_100
 SECONDS = 12
@@ -32,7 +32,7 @@ BANDS_HZ = ((20, 60), (60, 250), (250, 1000), (1000, 4000), (4000, 8000), (8000,
 STEMS = ("vocals", "bass", "drums", "other")
 
 
-def song() -> dict[str, Audio]:
+def song() -> dict[str, Float64Audio]:
     """Four stems `(2, samples)` as a separation leaves them: with hiss and with leaks."""
     generator = np.random.default_rng(1966)
     time = np.arange(SECONDS * RATE) / RATE
@@ -64,19 +64,19 @@ def song() -> dict[str, Audio]:
     return panned
 
 
-def _hit(envelope: Audio, at_s: float, decay_s: float, time: Audio) -> None:
+def _hit(envelope: Float64Audio, at_s: float, decay_s: float, time: Float64Audio) -> None:
     since = time - at_s
     envelope += np.where(since >= 0, np.exp(-np.maximum(since, 0) / decay_s * 4), 0)
 
 
 def _notes(
-    time: Audio,
+    time: Float64Audio,
     pitches_hz: list[float],
     length_s: float,
     partials: int,
     decay_s: float,
     vibrato: float = 0.0,
-) -> Audio:
+) -> Float64Audio:
     """A line of plucked or sung notes: partials that fall by 1/n, each note with its decay."""
     index = (time / length_s).astype(int)
     pitch = np.array(pitches_hz)[index % len(pitches_hz)]
@@ -88,8 +88,8 @@ def _notes(
 
 
 def processed(
-    stems: Mapping[str, Audio], preset_name: str, rate: int = RATE
-) -> tuple[dict[str, Audio], dict[str, Audio], float]:
+    stems: Mapping[str, Float64Audio], preset_name: str, rate: int = RATE
+) -> tuple[dict[str, Float64Audio], dict[str, Float64Audio], float]:
     """The stems that the preset has, before and after; the common gain is taken out again."""
     preset = load_preset(preset_name)
     with tempfile.TemporaryDirectory() as folder, PluginRack() as rack:
@@ -108,17 +108,17 @@ def processed(
     return {name: np.asarray(stems[name]) for name in dry}, after, report.gain_db
 
 
-def rms_db(audio: Audio) -> float:
+def rms_db(audio: Float64Audio) -> float:
     """Level in dBFS."""
     return 10 * math.log10(float(np.mean(audio**2)) + 1e-20)
 
 
-def crest_db(audio: Audio) -> float:
+def crest_db(audio: Float64Audio) -> float:
     """Peak over RMS: how far the transients stand out."""
     return 20 * math.log10(float(np.abs(audio).max()) + 1e-10) - rms_db(audio)
 
 
-def band_db(audio: Audio, low_hz: float, high_hz: float, rate: int = RATE) -> float:
+def band_db(audio: Float64Audio, low_hz: float, high_hz: float, rate: int = RATE) -> float:
     """Level of one band in dBFS."""
     spectrum = np.abs(np.fft.rfft(audio, axis=1)) ** 2
     frequencies = np.fft.rfftfreq(audio.shape[1], 1 / rate)
@@ -126,7 +126,7 @@ def band_db(audio: Audio, low_hz: float, high_hz: float, rate: int = RATE) -> fl
     return 10 * math.log10(2 * float(inside) / audio.shape[0] / audio.shape[1] ** 2 + 1e-20)
 
 
-def page(stems: Mapping[str, Audio], rate: int, source: str) -> str:
+def page(stems: Mapping[str, Float64Audio], rate: int, source: str) -> str:
     """The whole page in Markdown."""
     lines = [
         "# What the presets do, measured",
@@ -155,7 +155,7 @@ def _head() -> list[str]:
     return [f"| {' | '.join(cells)} |", "|---" * len(cells) + "|"]
 
 
-def _row(stem: str, before: Audio, after: Audio, rate: int) -> str:
+def _row(stem: str, before: Float64Audio, after: Float64Audio, rate: int) -> str:
     body = after[:, : before.shape[1]]  # without the tail, so that levels compare
     cells = [
         stem,
@@ -169,7 +169,7 @@ def _row(stem: str, before: Audio, after: Audio, rate: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def read_stems(folder: Path) -> tuple[dict[str, Audio], int]:
+def read_stems(folder: Path) -> tuple[dict[str, Float64Audio], int]:
     """The stems of a folder, by their file names."""
     found, rate = {}, RATE
     for name in STEMS:

@@ -25,7 +25,7 @@ import soundfile
 from numpy.typing import NDArray
 
 Audio = NDArray[np.float32]  # (channels, samples)
-Float = NDArray[np.float64]
+Float64 = NDArray[np.float64]
 
 STEMS = ("vocals", "bass", "drums", "other")
 MERGED = {"guitar": "other", "piano": "other"}
@@ -142,49 +142,49 @@ def of_pair(first: Audio, second: Audio) -> dict[str, float]:
     }
 
 
-def in_common(first: Float, second: Float) -> float:
+def in_common(first: Float64, second: Float64) -> float:
     """Correlation in step minus correlation with one of them turned by a third."""
     turned = np.roll(second, second.shape[0] // 3, axis=0)
 
-    def likeness(a: Float, b: Float) -> float:
+    def likeness(a: Float64, b: Float64) -> float:
         a, b = a - a.mean(), b - b.mean()
         return float((a * b).sum() / (np.sqrt((a**2).sum() * (b**2).sum()) + _LEAST))
 
     return likeness(first, second) - likeness(first, turned)
 
 
-def power_spectrum(mono: Audio) -> Float:
+def power_spectrum(mono: Audio) -> Float64:
     """(frames, bins)."""
     window = np.hanning(WINDOW).astype(np.float32)
     cut = np.lib.stride_tricks.sliding_window_view(mono, WINDOW)[::HOP]
     return np.asarray(np.abs(np.fft.rfft(cut * window, axis=1)) ** 2, np.float64)
 
 
-def in_bands(spectrum: Float) -> Float:
+def in_bands(spectrum: Float64) -> Float64:
     """(frames, bands of EDGES_HZ)."""
     at = [round(hz * WINDOW / RATE_HZ) for hz in EDGES_HZ]
     return np.stack([spectrum[:, a:b].sum(axis=1) for a, b in pairwise(at)], 1)
 
 
-def level_db(power: Float, block: int) -> Float:
+def level_db(power: Float64, block: int) -> Float64:
     """Levels of blocks of frames, those within 50 dB of the loudest; the rest lie at the floor."""
     blocks = power[: power.size // block * block].reshape(-1, block).mean(axis=1)
     return np.asarray(10 * np.log10(np.maximum(blocks, 1e-5 * blocks.max() + _LEAST)))
 
 
-def onset_strength(spectrum: Float) -> Float:
+def onset_strength(spectrum: Float64) -> Float64:
     """How much louder a frame is than the one before, over all bins, compressed; (frames - 1,)."""
     compressed = np.sqrt(np.sqrt(spectrum))
     return np.asarray(np.maximum(np.diff(compressed, axis=0), 0).sum(axis=1))
 
 
-def peaks(strength: Float) -> int:
+def peaks(strength: Float64) -> int:
     """Frames that stand out of the eight around them and of the median."""
     around = np.stack([np.roll(strength, shift) for shift in range(-4, 5)])
     return int(((strength >= around.max(axis=0)) & (strength > 2.0 * np.median(strength))).sum())
 
 
-def chroma(spectrum: Float) -> Float:
+def chroma(spectrum: Float64) -> Float64:
     """Shares of the twelve pitch classes over half seconds, 60 Hz to 2 kHz; (blocks, 12)."""
     hz = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
     tonal = (hz > 60) & (hz < 2000)

@@ -10,6 +10,7 @@ mix, transforming it and writing the files would take with the same libraries an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -78,12 +79,14 @@ def floor(mix: Path) -> dict[str, float]:
     from engine import Prior, find_prior
     from engine.model.sessions import Device
 
-    with tempfile.TemporaryDirectory(dir=mix.parent) as out:
-        sound = soundfile.SoundFile(mix)
+    with tempfile.TemporaryDirectory(dir=mix.parent) as out, contextlib.ExitStack() as opened:
+        sound = opened.enter_context(soundfile.SoundFile(mix))
         front_end = Prior(find_prior("vocals"), Device("cpu")).card.front_end.front_end()
         stft, rate = front_end.stft(sound.samplerate), sound.samplerate
         files = [
-            soundfile.SoundFile(Path(out) / f"{n}.wav", "w", rate, sound.channels, "PCM_16")
+            opened.enter_context(
+                soundfile.SoundFile(Path(out) / f"{n}.wav", "w", rate, sound.channels, "PCM_16")
+            )
             for n in range(STEMS + 1)
         ]
         seconds = dict.fromkeys(("reading", "transforms", "writing"), 0.0)

@@ -81,7 +81,6 @@ class Daemon:
         self._backend = backend
         self._lease_s = lease_s
         self._scan_soon = threading.Event()
-        self._draining = False
         self._housekept_s = self._swept_s = float("-inf")
         self._health_s = float("-inf")
         self._paused: str | None = None
@@ -149,13 +148,13 @@ class Daemon:
         """One round; returns for how many seconds nothing needs to be done."""
         self._journal_check.look(now)
         self._reload_settings()
-        self._obey_stop(now)
+        self.pool.obey(self._wakeup.stops, now)
         self._look_for_root()
         if self.lost is None:
             self._scan(now)
             self._keep_house(now)
         self.pool.poll(now)
-        if self.lost is None and not self._draining:
+        if self.lost is None and not self.pool.is_draining:
             self._paused = self._why_paused()
             if self._paused is None:
                 self.pool.start_more(now)
@@ -282,14 +281,6 @@ class Daemon:
         if reason != self._paused:
             log_event("paused" if reason else "resumed", level=logging.WARNING, reason=reason)
         return reason
-
-    def _obey_stop(self, now: Instant) -> None:
-        if self._wakeup.stops >= 2:
-            self.pool.abandon(now)
-        elif self._wakeup.stops and not self._draining:
-            log_event("draining", in_work=len(self.pool.in_work))
-            self._draining = True
-            self.pool.drain()
 
     def _is_over(self, once: bool) -> bool:
         if self._wakeup.stops:

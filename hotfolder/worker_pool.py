@@ -57,6 +57,7 @@ class WorkerPool:
         self.audio_s = 0.0  # of everything finished here
         self.finished = 0
         self.peak_mb = 0.0  # the largest worker so far
+        self.is_draining = False
         self._backend = backend
         self._on_message = on_message
 
@@ -97,7 +98,16 @@ class WorkerPool:
                 self.jobs.fail(running.job, failure_from(error), now)
                 self._let_go(running)
 
-    def drain(self) -> None:
+    def obey(self, stops: int, now: Instant) -> None:
+        """Drain once somebody has asked to stop, and let go at once of those who ask again."""
+        if stops >= 2:
+            self.abandon(now)
+        elif stops and not self.is_draining:
+            log_event("draining", in_work=len(self.in_work))
+            self.is_draining = True
+            self._drain()
+
+    def _drain(self) -> None:
         """Ask every child to finish or to keep its segment, and to stop."""
         for running in self.in_work.values():
             running.worker.send(StopCommand())

@@ -171,6 +171,62 @@ def test_names_are_the_fields_words(path):
         assert words not in UNCLEAR and not PICTURES & set(words.split("_")), name
 
 
+def test_audio_means_one_thing():
+    """And so does every other name of a kind of array that several files have."""
+    meanings = {}
+    for path in SOURCES + PROGRAMS:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.Assign) and "NDArray[" in ast.unparse(node.value):
+                value = ast.unparse(node.value).replace("npt.", "")
+                meanings.setdefault(node.targets[0].id, set()).add(value)
+    assert meanings["Audio"] == {"NDArray[np.float32]"}
+    assert {name: kinds for name, kinds in meanings.items() if len(kinds) > 1} == {}
+
+
+OPENS = ("SoundFile", "ZipFile", "Popen", "LocalCluster")
+
+
+def opens_something(call):
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    mode = ast.unparse(call.args[-1]) if call.args else ""
+    return name in OPENS or (name == "open" and mode.strip("'") in ("r", "w", "rb", "wb", "ab"))
+
+
+def closed_by_their_block(tree):
+    """All that a `with` opens, or closes, or an exit stack; in a class that closes, everything."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With):
+            names = {item.context_expr.id for item in node.items
+                     if isinstance(item.context_expr, ast.Name)}  # fmt: skip
+            yield from (inner for item in node.items for inner in ast.walk(item.context_expr))
+            yield from assigned_to(names, tree)
+        elif isinstance(node, ast.Return) or is_closing(node):
+            yield from ast.walk(node)
+
+
+def is_closing(node):
+    """A call that closes or hands over, or a class that can be closed."""
+    if isinstance(node, ast.Call):
+        return getattr(node.func, "attr", "") in ("enter_context", "close", "callback")
+    if not isinstance(node, ast.ClassDef):
+        return False
+    return bool({"close", "__exit__", "kill"} & {getattr(each, "name", "") for each in node.body})
+
+
+def assigned_to(names, tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in names:
+            yield from ast.walk(node.value)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_what_is_opened_is_closed_by_its_block(path):
+    closed = {id(node) for node in closed_by_their_block(tree_of(path))}
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call) and opens_something(node):
+            assert id(node) in closed, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "bench").glob("*.py")), ids=lambda path: path.name)
 def test_what_a_bench_takes_from_the_rooms_is_there(path):
     """Benches are run by hand, so a name that moved would be missed for long."""

@@ -240,6 +240,10 @@ def test_failed_rows_stay_failed_until_they_change_or_are_asked_for(tmp_path, mi
         assert batch.plan().failed == 1
         batch.enter()
         assert batch.journal.statistics.unfinished() == 0
+        tried = {row.path.name for row in batch.undone(retry_failed=True)}
+        assert tried - {row.path.name for row in batch.undone()} == {
+            job.source.name for job in batch.journal.in_state(State.QUARANTINED)
+        }, "a forecast is of the rows that the run will work on"
         batch.enter(retry_failed=True)
         assert batch.journal.statistics.unfinished() == 1
     make_mix(mixes / "text.wav", 50)

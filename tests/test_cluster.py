@@ -46,6 +46,34 @@ def batch_of(tmp_path):
     return batch
 
 
+class Handle:
+    """A cluster or a client that fails where it is told to, and knows whether it was closed."""
+
+    def __init__(self, fails=""):
+        self.closed, self._fails = False, fails
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.closed = True
+
+    def __getattr__(self, name):
+        if name == self._fails:
+            raise OSError(name)
+        return lambda *_, **__: {}
+
+
+@pytest.mark.parametrize("fails", ["run_on_scheduler", "get_versions", ""])
+def test_a_cluster_is_closed_whatever_goes_wrong(monkeypatch, fails):
+    local, client = Handle(), Handle(fails)
+    distributed = SimpleNamespace(LocalCluster=lambda **_: local, Client=lambda *_, **__: client)
+    monkeypatch.setattr("hotfolder.catalogue.cluster.import_module", lambda _: distributed)
+    with pytest.raises((OSError, StemwrightError)), Cluster("local:1") as opened:
+        opened.check(set(), TOY, WorkerSettings())  # no worker has answered
+    assert (local.closed, client.closed) == (True, True)
+
+
 def test_every_row_is_done_once_and_sessions_are_kept(tmp_path, cluster):
     for number in range(10):
         make_mix(tmp_path / "mixes" / f"{number}.wav", number)

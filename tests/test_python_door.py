@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 import engine
-from engine import Interrupted, RenderOptions, separate
+from engine import Interrupted, Progress, RenderOptions, separate
 from presets import StemwrightError
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +32,7 @@ def test_the_page_runs_as_it_stands(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "examples" / "mix.flac", audio, rate)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     printed, names = io.StringIO(), {}
     with contextlib.redirect_stdout(printed):
         for block in blocks:
@@ -41,8 +42,31 @@ def test_the_page_runs_as_it_stands(tmp_path, monkeypatch):
     }
     assert (tmp_path / "out" / "manifest.json").is_file()
     assert "stopped; nothing was published" in printed.getvalue()
+    assert "array-unusable: the array of the mix: expected at most" in printed.getvalue()
+    assert "['bass', 'drums', 'other', 'residual']" in printed.getvalue()
     assert float(printed.getvalue().split()[0]) <= LAST_BIT
     assert len(blocks[0].splitlines()) <= 10
+
+
+def rows(page, head):
+    """Rows of the page's table with this heading: all cells."""
+    table = page.partition(f"| {head} |")[2].partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def test_the_page_tells_the_fields_and_stages_of_progress(tmp_path, excerpt):
+    page, seen = PAGE.read_text("utf-8"), []
+    named = [name for row in rows(page, "field") for name in re.findall(r"`(\w+)`", row[0])]
+    assert named == [field.name for field in fields(Progress)]
+    stages = [(row[0].strip("`"), row[1]) for row in rows(page, "stage")]
+    options = replace(DRAFT, progress=lambda each: seen.append(each.stage))
+    audio, rate = excerpt
+    separate(audio, rate, "dry", options)
+    assert [*dict.fromkeys(seen)] == [name for name, of in stages if of == "both"]
+    seen.clear()
+    soundfile.write(tmp_path / "mix.wav", audio.T, rate)
+    engine.render(tmp_path / "mix.wav", tmp_path / "set", "default", options)
+    assert [*dict.fromkeys(seen)] == [name for name, _ in stages]
 
 
 def test_arrays_separate_as_files_do_and_sum_to_the_mix(tmp_path, excerpt):

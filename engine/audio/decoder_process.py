@@ -68,6 +68,10 @@ class _Spliced(io.RawIOBase):
         self._begins = list(itertools.accumulate(sizes, initial=len(prefix)))
         self._length, self._at = self._begins[-1], 0
 
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
     def read(self, size: int = -1) -> bytes:
         left = self._length - self._at
         size = left if size < 0 else min(size, left)

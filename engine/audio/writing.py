@@ -25,7 +25,7 @@ from .wave_header import (
     wav_header,
 )
 
-Samples = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
+WrittenSamples = npt.NDArray[np.integer[Any]] | npt.NDArray[np.floating[Any]]
 
 FLAC_BITS = (8, 16, 24)
 FLAC_CHANNELS = 8
@@ -67,7 +67,7 @@ class StemWriter:
                 else _ChunkedFile(path, fmt, before, after)
             )
 
-    def write(self, block: Samples) -> None:
+    def write(self, block: WrittenSamples) -> None:
         """Append frames."""
         if self.fmt.encoding == "pcm":
             if np.issubdtype(block.dtype, np.floating):
@@ -101,7 +101,7 @@ class StemWriter:
         else:
             self.abandon()
 
-    def _refuse_overflow(self, block: Samples) -> None:
+    def _refuse_overflow(self, block: WrittenSamples) -> None:
         low, high = full_scale(self.fmt.bits)
         if block.size and (block.min() < low or block.max() > high):
             raise SampleOverflowError(
@@ -138,7 +138,7 @@ def telling_disk_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def pcm_bytes(block: Samples, bits: int, order: str = "<") -> bytes:
+def pcm_bytes(block: WrittenSamples, bits: int, order: str = "<") -> bytes:
     """Interleaved samples of 8 to 32 bits; 8-bit is signed here."""
     width = bits // 8
     if width != 3:
@@ -166,7 +166,7 @@ class _ChunkedFile:
         self._file: BinaryIO = path.open("wb")
         self._file.write(self._header())
 
-    def write(self, block: Samples) -> None:
+    def write(self, block: WrittenSamples) -> None:
         raw = self._encode(block)
         self._data_bytes += len(raw)
         if self._fmt.container == "aiff" and self._data_bytes > LONGEST_RIFF_BYTES:
@@ -191,7 +191,7 @@ class _ChunkedFile:
         build = aiff_header if self._fmt.container == "aiff" else wav_header
         return build(self._fmt, self._before, self._data_bytes, len(self._tail))
 
-    def _encode(self, block: Samples) -> bytes:
+    def _encode(self, block: WrittenSamples) -> bytes:
         if self._fmt.encoding == "float":
             dtype = f"{self._order}f{self._fmt.bits // 8}"
             return np.ascontiguousarray(block.T).astype(dtype).tobytes()
@@ -213,7 +213,7 @@ class _FlacFile:
             sound_path(path), "w", fmt.sample_rate, fmt.channels, subtype, format="FLAC"
         )
 
-    def write(self, block: Samples) -> None:
+    def write(self, block: WrittenSamples) -> None:
         left_justified = block.astype(np.int32) << (32 - self._bits)
         self._sound.write(np.ascontiguousarray(left_justified.T))
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..audio.reading import MixReader
 from .lanes import Lane
 
-Ints = NDArray[np.int32]
+Int32 = NDArray[np.int32]
 Double = NDArray[np.float64]
 
 BLOCK_S = 20
@@ -100,15 +100,15 @@ def probe(rate: int) -> str:
     return _flac(np.array([[32767, -32768] * 256], np.int32), rate)
 
 
-def _flac(block: Ints, rate: int) -> str:
+def _flac(block: Int32, rate: int) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, block.T.astype(np.int16), rate, format="FLAC", subtype="PCM_16")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _blocks(pass_: _Pass, size: int) -> Iterator[dict[str, Ints]]:
+def _blocks(pass_: _Pass, size: int) -> Iterator[dict[str, Int32]]:
     """Blocks of `size` frames; the last one is as long as what is left."""
-    waiting: dict[str, list[Ints]] = {key: [] for key in pass_.heard}
+    waiting: dict[str, list[Int32]] = {key: [] for key in pass_.heard}
     held = 0
     for piece in pass_.pieces():
         for key, ints in piece.items():
@@ -137,7 +137,7 @@ class _Pass:
         # Twice the sample peak is room for what resampling overshoots.
         self.shift = max(0, math.ceil(math.log2(2 * 10 ** (peak_db / 20))))
 
-    def pieces(self) -> Iterator[dict[str, Ints]]:
+    def pieces(self) -> Iterator[dict[str, Int32]]:
         """The next frames of all lanes as 16-bit integers, `shift` bits below full scale."""
         with ExitStack() as stack:
             readers = {
@@ -172,7 +172,7 @@ class _Pass:
                     yield self._rounded({key: w[:, :count] for key, w in waiting.items()})
                 waiting = {key: piece[:, count:] for key, piece in waiting.items()}
 
-    def _rounded(self, pieces: dict[str, Double]) -> dict[str, Ints]:
+    def _rounded(self, pieces: dict[str, Double]) -> dict[str, Int32]:
         scale = 2.0 ** (15 - self.shift)
         gains = {lane.key: lane.gain for lane in self.lanes}
         ints = {

@@ -13,7 +13,7 @@ from . import chord_parts, ensemble_parts
 from .computed_drums import computed_kit
 from .computed_ensembles import Bowed, Organ, Remembered
 from .computed_instruments import (
-    Audio,
+    Float64Audio,
     FrequencyModulated,
     String,
     Subtractive,
@@ -244,7 +244,7 @@ class Role:
             return studio.through_soundfont(plan, track, program, rng)
         if voice is None:
             voice = Remembered(self.build(rng), release_s=rng.uniform(0.03, 0.4))
-        mono: Audio = play(score_of(plan, (track,)), lambda: voice, rng)
+        mono: Float64Audio = play(score_of(plan, (track,)), lambda: voice, rng)
         if rng.random() < 0.15:
             mono = amplified(mono, rng, rng.uniform(3.0, 25.0))
         part = placed(mono, rng.uniform(-0.8, 0.8))

@@ -16,7 +16,7 @@ import numpy as np
 
 from .computed_instruments import (
     SAMPLE_RATE_HZ,
-    Audio,
+    Float64Audio,
     add_at,
     high_pass,
     low_pass,
@@ -74,7 +74,7 @@ class Skin:
             drive=0.0,
         )
 
-    def hit(self, rng: Random) -> Audio:
+    def hit(self, rng: Random) -> Float64Audio:
         """One stroke."""
         time = _times(self.decay_s)
         hz = self.hz * (1 + self.fall * np.exp(-time / self.fall_s))
@@ -110,7 +110,7 @@ class Snare:
             high_hz=rng.uniform(5000.0, 16_000.0),
         )
 
-    def hit(self, rng: Random) -> Audio:
+    def hit(self, rng: Random) -> Float64Audio:
         """One stroke."""
         time = _times(max(self.ring_s, self.wires_s))
         ring = np.exp(-time / self.ring_s)
@@ -143,7 +143,7 @@ class Metal:
             attack_s=rng.choice((0.0005, 0.002, 0.005)),
         )
 
-    def hit(self, rng: Random) -> Audio:
+    def hit(self, rng: Random) -> Float64Audio:
         """One stroke."""
         time = _times(self.decay_s)
         clang = np.zeros_like(time)
@@ -151,7 +151,7 @@ class Metal:
             clang += np.sin(2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi))
         hiss = high_pass(_noise(rng, time.size), self.low_hz, 2)
         loud = np.exp(-time / self.decay_s) * (1 - np.exp(-time / self.attack_s))
-        played: Audio = loud * (self.clang * peak_normalised(clang) + peak_normalised(hiss))
+        played: Float64Audio = loud * (self.clang * peak_normalised(clang) + peak_normalised(hiss))
         return played
 
 
@@ -169,7 +169,7 @@ class Noise:
         decay_s = 10 ** rng.uniform(-2.0, -0.9)
         return cls(10 ** rng.uniform(2.9, 3.9), decay_s, bursts)
 
-    def hit(self, rng: Random) -> Audio:
+    def hit(self, rng: Random) -> Float64Audio:
         """One stroke."""
         time = _times(self.decay_s)
         loud = np.zeros_like(time)
@@ -181,7 +181,7 @@ class Noise:
         return low_pass(region, 1.7 * self.centre_hz, 1) * loud
 
 
-Strike = Callable[[Random], Audio]
+Strike = Callable[[Random], Float64Audio]
 
 _BUILDERS: Mapping[str, Callable[[Random], Strike]] = MappingProxyType(
     {
@@ -207,9 +207,9 @@ def random_strike(rng: Random, drum: str, pitch: int) -> Strike:
     return _BUILDERS[drum](rng)
 
 
-def computed_kit(score: Score, drum_of_pitch: Callable[[int], str], rng: Random) -> Audio:
+def computed_kit(score: Score, drum_of_pitch: Callable[[int], str], rng: Random) -> Float64Audio:
     """A drum score on computed drums alone, (samples,)."""
-    kit: dict[int, Audio] = {}
+    kit: dict[int, Float64Audio] = {}
     out = silence(score)
     for note in (note for track in score.tracks for note in track.notes):
         if note.pitch not in kit:
@@ -220,9 +220,9 @@ def computed_kit(score: Score, drum_of_pitch: Callable[[int], str], rng: Random)
     return out
 
 
-def _times(decay_s: float) -> Audio:
+def _times(decay_s: float) -> Float64Audio:
     return times(min(_SILENT_AFTER * decay_s, _LONGEST_S))
 
 
-def _noise(rng: Random, samples: int) -> Audio:
+def _noise(rng: Random, samples: int) -> Float64Audio:
     return np.random.default_rng(rng.getrandbits(32)).standard_normal(samples)

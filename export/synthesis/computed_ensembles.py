@@ -13,7 +13,7 @@ import numpy as np
 from .computed_instruments import (
     HIGHEST_HZ,
     LONGEST_NOTE_S,
-    Audio,
+    Float64Audio,
     Voice,
     edges,
     times,
@@ -47,7 +47,7 @@ class Organ:
             overtone=rng.choice((0.0, 0.0, 0.3)),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         """Play one note; an organ's loudness does not depend on the stroke."""
         time = times(seconds + self.release_s)
         sway = self.depth * np.sin(2 * np.pi * self.turning_hz * time + rng.uniform(0, 6.3))
@@ -92,7 +92,7 @@ class Bowed:
             swell=rng.uniform(0.0, 0.8),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         """Play one note."""
         time = times(seconds + self.release_s)
         grown = np.clip(time / (2 * self.attack_s + 0.05), 0, 1)
@@ -130,9 +130,9 @@ class Remembered:
     voice: Voice
     takes: int = 2
     release_s: float = 0.05
-    _played: dict[tuple[float, int, float, int], Audio] = field(default_factory=dict)
+    _played: dict[tuple[float, int, float, int], Float64Audio] = field(default_factory=dict)
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         """Play one note, with its release; velocity is within 0 and 1."""
         layer = max(1, round(velocity * _LAYERS))
         longest = next((s for s in _LENGTHS_S if s >= seconds), LONGEST_NOTE_S)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .midi import Score
 
-Audio = NDArray[np.float64]
+Float64Audio = NDArray[np.float64]
 
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 1.0
@@ -33,7 +33,7 @@ _LEAST = 1e-9
 class Voice(Protocol):
     """One instrument as it is built; `note` plays it."""
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         """Play one note, with its release; velocity is within 0 and 1."""
 
 
@@ -72,7 +72,7 @@ class String:
             attack_s=rng.choice((0.001, 0.01, 0.03)) if low else 0.001,
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         time = times(seconds + self.release_s)
         played = np.zeros_like(time)
         depth = self.vibrato * np.minimum(time / 0.3, 1.0) if seconds > 0.4 else 0.0 * time
@@ -131,7 +131,7 @@ class Subtractive:
             wobble_hz=rng.uniform(0.3, 7.0),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         time = times(seconds + self.release_s)
         fading = np.exp(-time / self.decay_s)
         wobble = 1 + self.wobble * np.sin(2 * np.pi * self.wobble_hz * time)
@@ -143,7 +143,9 @@ class Subtractive:
         loudness = self.sustain + (1 - self.sustain) * fading
         return velocity * played * loudness * edges(time.size, self.attack_s, self.release_s)
 
-    def _oscillator(self, hz: float, time: Audio, cutoff_hz: Audio, rng: Random) -> Audio:
+    def _oscillator(
+        self, hz: float, time: Float64Audio, cutoff_hz: Float64Audio, rng: Random
+    ) -> Float64Audio:
         steepness = 2 * self.order
         above = (hz / cutoff_hz) ** steepness  # of the first partial
         turn = np.exp(1j * (2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)))
@@ -181,7 +183,7 @@ class FrequencyModulated:
             release_s=rng.uniform(0.03, 0.3),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         time = times(seconds + self.release_s)
         index = self.index * velocity * np.exp(-time / self.index_decay_s)
         angle = 2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)
@@ -189,7 +191,7 @@ class FrequencyModulated:
         return velocity * played * edges(time.size, self.attack_s, self.release_s)
 
 
-def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Audio:
+def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Float64Audio:
     """Play a score, every track on a voice of its own and about as loud as the others."""
     out, beat_s = silence(score), 60 / score.tempo_bpm
     for track in score.tracks:
@@ -203,7 +205,7 @@ def play(score: Score, voice_of_track: Callable[[], Voice], rng: Random) -> Audi
     return out
 
 
-def bass(score: Score, rng: Random) -> Audio:
+def bass(score: Score, rng: Random) -> Float64Audio:
     """A bass: strings or a synthesizer, through an amplifier, a duller one, or neither."""
     kind = rng.choices(("string", "subtractive", "modulated"), (6, 4, 1))[0]
     voice: Voice
@@ -223,14 +225,14 @@ def bass(score: Score, rng: Random) -> Audio:
     return coloured(played, rng)
 
 
-def guitar(score: Score, rng: Random) -> Audio:
+def guitar(score: Score, rng: Random) -> Float64Audio:
     """A guitar through an amplifier, from hardly driven to saturated."""
     voice = String.random(rng, low=False)
     played = play(score, lambda: voice, rng)
     return coloured(amplified(played, rng, rng.choice((3.0, 12.0, 20.0, 30.0, 40.0))), rng)
 
 
-def other(score: Score, rng: Random) -> Audio:
+def other(score: Score, rng: Random) -> Float64Audio:
     """Synthesizers, electric pianos and plucked strings, a voice for every track."""
 
     def any_voice() -> Voice:
@@ -244,7 +246,7 @@ def other(score: Score, rng: Random) -> Audio:
     return coloured(play(score, any_voice, rng), rng)
 
 
-def amplified(audio: Audio, rng: Random, drive_db: float) -> Audio:
+def amplified(audio: Float64Audio, rng: Random, drive_db: float) -> Float64Audio:
     """Through a valve, softly or hard, and a loudspeaker that ends at a few kilohertz."""
     driven = high_pass(peak_normalised(audio), rng.uniform(60.0, 250.0), 1) * 10 ** (drive_db / 20)
     driven = np.tanh(driven + rng.uniform(0.0, 0.3))
@@ -254,7 +256,9 @@ def amplified(audio: Audio, rng: Random, drive_db: float) -> Audio:
     return low_pass(heard, rng.uniform(3000.0, 6000.0), rng.choice((2, 3, 4)))
 
 
-def coloured(audio: Audio, rng: Random, bells: int = 3, most_db: float = 8.0) -> Audio:
+def coloured(
+    audio: Float64Audio, rng: Random, bells: int = 3, most_db: float = 8.0
+) -> Float64Audio:
     """Through a random equaliser: a tilt and some bells."""
     hz = _frequencies(audio)
     octaves = np.log2((hz + 1) / 40) / 9  # 0 at 40 Hz, 1 at 20 kHz
@@ -265,23 +269,23 @@ def coloured(audio: Audio, rng: Random, bells: int = 3, most_db: float = 8.0) ->
     return _filtered(audio, 10 ** (gain_db / 20))
 
 
-def low_pass(audio: Audio, cutoff_hz: float, order: int) -> Audio:
+def low_pass(audio: Float64Audio, cutoff_hz: float, order: int) -> Float64Audio:
     """Butterworth magnitudes without phase."""
     return _filtered(audio, 1 / np.sqrt(1 + (_frequencies(audio) / cutoff_hz) ** (2 * order)))
 
 
-def high_pass(audio: Audio, cutoff_hz: float, order: int) -> Audio:
+def high_pass(audio: Float64Audio, cutoff_hz: float, order: int) -> Float64Audio:
     """Butterworth magnitudes without phase."""
     ratio = _frequencies(audio) / cutoff_hz
     return _filtered(audio, ratio**order / np.sqrt(1 + ratio ** (2 * order)))
 
 
-def peak_normalised(audio: Audio) -> Audio:
+def peak_normalised(audio: Float64Audio) -> Float64Audio:
     """With a peak of 1."""
     return np.asarray(audio / (np.abs(audio).max() + _LEAST), np.float64)
 
 
-def add_at(out: Audio, second: float, audio: Audio) -> None:
+def add_at(out: Float64Audio, second: float, audio: Float64Audio) -> None:
     """Add audio from a time on, in place; what lies outside is left out."""
     first = round(second * SAMPLE_RATE_HZ)
     audio = audio[max(-first, 0) : max(out.size - first, 0)]
@@ -289,17 +293,17 @@ def add_at(out: Audio, second: float, audio: Audio) -> None:
     out[first : first + audio.size] += audio
 
 
-def silence(score: Score) -> Audio:
+def silence(score: Score) -> Float64Audio:
     """As long as the score and what rings on."""
     return np.zeros(round((score.seconds + TAIL_S) * SAMPLE_RATE_HZ))
 
 
-def times(seconds: float) -> Audio:
+def times(seconds: float) -> Float64Audio:
     """The time of every sample."""
     return np.arange(max(round(seconds * SAMPLE_RATE_HZ), 2)) / SAMPLE_RATE_HZ
 
 
-def ring(hz: float, fall: float, start: float, samples: int) -> Audio:
+def ring(hz: float, fall: float, start: float, samples: int) -> Float64Audio:
     """exp(-fall t) sin(2 pi hz t + start), as powers of one number: a third of the time."""
     block = 512
     turn = complex(-fall, 2 * np.pi * hz) / SAMPLE_RATE_HZ
@@ -308,7 +312,7 @@ def ring(hz: float, fall: float, start: float, samples: int) -> Audio:
     return np.asarray(np.outer(begins, within).imag.ravel()[:samples], np.float64)
 
 
-def edges(samples: int, attack_s: float, release_s: float) -> Audio:
+def edges(samples: int, attack_s: float, release_s: float) -> Float64Audio:
     """Ramps at both ends."""
     shape = np.ones(samples)
     rise, fall = (min(round(s * SAMPLE_RATE_HZ), samples // 2) + 1 for s in (attack_s, release_s))
@@ -324,11 +328,11 @@ def fft_size(samples: int) -> int:
     return -(-samples // step) * step
 
 
-def _frequencies(audio: Audio) -> Audio:
+def _frequencies(audio: Float64Audio) -> Float64Audio:
     return np.asarray(np.fft.rfftfreq(fft_size(audio.size), 1 / SAMPLE_RATE_HZ), np.float64)
 
 
-def _filtered(audio: Audio, gain: Audio) -> Audio:
+def _filtered(audio: Float64Audio, gain: Float64Audio) -> Float64Audio:
     size = fft_size(audio.size)  # single precision: half the time, errors 130 dB down
     spectrum = np.fft.rfft(audio.astype(np.float32), size) * gain.astype(np.float32)
     return np.fft.irfft(spectrum, size)[: audio.size].astype(np.float64)

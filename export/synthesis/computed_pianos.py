@@ -19,7 +19,7 @@ from .computed_instruments import (
     HIGHEST_HZ,
     LONGEST_NOTE_S,
     SAMPLE_RATE_HZ,
-    Audio,
+    Float64Audio,
     FrequencyModulated,
     String,
     Voice,
@@ -54,7 +54,9 @@ class Hammered:
     aftersound: float  # share of the strings that ring on
     knock: float  # of hammer and key
     release_s: float
-    rung: dict[tuple[float, int], Audio] = field(default_factory=dict, compare=False, repr=False)
+    rung: dict[tuple[float, int], Float64Audio] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     @classmethod
     def random(cls, rng: Random) -> Hammered:
@@ -73,14 +75,14 @@ class Hammered:
             release_s=rng.uniform(0.05, 0.3),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         key = hz, round(velocity * _LAYERS)
         if key not in self.rung:
             self.rung[key] = self._struck(hz, key[1] / _LAYERS)
         played = self.rung[key][: times(seconds + self.release_s).size]
         return velocity * played * edges(played.size, 0.001, self.release_s)
 
-    def _struck(self, hz: float, velocity: float) -> Audio:
+    def _struck(self, hz: float, velocity: float) -> Float64Audio:
         """One key with its damper up, as long as notes last."""
         own = Random(f"{hz:.2f}/{velocity}/{self.decay_s}")
         octaves = np.log2(hz / _MIDDLE_HZ)
@@ -108,7 +110,7 @@ class Hammered:
                 out[:heard] += strength * ring(partial_hz, falls, start, heard)
         return out + self._knocked(own, out.size)
 
-    def _knocked(self, own: Random, samples: int) -> Audio:
+    def _knocked(self, own: Random, samples: int) -> Float64Audio:
         time = times(0.15)
         noise = np.random.default_rng(own.getrandbits(32)).standard_normal(time.size)
         dull = 5 * low_pass(noise * np.exp(-time / 0.02), own.uniform(150.0, 700.0), 1)
@@ -141,17 +143,17 @@ class Picked:
             release_s=rng.uniform(0.03, 0.2),
         )
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         time = times(seconds + self.release_s)
         turn = 2 * np.pi * hz * time + rng.uniform(0, 2 * np.pi)
         swing = self.bend * velocity * np.exp(-6.9 / self.decay_s * time) * np.sin(turn)
-        heard: Audio = np.tanh(swing + self.off_centre) - np.tanh(self.off_centre)
+        heard: Float64Audio = np.tanh(swing + self.off_centre) - np.tanh(self.off_centre)
         ringing = np.exp(-time / self.bell_decay_s) * np.sin(self.bell_ratio * turn)
-        played: Audio = heard / self.bend + self.bell * velocity * ringing
+        played: Float64Audio = heard / self.bend + self.bell * velocity * ringing
         return velocity * played * edges(time.size, 0.002, self.release_s)
 
 
-def piano(score: Score, rng: Random) -> Audio:
+def piano(score: Score, rng: Random) -> Float64Audio:
     """A piano: hammers on strings, tines and reeds, two operators, or plucked as in a
     harpsichord or a clavinet; electric ones often through an amplifier, a tremolo, or both."""
     kind = rng.choices(("hammered", "picked", "modulated", "plucked"), (7, 4, 1, 1))[0]

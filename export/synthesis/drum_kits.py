@@ -25,7 +25,7 @@ from presets import StemwrightError
 from .computed_drums import random_strike
 from .computed_instruments import (
     SAMPLE_RATE_HZ,
-    Audio,
+    Float64Audio,
     add_at,
     coloured,
     fft_size,
@@ -81,13 +81,13 @@ class Sampled:
     pitch: float
     decay_s: float
 
-    def hit(self, velocity: float) -> Audio:
+    def hit(self, velocity: float) -> Float64Audio:
         """One stroke with a peak of 1; velocity is within 0 and 1."""
         layer = self.layers[min(int(velocity * len(self.layers)), len(self.layers) - 1)]
         return _stroke(layer, self.pitch, self.decay_s)
 
 
-Hit = Callable[[float], Audio]  # one stroke, by velocity
+Hit = Callable[[float], Float64Audio]  # one stroke, by velocity
 
 
 class DrumKits:
@@ -103,11 +103,11 @@ class DrumKits:
                 "hydrogen-drumkits) and name their folder with --kits.",
             )
 
-    def play(self, score: Score, rng: Random) -> Audio:
+    def play(self, score: Score, rng: Random) -> Float64Audio:
         """Play a drum score on a kit put together at random; mono, (samples,)."""
         computed = rng.choice(_COMPUTED_SHARES)
         kit: dict[tuple[str, int], tuple[Hit, float]] = {}
-        buses: dict[str, Audio] = {}
+        buses: dict[str, Float64Audio] = {}
         for note in (note for track in score.tracks for note in track.notes):
             name = drum_of_pitch(note.pitch)
             place = name, note.pitch if name == "tom" else 0  # toms differ by pitch
@@ -142,7 +142,7 @@ def drum_of_pitch(pitch: int) -> str:
     return _DRUM_OF_PITCH.get(pitch, _ANY)
 
 
-def in_a_room(audio: Audio, rng: Random) -> Audio:
+def in_a_room(audio: Float64Audio, rng: Random) -> Float64Audio:
     """With the tail of a random room: noise that dies away, from one to 12 dB below the drums."""
     decay_s, before_s = 10 ** rng.uniform(-1.7, -0.7), rng.uniform(0.0, 0.02)  # to 1/e
     time = np.arange(round((6 * decay_s + before_s) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ - before_s
@@ -179,7 +179,7 @@ def _read_kits(folder: Path) -> Mapping[str, Sequence[Layers]]:
 
 
 @lru_cache(maxsize=64)
-def _stroke(path: Path, pitch: float, decay_s: float) -> Audio:
+def _stroke(path: Path, pitch: float, decay_s: float) -> Float64Audio:
     """A sample at another pitch, with a peak of 1 and a faster end."""
     try:
         audio, rate = soundfile.read(path, dtype="float64", always_2d=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError
 
-from .computed_instruments import LONGEST_NOTE_S, SAMPLE_RATE_HZ, Audio, edges
+from .computed_instruments import LONGEST_NOTE_S, SAMPLE_RATE_HZ, Float64Audio, edges
 
 _TOKEN = re.compile(r"<(\w+)>|(\w+)=(.*?)(?=\s+\w+=|\s*<|\s*$)")
 _KEYS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
@@ -56,7 +56,7 @@ class SampledInstrument:
             )
         self._octaves = _octaves_low(self.regions[len(self.regions) // 2])
 
-    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Audio:
+    def note(self, hz: float, seconds: float, velocity: float, rng: Random) -> Float64Audio:
         """One note, with its release; velocity is within 0 and 1."""
         key = 69 + 12 * np.log2(hz / 440) + 12 * self._octaves
         blow = max(1, round(127 * velocity))

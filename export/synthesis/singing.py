@@ -16,7 +16,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from .computed_instruments import SAMPLE_RATE_HZ, Audio
+from .computed_instruments import SAMPLE_RATE_HZ, Float64Audio
 from .midi import Note
 
 _HOP, _WINDOW = 512, 2048
@@ -137,11 +137,11 @@ class Performance:
     """A line in one throat: audio (samples,), and its pitch in Hz every FRAME_SECONDS, 0 where
     the glottis rests."""
 
-    audio: Audio
-    hertz: Audio
+    audio: Float64Audio
+    hertz: Float64Audio
 
 
-def sing(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) -> Audio:
+def sing(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Random) -> Float64Audio:
     """The line in one throat, (samples,)."""
     return perform(sung, throat, seconds, rng).audio
 
@@ -178,7 +178,7 @@ def perform(sung: Sequence[Syllable], throat: Throat, seconds: float, rng: Rando
 
 def _pitch_track(
     sung: Sequence[Syllable], throat: Throat, frames: int, rng: Random, noise: np.random.Generator
-) -> Audio:
+) -> Float64Audio:
     """Cents above MIDI pitch 0 in every frame."""
     track = np.full(frames, 100.0 * (sung[0].pitch if sung else 60))
     time = np.arange(frames) * _FRAME_S
@@ -202,12 +202,12 @@ def _pitch_track(
 
 def _articulation(
     sung: Sequence[Syllable], throat: Throat, frames: int, rng: Random
-) -> tuple[Audio, NDArray[np.float32], Audio]:
+) -> tuple[Float64Audio, NDArray[np.float32], Float64Audio]:
     """Loudness of the voice (frames,), gain of the hisses (frames, bins), and formants
     (3, frames)."""
     voiced = np.zeros(frames)
     formants = np.tile(np.array(VOWELS[0], np.float64)[:, None], frames)
-    noises: dict[tuple[float, float], Audio] = {}
+    noises: dict[tuple[float, float], Float64Audio] = {}
     for one in sung:
         first, last = (round(s / _FRAME_S) for s in (one.start_s, one.start_s + one.seconds))
         last = min(max(last, first + 3), frames)
@@ -237,7 +237,7 @@ def _articulation(
     return voiced, hissed, formants
 
 
-def _tract(formants: Audio, throat: Throat) -> NDArray[np.float32]:
+def _tract(formants: Float64Audio, throat: Throat) -> NDArray[np.float32]:
     """The gain of the vocal tract, (frames, bins)."""
     hz = _bins_hz().astype(np.float32)
     moving = [throat.tract * row.astype(np.float32)[:, None] for row in formants]
@@ -253,7 +253,7 @@ def _tract(formants: Audio, throat: Throat) -> NDArray[np.float32]:
     return np.asarray(np.maximum(gain, 2e-4), np.float32)
 
 
-def _through(source: Audio, gain: NDArray[np.floating]) -> Audio:
+def _through(source: Float64Audio, gain: NDArray[np.floating]) -> Float64Audio:
     """A filter that changes from frame to frame: overlap-add; (samples,)."""
     window = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
     padded = np.pad(source.astype(np.float32), _WINDOW // 2)
@@ -271,7 +271,7 @@ def _through(source: Audio, gain: NDArray[np.floating]) -> Audio:
     return np.asarray(out[_WINDOW // 2 :][: source.size] / 1.5, np.float64)
 
 
-def _saw(phase: Audio, step: Audio) -> Audio:
+def _saw(phase: Float64Audio, step: Float64Audio) -> Float64Audio:
     """A sawtooth without its worst aliases (polynomial band-limited steps)."""
     saw = 2 * phase - 1
     near, past = phase < step, phase > 1 - step
@@ -282,11 +282,11 @@ def _saw(phase: Audio, step: Audio) -> Audio:
     return saw
 
 
-def _smoothed(track: Audio, kernel: Audio) -> Audio:
+def _smoothed(track: Float64Audio, kernel: Float64Audio) -> Float64Audio:
     padded = np.pad(track, kernel.size // 2, mode="edge")
     smooth = np.convolve(padded, kernel / kernel.sum(), mode="valid")
     return np.asarray(smooth[: track.size], np.float64)
 
 
-def _bins_hz() -> Audio:
+def _bins_hz() -> Float64Audio:
     return np.asarray(np.maximum(np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE_HZ), 20.0), np.float64)

@@ -98,7 +98,6 @@ class Batch:
         self._keys = _WorkKeys(load_engine(backend), settings)
         self._auto_jobs = auto_jobs
         self._wakeup = Wakeup()
-        self._draining = False
         self._began = Instant.now()
         self._housekept_s = float("-inf")
         self._done_before = 0
@@ -111,13 +110,13 @@ class Batch:
         known = self._known()
         return _plan(self._status(row, known.get(row.path)) for row in self.catalogue.rows)
 
-    def undone(self) -> list[Row]:
+    def undone(self, *, retry_failed: bool = False) -> list[Row]:
         """The rows that a run would work on."""
-        known = self._known()
+        known, left = self._known(), {"done"} if retry_failed else {"done", "failed"}
         statuses = {
             row.path: self._status(row, known.get(row.path)) for row in self.catalogue.rows
         }
-        return [row for row in self.catalogue.rows if statuses[row.path] not in ("done", "failed")]
+        return [row for row in self.catalogue.rows if statuses[row.path] not in left]
 
     def enter(self, *, retry_failed: bool = False) -> BatchPlan:
         """Write the catalogue into the journal: new rows, and those to be done again."""
@@ -156,11 +155,7 @@ class Batch:
 
     def loop(self, now: Instant) -> bool:
         """One round; true when no row is left."""
-        if self._wakeup.stops >= 2:
-            self.pool.abandon(now)
-        elif self._wakeup.stops and not self._draining:
-            self._draining = True
-            self.pool.drain()
+        self.pool.obey(self._wakeup.stops, now)
         if now.steady_s - self._housekept_s >= HOUSEKEEPING_S:
             self._housekept_s = now.steady_s
             self.pool.release_dead_holders(now)

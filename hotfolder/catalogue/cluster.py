@@ -8,6 +8,7 @@ workers do the same job, the second finds the set there, sees that it is the sam
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -49,15 +50,21 @@ class Cluster:
         except ImportError as error:
             sentence = "this needs the extra: pip install 'stemwright[cluster]'."
             raise StemwrightError("cluster-not-installed", sentence) from error
-        self._local: Any = None
-        if address.startswith("local:"):
-            workers = int(address.removeprefix("local:"))
-            self._local = distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
-            )
-        self.client: Any = distributed.Client(self._local or address, set_as_default=False)
-        self.client.run_on_scheduler(_suspect_early)
         self._resources = {"GPU": 1} if gpu else None
+        with contextlib.ExitStack() as opened:
+            scheduler: Any = address
+            if address.startswith("local:"):
+                workers = int(address.removeprefix("local:"))
+                scheduler = opened.enter_context(
+                    distributed.LocalCluster(
+                        n_workers=workers, threads_per_worker=1, processes=True,
+                        dashboard_address=None,
+                    )
+                )  # fmt: skip
+            client = distributed.Client(scheduler, set_as_default=False)
+            self.client: Any = opened.enter_context(client)
+            self.client.run_on_scheduler(_suspect_early)
+            self._opened = opened.pop_all()
 
     def check(self, presets: set[str], backend: str, settings: WorkerSettings) -> None:
         """Refuse a cluster whose workers would not all do the same work as this machine."""
@@ -106,9 +113,7 @@ class Cluster:
 
     def close(self) -> None:
         """Let go of the cluster, and end it when it is our own."""
-        self.client.close()
-        if self._local is not None:
-            self._local.close()
+        self._opened.close()
 
     def _next(
         self, batch: Batch, in_work: list[Job], suspects: list[Job], now: Instant

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,7 +34,7 @@ from .arguments import STATE
 
 if TYPE_CHECKING:
     from ..catalogue.batch import Batch
-    from ..catalogue.listing import Catalogue
+    from ..catalogue.listing import Catalogue, Row
 
 MOST_SHOWN = 20  # failures, on the terminal
 
@@ -102,9 +102,10 @@ def batch(
     run = Batch(read, output, journal, settings, auto_jobs=jobs == 0)
     with contextlib.closing(run):
         run.check_presets()
-        _print_cost(run)
+        undone = run.undone(retry_failed=retry_failed)
+        _print_cost(run, undone)
         if dry_run:
-            for line in _forecast(run):
+            for line in _forecast(run, undone):
                 say(line)
             sys.exit(1 if read.problems else 0)
         run.enter(retry_failed=retry_failed)
@@ -123,24 +124,24 @@ def _print_problems(read: Catalogue, name: str, *, strict: bool) -> None:
         raise StemwrightError("catalogue-invalid", f"{name}: {len(read.problems)} rows are wrong.")
 
 
-def _print_cost(run: Batch) -> None:
+def _print_cost(run: Batch, undone: Sequence[Row]) -> None:
     """How long separators of one's own will take, before they begin; once for each preset."""
     from ..catalogue.forecast import audio_seconds, separator_costs
 
     names = {row.preset for row in run.catalogue.rows}
     costly = {name for name in names if load_preset(name).sources.cards}
     if costly:
-        rows = [row for row in run.undone() if row.preset in costly]
+        rows = [row for row in undone if row.preset in costly]
         lengths = audio_seconds(row.path for row in rows)
         for line in separator_costs(rows, lengths, run.settings):
             complain(line)
 
 
-def _forecast(run: Batch) -> Iterator[str]:
+def _forecast(run: Batch, rows: Sequence[Row]) -> Iterator[str]:
     """What a run would do, and how long by what a piece of it takes on this machine."""
     from ..catalogue.forecast import audio_seconds, forecast_s, measured_costs
 
-    plan, rows = run.plan(), run.undone()
+    plan = run.plan()
     yield (
         f"{plan.new} new, {plan.changed} changed, {plan.unfinished} unfinished, "
         f"{plan.done} done, {plan.failed} failed before, {len(run.catalogue.problems)} refused"

@@ -6,6 +6,7 @@ Each opens its modules when it is called: `--help` stays instant.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,15 @@ def _root_of(root: Path | None, path: Path) -> Path:
     from ..root import find_root
 
     return root or find_root(path)
+
+
+def _each(
+    files: tuple[str, ...], root: Path | None, state: Path | None
+) -> Iterator[tuple[str, Admin]]:
+    """Every file with the hot folder that it belongs to."""
+    for file in files:
+        with _admin(_root_of(root, Path(file)), state, None) as admin:
+            yield file, admin
 
 
 @click.command()
@@ -165,10 +175,9 @@ def cancel(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
 
     Their mixes go to failed/.
     """
-    for file in files:
-        with _admin(_root_of(root, Path(file)), state, None) as admin:
-            for job in admin.cancel(file):
-                say(f"{job.source}: will be cancelled")
+    for file, admin in _each(files, root, state):
+        for job in admin.cancel(file):
+            say(f"{job.source}: will be cancelled")
 
 
 @click.command()
@@ -180,10 +189,9 @@ def forget(files: tuple[str, ...], root: Path | None, state: Path | None) -> Non
 
     Deletes no file.
     """
-    for file in files:
-        with _admin(_root_of(root, Path(file)), state, None) as admin:
-            for job in admin.forget(file):
-                say(f"{job.source}: forgotten")
+    for file, admin in _each(files, root, state):
+        for job in admin.forget(file):
+            say(f"{job.source}: forgotten")
 
 
 @click.command()
