@@ -24,10 +24,21 @@ import numpy as np
 
 import own_searches
 from export.data.true_mixes import TrueMix
+from export.training.expectation import Expectation
 from own_material import Set, minutes_of, points, shortened
-from own_networks import Float, Network, PackTraining, oracle, own_head, strangers
+from own_networks import Float, Network, PackTraining, oracle, own_head, strangers, together
 from own_searches import OwnTraining
-from own_tables import HALF, MIXTURE, OWN, PROMISE, PROMISE_AT_LEVEL, SHIPPED, Score, page
+from own_tables import (
+    BESIDE_BAND,
+    HALF,
+    MIXTURE,
+    OWN,
+    PROMISE,
+    PROMISE_AT_LEVEL,
+    SHIPPED,
+    Score,
+    page,
+)
 
 Views = Mapping[str, TrueMix]
 
@@ -90,38 +101,47 @@ class Bench:
     def _own(
         self, songs: Set, fold: Sequence[str], minutes: float, views: Mapping[str, Views]
     ) -> None:
-        if all(
-            (songs.name, song, view, OWN, minutes) in self.scores
-            for song in fold
-            for view in views[song]
-        ):
-            return
-        takes = songs.takes(fold, self._cache)
-        heard = min(minutes, minutes_of(takes))
-        head, promise = own_head(
-            shortened(takes, minutes),
-            strangers(self.arguments.against, songs.target),
-            self.arguments.head_steps,
-            self.arguments.seed,
-        )
-        network = self.shipped.with_head(songs.target, head)
-        for song in fold:
-            level = views[song]["whole"].level_db(songs.target)
-            promised = {PROMISE: promise.gain_db, PROMISE_AT_LEVEL: promise.gain_at(level)}
-            for row, gain in promised.items():
-                self._store(
-                Score(
-                    songs.name, song, "whole", row, minutes, gain, None, heard,
-                    promise.low_db, promise.high_db,
-                )
-            )  # fmt: skip
-            for view, true in views[song].items():
-                keep = partial(self._keep, songs, true, view, minutes=minutes, heard=heard)
-                alone = partial(network.alone, true, songs.target)
-                keep(row=OWN, masks=alone)
-                keep(row=f"{OWN}, song's spectra", masks=partial(alone, spectra=True))
-                if view == "whole" and network.knows(true):
-                    keep(row="own, in its set", masks=partial(network.in_its_set, true))
+        """An own head beside strangers, and one beside the other stems of its songs, too."""
+        band = songs.band(fold, self._cache) if self.arguments.band else {}
+        for beside in (OWN, BESIDE_BAND) if band else (OWN,):
+            if all(
+                (songs.name, song, view, beside, minutes) in self.scores
+                for song in fold
+                for view in views[song]
+            ):
+                continue
+            unrelated = strangers(self.arguments.against, songs.target)
+            takes = songs.takes(fold, self._cache)
+            heard = min(minutes, minutes_of(takes))
+            head, promise = own_head(
+                shortened(takes, minutes),
+                together(unrelated, band) if beside == BESIDE_BAND else unrelated,
+                self.arguments.head_steps,
+                self.arguments.seed,
+            )
+            network = self.shipped.with_head(songs.target, head)
+            for song in fold:
+                if beside == OWN:
+                    self._promised(songs, views[song]["whole"], promise, minutes, heard)
+                for view, true in views[song].items():
+                    keep = partial(self._keep, songs, true, view, minutes=minutes, heard=heard)
+                    alone = partial(network.alone, true, songs.target)
+                    keep(row=beside, masks=alone)
+                    keep(row=f"{beside}, song's spectra", masks=partial(alone, spectra=True))
+                    if view == "whole" and network.knows(true):
+                        row = beside.replace("rest unknown", "in its set")
+                        keep(row=row, masks=partial(network.in_its_set, true))
+
+    def _promised(
+        self, songs: Set, true: TrueMix, promise: Expectation, minutes: float, heard: float
+    ) -> None:
+        """What the end of a training said of a song."""
+        at_level = promise.gain_at(true.level_db(songs.target))
+        for row, gain in ((PROMISE, promise.gain_db), (PROMISE_AT_LEVEL, at_level)):
+            ends = promise.low_db, promise.high_db
+            self._store(
+                Score(songs.name, true.song, "whole", row, minutes, gain, None, heard, *ends)
+            )
 
     def _pack(self, songs: Set, fold: Sequence[str], views: Mapping[str, Views]) -> None:
         training = PackTraining(
@@ -183,6 +203,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--folds", type=int, default=2, help="0 leaves each song out on its own")
     parser.add_argument("--minutes", nargs="*", type=float, default=[0.5, 2, 5, 15])
+    parser.add_argument("--band", action="store_true", help="also beside the songs' other stems")
     parser.add_argument("--head-steps", type=int, default=150)
     parser.add_argument("--searches", action="store_true", help="measure whole separations")
     parser.add_argument("--flow-steps", type=int, default=150, help="of own flows in searches")

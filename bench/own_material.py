@@ -130,6 +130,16 @@ class Set:
         }
         return Multitracks(mine).corpora(without, front_end, cache)[self.target]
 
+    def band(self, without: Sequence[str], cache: Path) -> dict[str, Corpus]:
+        """The other stems of all songs but some, by stem; nothing of songs that are laid into."""
+        if self.backing or self.takes_from:
+            return {}
+        beside = {
+            song: {stem: files for stem, files in stems.items() if stem != self.target}
+            for song, stems in self.tracks.songs.items()
+        }
+        return Multitracks(beside).corpora(without, standard_front_end().front_end(), cache)
+
 
 def minutes_of(takes: Corpus) -> float:
     """How long takes are."""

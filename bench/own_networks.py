@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine import ModelCard, prior_folders, read_bundle
 from engine.separation.song_spectra import song_masks
 from export.artist_pack import PackOptions, tune_pack
-from export.data.corpus import Corpus
+from export.data.corpus import Corpus, joined
 from export.data.mixes import RandomMixes, bins_per_band
 from export.data.pack import packed_corpus, read_pack
 from export.data.true_mixes import TrueMix
@@ -120,6 +120,14 @@ def strangers(pack: Path, target: str) -> dict[str, Corpus]:
     if target == "other":  # which the rest of them are part of
         parts = [part for part in parts if part in BAND]
     return {part: packed_corpus(pack, part, standard_front_end()) for part in parts}
+
+
+def together(one: Mapping[str, Corpus], other: Mapping[str, Corpus]) -> dict[str, Corpus]:
+    """The corpora of both by part."""
+    return {
+        part: joined([each[part] for each in (one, other) if part in each])
+        for part in dict.fromkeys([*one, *other])
+    }
 
 
 def own_head(

@@ -27,7 +27,7 @@ from scores import Estimated, bootstrap, sdr_db
 
 Float = NDArray[np.float32]
 
-SECONDS = 7.5  # of every song, from its middle
+SECONDS = 5.9  # of every song, from its middle
 ESTIMATE, FLOW, BOTH = "estimate", "flow search", "both"
 SYSTEMS: Mapping[str, Mapping[str, object]] = MappingProxyType({
     ESTIMATE: {"tier": "standard"},
@@ -47,8 +47,8 @@ over songs.
 
 @dataclass(frozen=True)
 class OwnTraining:
-    """How own priors are trained: steps of the flow and of the head, beside the vocals, basses and
-    drums of a pack, in folders of `place`."""
+    """How own priors are trained: steps of the flow (0: none is) and of the head, beside the
+    vocals, basses and drums of a pack, in folders of `place`."""
 
     place: Path
     against: Path
@@ -86,7 +86,9 @@ def measured(
     songs: Set, fold: Sequence[str], training: OwnTraining, known: Mapping[Key, Score]
 ) -> Iterator[Score]:
     """The scores of a fold that are not known yet."""
-    own = training.prior(songs, fold)
+    priors = {"shipped": _shipped(songs)}
+    if training.flow_steps:
+        priors["own"] = training.prior(songs, fold)
     for song in fold:
         truth, rate = _middle(songs, song)
         mix = np.sum(list(truth.values()), axis=0)
@@ -94,12 +96,12 @@ def measured(
             share = np.float32(1 / (1 + max(len(beside), 1)))
             if (songs.name, song, view, SHARE, 0.0) not in known:
                 yield _score(songs, song, view, SHARE, truth, mix * share)
-            for who, spec in (("own", {"prior": own}), ("shipped", {"prior": _shipped(songs)})):
+            for who, prior in priors.items():
                 for system, search in SYSTEMS.items():
                     row = f"{who}: {system}"
                     if (songs.name, song, view, row, 0.0) in known:
                         continue
-                    stems = {own_stem(songs): spec, **{stem: {} for stem in beside}}
+                    stems = {own_stem(songs): {"prior": prior}, **{stem: {} for stem in beside}}
                     if view == UNKNOWN:
                         search = {**search, "rest": "unknown"}
                     found = _found(mix, rate, stems, search, training)
@@ -119,6 +121,8 @@ def page(scores: Sequence[Score], command: str) -> Iterator[str]:
             by_row.setdefault(score.row, {})[score.song] = score.target_db
         share = f"{np.mean(list(by_row[SHARE].values())):.2f}"
         for who in ("shipped", "own"):
+            if f"{who}: {ESTIMATE}" not in by_row:
+                continue
             found = [by_row[f"{who}: {system}"] for system in SYSTEMS]
             means = [f"{np.mean(list(each.values())):.2f}" for each in found]
             songs = str(len(found[0]))

@@ -16,13 +16,15 @@ MIXTURE, PROMISE = "mixture / K", "own, as promised"
 PROMISE_AT_LEVEL = "own, as promised at its level"
 HALF = "half of the mix"
 SHIPPED, OWN = "shipped, rest unknown", "own, rest unknown"
+BESIDE_BAND = "own beside its band, rest unknown"
 NOTES = """\
 Songs of a set are left out fold by fold; takes and packs come from the other folds. SDR in dB of
 the target, gain over the mixture divided by the number of stems (inside: by two), mean over songs
 with its 95 % bootstrap interval; the last column is the mean over all stems of the set. Masks of
 the first estimate on the true mixes' spectra, middle and side of a pair each on its own, without
 the stereo image. *Inside* is a true `other` with all else 10 dB below it. *Rest unknown* knows the
-target's head and nothing else. Minutes are those of the takes that were there.
+target's head and nothing else. Minutes are those of the takes that were there. *Beside its band*
+has learned beside the other stems of the songs that its takes are from, too.
 """.splitlines()
 
 
@@ -74,22 +76,17 @@ def minutes_table(scores: Sequence[Score]) -> Iterator[str]:
     """How much an own head gains with how many minutes of takes, over nothing and over what is
     shipped."""
     rows = []
-    for data, view, minutes in _trained(scores, OWN):
-        own, heard = _by_song(scores, data, view, OWN, minutes)
-        cells = [data, view, f"{heard:.1f}", str(len(own))]
+    every = [(at, row) for row in (OWN, BESIDE_BAND) for at in _trained(scores, row)]
+    for (data, view, minutes), trained in sorted(every, key=lambda each: each[0]):
+        own, heard = _by_song(scores, data, view, trained, minutes)
+        beside = "its band" if trained == BESIDE_BAND else "strangers"
+        cells = [data, view, f"{heard:.1f}", beside, str(len(own))]
         cells += [_gain(own, _by_song(scores, data, view, row)[0]) for row in (MIXTURE, SHIPPED)]
         best, _ = _by_song(scores, data, view, "oracle")
         rows.append([*cells, _gain(best, own)])
-    head = [
-        "set",
-        "view",
-        "minutes",
-        "songs",
-        "over mixture / K",
-        "over shipped",
-        "oracle ahead by",
-    ]
-    yield from titled("How many minutes of takes? Rest unknown", head, rows)
+    head = ["set", "view", "minutes", "beside", "songs", "over mixture / K", "over shipped"]
+    title = "How many minutes of takes, and beside whom? Rest unknown"
+    yield from titled(title, [*head, "oracle ahead by"], rows)
 
 
 def promise_table(scores: Sequence[Score]) -> Iterator[str]:
@@ -104,8 +101,11 @@ def promise_table(scores: Sequence[Score]) -> Iterator[str]:
         cells = [data, f"{heard:.1f}", str(len(own)), f"({low:+.1f} to {high:+.1f})"]
         for row in (PROMISE, PROMISE_AT_LEVEL):
             promised, _ = _by_song(scores, data, view, row, minutes)
+            if not promised:  # a training from before levels were heeded
+                cells += ["", ""]
+                continue
             wrong = np.mean([abs(promised[song] - found[song]) for song in promised])
-            cells += [f"{np.mean(list(promised.values())):+.1f}", f"{wrong:.1f}"]
+            cells += [f"{np.mean([*promised.values()]):+.1f}", f"{wrong:.1f}"]
         gains = np.array(list(found.values()))[:, None]
         rows.append([*cells[:3], cells[4], *cells[3:4], *cells[5:], str(bootstrap(gains))])
     head = ["set", "minutes", "songs", "promised", "its interval", "off by", "at the song's level"]

@@ -57,6 +57,8 @@ def test_nothing_of_a_song_stands_on_both_sides(parsed, laid, tmp_path, count):
             assert heard == set(each.songs) - set(fold)
             judged = {path for song in fold for path in each.tracks.songs[song][each.target]}
             assert judged.isdisjoint(each.take_files(fold))
+            for corpus in each.band(fold, tmp_path).values():
+                assert {clip.song for clip in corpus.clips} == set(each.songs) - set(fold)
 
 
 def test_takes_of_a_set_of_their_own_leave_every_song_to_be_judged(songs, laid, tmp_path):
@@ -137,7 +139,7 @@ def test_the_page_says_gains_over_the_mixture_and_over_what_is_shipped():
     )
     text = "\n".join(page(scores, "python bench/own_instrument.py"))
     three, one, five = ("3.00 [3.00, 3.00]", "1.00 [1.00, 1.00]", "5.00 [5.00, 5.00]")
-    assert f"| mine | whole | 2.0 | 2 | {three} | {one} | {five} |" in text
+    assert f"| mine | whole | 2.0 | strangers | 2 | {three} | {one} | {five} |" in text
     promised = "| +3.0 | (+2.0 to +4.0) | 0.5 | +3.4 | 0.1 |"
     assert f"| mine | 2.0 | 2 {promised} 3.50 [3.50, 3.50] |" in text
     assert f"| own, rest unknown | 2.0 | 2 | 4.00 | {three} | 4.00 |" in text

@@ -645,3 +645,5 @@ def test_the_promise_of_songs_that_chose_says_so():
     text = "\n".join(promise.lines())
     assert "+2.5 dB over knowing nothing" in text
     assert "2 songs that chose these weights: expect less of others" in text
+    assert "off such a promise" not in text
+    assert "off such a promise" in "\n".join(Expectation.of("sax", 2, gains, gains, ()).lines())

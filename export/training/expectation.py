@@ -17,6 +17,7 @@ Float = NDArray[np.float32]
 
 SAMPLES_COST_DB = 0.5  # of others that flows play, against recordings of them (docs/lab.md)
 ENOUGH_MINUTES = 15.0
+SONGS_OFF_DB = 3.6  # from what sums promised for them (docs/own-instrument-bench.md)
 NEAR_DB = 6.0  # how far from all else instruments usually are
 _DRAWS = 2000
 _PERCENTS = (2.5, 97.5)
@@ -111,6 +112,8 @@ class Expectation:
             f"head: where {self.stem} is as loud as all else {equal:+.1f} dB, "
             f"{NEAR_DB:g} dB softer {softer:+.1f}, {NEAR_DB:g} dB louder {louder:+.1f}"
         )
+        if not self.songs:
+            yield f"head: real songs were {SONGS_OFF_DB:.1f} dB off such a promise on average"
         yield f"head: to raise it most, {self.advice}"
 
     @property
