@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .model.sessions import make_session as make_session
     from .model.sessions import usable_cores as usable_cores
     from .model.spectrogram import FrontEnd as FrontEnd
+    from .model.spectrogram import middle_and_side as middle_and_side
     from .options import Progress, RenderOptions
     from .plugins.catalogue import PluginCatalogue as PluginCatalogue
     from .rendering import Interrupted, Renderer, render
@@ -118,7 +119,7 @@ __getattr__ = lazy_door(
         "model.card": ("PERCENTS", "FrontEndCard", "ModelCard", "Source"),
         "model.prior": ("Prior", "find_prior", "list_priors", "open_priors", "prior_folders"),
         "model.sessions": ("Device", "make_session", "usable_cores"),
-        "model.spectrogram": ("FrontEnd",),
+        "model.spectrogram": ("FrontEnd", "middle_and_side"),
         "options": ("Progress", "RenderOptions"),
         "plugins.catalogue": ("PluginCatalogue",),
         "rendering": ("Interrupted", "Renderer", "prior_hashes", "render"),

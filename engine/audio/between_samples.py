@@ -3,6 +3,9 @@
 A windowed sinc h interpolates. A block of samples with its neighbours gives all points between
 them by one matrix product, and most blocks need none: no point is higher than the highest sample
 in reach times the largest sum of |h|, so a block that cannot reach the peak so far is passed over.
+
+This is the fast meter, for what is reported of every file (`loudness`). Where a ceiling is to hold
+whatever meter looks at it, `true_peak` measures more strictly, at many times the cost.
 """
 
 from __future__ import annotations

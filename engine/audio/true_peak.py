@@ -1,4 +1,7 @@
-"""Measures true peak at eight times the sample rate, for ceilings that are to hold."""
+"""Measures true peak at eight times the sample rate, for ceilings that are to hold.
+
+What is only reported is measured as the standard asks, and much faster, by `between_samples`.
+"""
 
 from __future__ import annotations
 

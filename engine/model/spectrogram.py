@@ -23,7 +23,15 @@ Complex = NDArray[np.complex64]
 FramesMaker = Callable[[slice], Complex]  # which frames -> (channels, frames, bins)
 
 OVERLAP = 4  # hops in a window: Hann analysis and synthesis windows then sum to a constant
+_HALF = np.float32(np.sqrt(0.5))
 FRAMES_AT_ONCE = 16  # that stay in the cache between being cut out, transformed and added up
+
+
+def middle_and_side(pair: Complex) -> Complex:
+    """What two channels have in common and what they differ by, which have the pair's power
+    together: spectrograms (2, frames, bins) -> (2, frames, bins)."""
+    left, right = pair
+    return np.stack([(left + right) * _HALF, (left - right) * _HALF])
 
 
 def _smooth_near(value: float) -> int:

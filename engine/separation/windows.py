@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..audio.layout import ChannelGroups
 from ..audio.reading import SourceInfo
 from ..model.frames import Reader, stream_frames
-from ..model.spectrogram import FrontEnd, Stft
+from ..model.spectrogram import FrontEnd, Stft, middle_and_side
 from .masks import Estimator, MaskPlan, combine
 
 Float = NDArray[np.float32]
@@ -28,7 +28,6 @@ CORE = 256  # frames of a segment that are its own: 5.9 s
 FADE = 32  # frames of context on each side, cross-faded with the neighbours
 WINDOW = CORE + 2 * FADE
 
-_HALF = np.float32(np.sqrt(0.5))  # middle and side have the pair's power together
 _LEAST = 1e-12  # of a window's mean power: what no look has is shared out as all say
 _TINY = np.float32(1e-30)
 
@@ -86,9 +85,9 @@ class Looks:
         rows = [self._magnitudes(spectrogram[list(group)]) for group in self.groups]
         sides = []
         for number in self.pairs:
-            left, right = spectrogram[list(self.groups[number])]
-            rows.append(self._magnitudes((left + right)[None] * _HALF))
-            sides.append(self._magnitudes((left - right)[None] * _HALF))
+            middle, side = middle_and_side(spectrogram[list(self.groups[number])])
+            rows.append(self._magnitudes(middle[None]))
+            sides.append(self._magnitudes(side[None]))
         return np.stack([*rows, *sides])
 
     def _magnitudes(self, channels: Complex) -> Float:

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from engine import FrontEnd
+from engine import FrontEnd, middle_and_side
 
 Float = NDArray[np.float32]
 
@@ -99,10 +99,7 @@ def halves_of(audio: Float, rate: int, front_end: FrontEnd) -> Float:
     """Windows of (channels, samples): of middle and side of a pair, or of all channels at once,
     (1 or 2, windows, WINDOW, bands)."""
     whole = front_end.stft(rate).forward(audio)
-    views = [whole]
-    if len(whole) == 2:
-        left, right = whole
-        views = [(left + sign * right)[None] * np.float32(np.sqrt(0.5)) for sign in (1, -1)]
+    views = [half[None] for half in middle_and_side(whole)] if len(whole) == 2 else [whole]
     return np.stack([windowed(front_end.band_magnitudes(view, rate)) for view in views])
 
 
