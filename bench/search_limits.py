@@ -48,6 +48,7 @@ def search_rate(threads: int) -> float:
     priors = [Prior(find_prior(stem), Device("cpu")) for stem in STEMS]
     flops = sum(step_flops(p.card.flow, BATCH * WINDOW) for p in priors)
     feeds = _feeds(priors[0].card.flow["bands"], BATCH)
+    feeds["other_magnitudes"] = feeds.pop("others")  # the graph's name and Python's
     return flops / _side_by_side(threads, [partial(p.gradient, **feeds) for p in priors]) / 1e9
 
 

@@ -9,6 +9,7 @@ import soundfile
 
 import bench_path  # noqa: F401 - first, it finds the next ones
 import growth
+import search_limits
 import speed
 import speed_device
 import stage_clock
@@ -70,3 +71,12 @@ def test_every_series_grows_in_one_thing_alone():
             if len({getattr(work, field) for work in works}) > 1
         ]
         assert len(changed) == 1, series
+
+
+def test_the_search_is_measured_beside_the_machine(monkeypatch, tmp_path):
+    monkeypatch.setattr(search_limits, "REPEATS", 1)
+    monkeypatch.setattr(search_limits, "BATCH", 1)
+    assert search_limits.search_rate(1) > 0
+    shares = search_limits.operator_shares(tmp_path)
+    assert sum(share for _, share in shares) == pytest.approx(1)
+    assert "MatMul" in dict(shares)
