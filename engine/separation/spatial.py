@@ -28,10 +28,10 @@ Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
 Images = NDArray[np.complex128]  # (stems, bands, 2, 2)
 
-_CERTAIN = 4  # power of a mask in its image: what it is sure of tells where its stem stands
 _DIFFUSE = 0.003  # share of an image that is alike in both channels and unrelated
 _NEIGHBOURS = 0.5  # how much the images of the blocks before and behind count
 _LEAST = 1e-30
+_FRAMES_AT_ONCE = 32  # whose matrices stay in the cache while they are made
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,8 @@ def images(pair: Complex, masks: Float, band: NDArray[np.intp]) -> Images:
     Shape: pair (2, frames, bins), masks (stems, frames, bands) -> (stems, bands, 2, 2).
     """
     bands = masks.shape[2]
-    certain = masks.astype(np.float64) ** _CERTAIN
+    # the fourth power of a mask: what it is sure of tells where its stem stands
+    certain = np.square(np.square(masks.astype(np.float64)))
     left, right = pair
     power = summed_by_band(pair.real**2 + pair.imag**2, band, bands)
     together = summed_by_band(left * right.conj(), band, bands)
@@ -128,18 +129,27 @@ def matrix_masks(masks: Float, found: Images) -> Complex:
     # R = [[p, q], [q*, r]], q = re + i im: in real numbers, of which half as many are needed
     p, r = alike[..., 0, 0].real + _DIFFUSE, alike[..., 1, 1].real + _DIFFUSE
     image = np.stack([p, r, alike[..., 0, 1].real, alike[..., 0, 1].imag])
-    weights = masks.astype(np.float64)
+    matrices = np.empty((len(masks), 2, 2, *masks.shape[1:]), np.complex64)
+    for first in range(0, masks.shape[1], _FRAMES_AT_ONCE):
+        some = slice(first, first + _FRAMES_AT_ONCE)
+        _matrices_into(matrices[..., some, :], masks[:, some].astype(np.float64), image)
+    return np.moveaxis(matrices, (1, 2), (3, 4))
+
+
+def _matrices_into(
+    into: Complex, weights: NDArray[np.float64], image: NDArray[np.float64]
+) -> None:
+    """The matrices of some frames, (stems, 2, 2, frames, bands), from the masks `weights` (stems,
+    frames, bands), which are used up, and the images' p, r and parts of q, (4, stems, bands)."""
     a, d, re, im = np.einsum("stb,nsb->ntb", weights, image)  # [[a, b], [b*, d]], b = re + i im
     weights /= a * d - re * re - im * im
     p, r, q_re, q_im = image[:, :, None]
     shared, turned = q_re * re + q_im * im, q_re * im - q_im * re
-    matrices = np.empty((len(masks), 2, 2, *masks.shape[1:]), np.complex64)
     for row, column, real, imaginary in (
         (0, 0, p * d - shared, turned),
         (0, 1, q_re * a - p * re, q_im * a - p * im),
         (1, 0, q_re * d - r * re, r * im - q_im * d),
         (1, 1, r * a - shared, -turned),
     ):
-        np.multiply(weights, real, out=matrices[:, row, column].real, casting="same_kind")
-        np.multiply(weights, imaginary, out=matrices[:, row, column].imag, casting="same_kind")
-    return np.moveaxis(matrices, (1, 2), (3, 4))
+        np.multiply(weights, real, out=into[:, row, column].real, casting="same_kind")
+        np.multiply(weights, imaginary, out=into[:, row, column].imag, casting="same_kind")
