@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
-    from engine import DecodedMix, Manifest, MixFacts, Progress, Renderer
+    from engine import DecodedMix, MixFacts, Progress, Renderer
     from engine import RenderOptions as Options
     from presets import Preset
 
@@ -41,11 +41,6 @@ class Engine(Protocol):
 
     def separators_rate(self, preset: Preset, folders: Sequence[Path], /) -> float:
         """Seconds that separators take for each second of audio, by their checks."""
-
-    def render(
-        self, mix: Path | DecodedMix, destination: Path, preset: Preset, options: Options, /
-    ) -> Manifest:
-        """Separate one mix into a set that appears at `destination`."""
 
 
 def load_engine(name: str) -> Engine:

@@ -24,6 +24,7 @@ class RunningJob:
     identity: str
     started: Instant
     ended: bool = False
+    published: bool = False  # by its worker, which waits for another mix now
     failure: Failure | None = None
     part: str = ""  # of the work, such as a separator
     facts: JobFacts = field(default_factory=JobFacts)

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import IO
 
 from .failures import failure_from
-from .worker_protocol import Command, Event, FailedEvent, WorkCommand, encode_command, parse_event
+from .worker_protocol import (
+    Command,
+    Event,
+    FailedEvent,
+    StopCommand,
+    WorkCommand,
+    encode_command,
+    parse_event,
+)
 
 STDERR_LINES = 200
 STDERR_LINE_BYTES = 2000
@@ -36,6 +44,7 @@ class Worker:
             start_new_session=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
+        self._stopped = False
         self._events: queue.Queue[Event] = queue.Queue()
         self._event: Event | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -64,8 +73,20 @@ class Worker:
         """Go on to the next event."""
         self._event = None
 
+    @property
+    def is_ready(self) -> bool:
+        """True when it takes another mix behind a published set: it runs, and nobody has asked it
+        to stop."""
+        return not self._stopped and self._process.poll() is None
+
+    def begin(self, command: WorkCommand) -> None:
+        """Give it another mix."""
+        self._stderr.clear()
+        self.send(command)
+
     def send(self, command: Command) -> None:
         """Give it a command."""
+        self._stopped |= isinstance(command, StopCommand)
         pipe = _opened(self._process.stdin)
         with contextlib.suppress(OSError):  # it has ended: its exit code tells more
             pipe.write(encode_command(command))

@@ -37,8 +37,11 @@ from .worker_protocol import (
     StopCommand,
     VerifiedEvent,
     WithdrawCommand,
+    WorkCommand,
     work_command,
 )
+
+KEPT = 0.5  # of the memory that a worker may have: who holds more between two mixes is ended
 
 
 class WorkerPool:
@@ -53,6 +56,7 @@ class WorkerPool:
     ) -> None:
         self.jobs = jobs
         self.in_work: dict[str, RunningJob] = {}
+        self._ready: list[Worker] = []  # have published, and wait for another mix
         self.provider = "none yet"
         self.audio_s = 0.0  # of everything finished here
         self.finished = 0
@@ -80,7 +84,11 @@ class WorkerPool:
         return begun
 
     def poll(self, now: Instant) -> None:
-        """Hear every child, keep the limits, renew the leases, cancel what is to be."""
+        """Hear every child, keep the limits, renew the leases, cancel what is to be.
+
+        Children that have published are ready for other mixes until the next call.
+        """
+        self._end_ready()
         self._renew(now)
         self._cancel_asked(now)
         for running in list(self.in_work.values()):
@@ -109,11 +117,13 @@ class WorkerPool:
 
     def _drain(self) -> None:
         """Ask every child to finish or to keep its segment, and to stop."""
+        self._end_ready()
         for running in self.in_work.values():
             running.worker.send(StopCommand())
 
     def abandon(self, now: Instant) -> None:
         """Kill every child; its job may be claimed again at once."""
+        self._end_ready()
         for running in list(self.in_work.values()):
             self._let_go(running, "abandoned")
             # what cannot be written down now is seen by whoever looks after the journal next
@@ -142,8 +152,22 @@ class WorkerPool:
         log_event("claimed", job, attempt=job.attempts, bytes=job.size)
         workspace = self.jobs.files.workspace(job)
         command = work_command(job, mix, workspace, self.jobs.settings, self._backend)
-        worker = Worker(command, self._on_message)
-        self.in_work[job.id] = RunningJob(job, worker, mix, identity, now)
+        self.in_work[job.id] = RunningJob(job, self._worker(command), mix, identity, now)
+
+    def _worker(self, command: WorkCommand) -> Worker:
+        """A child that begins with the command: one that is ready, or a new one."""
+        while self._ready:
+            worker = self._ready.pop()
+            if worker.is_ready:
+                worker.begin(command)
+                return worker
+            worker.close()
+        return Worker(command, self._on_message)
+
+    def _end_ready(self) -> None:
+        """End the children that nobody had another mix for."""
+        while self._ready:
+            self._ready.pop().close()
 
     def _renew(self, now: Instant) -> None:
         """The heartbeat; work whose lease was lost is let go."""
@@ -321,7 +345,7 @@ class WorkerPool:
         self.audio_s += facts.duration_s or 0.0
         self.jobs.finish(job, job.destination, facts, now)
         self.finished += 1
-        running.ended = True
+        running.ended = running.published = True
 
     def _on_interrupted(self, running: RunningJob, now: Instant) -> None:
         self.jobs.release(running.job, now)
@@ -352,6 +376,15 @@ class WorkerPool:
 
     def _let_go(self, running: RunningJob, event: str | None = None) -> None:
         self.in_work.pop(running.job.id, None)
-        running.worker.close()
+        if running.published and self._may_go_on(running.worker):
+            self._ready.append(running.worker)
+        else:
+            running.worker.close()
         if event:
             log_event(event, running.job, level=logging.WARNING)
+
+    def _may_go_on(self, worker: Worker) -> bool:
+        """Whether it is ready and has not kept so much memory that the next mix lacks it."""
+        return (
+            worker.is_ready and worker.resident_mb() < KEPT * self.jobs.settings.worker.memory_mb
+        )

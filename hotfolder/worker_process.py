@@ -3,6 +3,9 @@
 It takes commands on stdin and sends events on stdout (`worker_protocol`). Decoders, plug-ins and
 priors may crash, hang or eat memory here; the daemon outlives them all. When stdin closes, the
 parent is gone, and so is this process: nobody works on a job without its holder.
+
+Behind a published set it waits for another mix, imports done and sessions open, until its parent
+ends it. Behind anything else it ends by itself: nobody knows what a failure has left in memory.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from .engine_protocol import load_engine, render_options
 from .facts import SetFacts, WorkFacts
 from .failures import Failure, failure_from
 from .job import State
+from .kept_renderer import KeptRenderer
 from .publish_guard import PublishGuard
 from .published import work_key
 from .worker_protocol import (
@@ -46,7 +50,7 @@ from .worker_protocol import (
 )
 
 if TYPE_CHECKING:
-    from engine import DecodedMix, Manifest, MixFacts, Progress, RenderOptions
+    from engine import Manifest, MixFacts, Progress, RenderOptions
     from presets import Preset
 
     from .engine_protocol import Engine
@@ -95,15 +99,20 @@ class Channel:
 
 
 def main() -> None:
-    """Do one command and end; every outcome but a crash is told as an event."""
+    """Do one job after another; every outcome but a crash is told as an event."""
     _offer_to_be_killed_first()
-    channel = Channel()
-    command = channel.receive()
-    assert isinstance(command, WorkCommand)
-    try:
-        _perform(command, channel)
-    except Exception as error:
-        channel.send(FailedEvent(failure_of(error, command.mix)))
+    channel, kept = Channel(), KeptRenderer()
+    while True:
+        command = channel.receive()
+        assert isinstance(command, WorkCommand)
+        try:
+            outcome = _perform(command, channel, kept)
+        except Exception as error:
+            outcome = FailedEvent(failure_of(error, command.mix))
+        if outcome is not None:
+            channel.send(outcome)
+        if not isinstance(outcome, PublishedEvent):
+            return
 
 
 def failure_of(error: Exception, mix: Path) -> Failure:
@@ -122,7 +131,8 @@ def failure_of(error: Exception, mix: Path) -> Failure:
     return failure_from(error)
 
 
-def _perform(command: WorkCommand, channel: Channel) -> None:
+def _perform(command: WorkCommand, channel: Channel, kept: KeptRenderer) -> Event | None:
+    """Work on a mix; what became of it, nothing where it was to be withdrawn."""
     engine = load_engine(command.backend)
     preset = load_preset(command.preset)
     refuse_foreign_plugins(preset, command.plugin_folders)
@@ -130,47 +140,40 @@ def _perform(command: WorkCommand, channel: Channel) -> None:
     samples = command.workspace / "decoded"
     try:
         mix = engine.decode_mix(command.mix, samples)
-        _render(engine, mix, preset, options, command.workspace, channel)
+        hashes = engine.prior_hashes(preset, options)
+        work = work_facts(engine, mix.facts, preset, options, hashes)
+        channel.send(VerifiedEvent(work))
+        answer = channel.receive()
+        if not isinstance(answer, RenderCommand):
+            return None
+        guard = partial(_insist, answer.guard)
+        guard()
+        options = replace(
+            options, guard=guard, workspace=_checkpoints(command.workspace, work.key)
+        )
+        renderer = kept.of(engine, preset, hashes, options)
+        return PublishedEvent(facts_of_set(renderer.render(mix, answer.destination)))
+    except engine.Interrupted:
+        return InterruptedEvent()
     finally:
         shutil.rmtree(samples, ignore_errors=True)
 
 
-def _render(
+def work_facts(
     engine: Engine,
-    mix: DecodedMix,
+    mix_facts: MixFacts,
     preset: Preset,
     options: RenderOptions,
-    workspace: Path,
-    channel: Channel,
-) -> None:
-    """Say what was decoded, and render it when the pool gives a place for it."""
-    work = work_facts(engine, mix.facts, preset, options)
-    channel.send(VerifiedEvent(work))
-    command = channel.receive()
-    if not isinstance(command, RenderCommand):
-        return
-    guard = partial(_insist, command.guard)
-    guard()
-    options = replace(options, guard=guard, workspace=_checkpoints(workspace, work.key))
-    try:
-        manifest = engine.render(mix, command.destination, preset, options)
-    except engine.Interrupted:
-        channel.send(InterruptedEvent())
-        return
-    channel.send(PublishedEvent(facts_of_set(manifest)))
-
-
-def work_facts(
-    engine: Engine, mix_facts: MixFacts, preset: Preset, options: RenderOptions
+    hashes: dict[str, str],
 ) -> WorkFacts:
-    """What the work on a decoded mix will be."""
+    """What the work on a decoded mix will be; `hashes` are those of the preset's priors."""
     info = mix_facts.info
     rate = engine.separators_rate(preset, options.separator_folders)
     separators_s = rate * info.frames / info.sample_rate
     key = work_key(
         mix_facts.sha256,
         preset.digest(),
-        engine.prior_hashes(preset, options) | engine.pitch_hashes(preset, info.path),
+        hashes | engine.pitch_hashes(preset, info.path),
         engine.ENGINE_VERSION,
         preset.search.resolved(options.tier).as_json(),
         options.seed,

@@ -6,6 +6,7 @@ file's name says so, and keeps a checkpoint per segment like the real engine.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -99,20 +100,24 @@ def decode_mix(mix, folder):
     return SimpleNamespace(facts=verify_mix(mix), path=mix)
 
 
+_RENDERERS = itertools.count()
+
+
 class Renderer:
-    """What a cluster's worker keeps open; the toy only counts how often it is made."""
+    """What a worker keeps open; the toy only counts how often it is made."""
 
     def __init__(self, preset, options):
         self.preset, self.options = preset, options
+        self.number = next(_RENDERERS)
 
     def render(self, mix, destination):
         workspace = self.options.workspace
-        workspace.mkdir(parents=True)
-        made = destination.parent / "renderers"
-        made.mkdir(exist_ok=True)
-        (made / f"{os.getpid()}-{id(self)}").touch()
-        options = replace(self.options, workspace=workspace, progress=lambda progress: None,
-                          should_stop=lambda: False)  # fmt: skip
+        workspace.mkdir(parents=True, exist_ok=True)
+        # outside the workspace, as the segments are
+        with (workspace.parents[2] / "renderers.log").open("a") as log:
+            log.write(f"{os.getpid()}-{self.number} {mix.path.name}\n")
+        options = replace(self.options, progress=self.options.progress or (lambda progress: None),
+                          should_stop=self.options.should_stop or (lambda: False))  # fmt: skip
         return render(mix, destination, self.preset, options)
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,8 +189,29 @@ def test_one_failing_row_never_stops_the_rest(tmp_path, mixes):
     assert "poison" in status["crash.wav"]["reason"]
     assert (mixes / "text.wav").exists()
     assert [name for name in names_in(tmp_path / "out") if not name.startswith(".")] == [
-        "one", "segments.log", "status.csv", "summary.html", "two",
+        "one", "renderers.log", "segments.log", "status.csv", "summary.html", "two",
     ]  # fmt: skip
+
+
+def test_a_worker_goes_on_to_the_next_title_with_its_sessions_open(tmp_path, mixes):
+    """Until something fails: what that has left in memory nobody knows."""
+    (mixes / "text.wav").write_text("no music")
+    rows = "one.wav,5\ntwo.wav,4\ntext.wav,3\nodd.wav,2\nrok.wav,1\n"
+    work_off(tmp_path, catalogue_of(mixes, "path,priority\n" + rows), jobs=1)
+    workers = defaultdict(list)
+    for line in (tmp_path / "out" / "renderers.log").read_text().splitlines():
+        renderer, title = line.split()
+        workers[renderer.split("-")[0]].append(title)
+    assert list(workers.values()) == [["one.wav", "two.wav"], ["odd.wav", "rok.wav"]]
+
+
+def test_sessions_are_opened_anew_for_another_preset(tmp_path, mixes):
+    rows = "one.wav,dry,5\ntwo.wav,dry,4\nbad.wav,default,3\n"
+    work_off(tmp_path, catalogue_of(mixes, "path,preset,priority\n" + rows), jobs=1)
+    log = (tmp_path / "out" / "renderers.log").read_text()
+    first, second, third = [line.split()[0] for line in log.splitlines()]
+    assert first == second != third
+    assert first.split("-")[0] == third.split("-")[0]
 
 
 def test_second_run_does_nothing(tmp_path, mixes):

@@ -24,6 +24,7 @@ from ..engine_protocol import Engine, load_engine, render_options
 from ..facts import JobFacts, SetFacts, WorkFacts
 from ..failures import Failure
 from ..job import Job
+from ..kept_renderer import KeptRenderer
 from ..logs import log_event
 from ..partials import attempt_of
 from ..published import holds_work, read_published
@@ -33,7 +34,7 @@ from ..worker_protocol import WorkCommand, work_command
 from .batch import Batch
 
 if TYPE_CHECKING:
-    from engine import Renderer, RenderOptions
+    from engine import RenderOptions
     from presets import Preset
 
 PER_THREAD = 2  # jobs waiting at every worker, so that none is idle between two
@@ -258,11 +259,12 @@ def _render(request: Request) -> Done:
     place = command.workspace.with_name(attempt_of(command.workspace.name))
     try:
         mix = engine.decode_mix(command.mix, place / "decoded")
-        work = work_facts(engine, mix.facts, preset, options)
+        hashes = engine.prior_hashes(preset, options)
+        work = work_facts(engine, mix.facts, preset, options, hashes)
         if there := holds_work(destination, work.key):
             return _done(work, there.facts)
-        renderer = _renderer(engine, command, preset, options)
-        renderer.options = replace(renderer.options, workspace=place / work.key[:16])
+        options = replace(options, workspace=place / work.key[:16])
+        renderer = _kept().of(engine, preset, hashes, options)
         try:
             return _done(work, facts_of_set(renderer.render(mix, destination)))
         except StemwrightError as error:
@@ -286,7 +288,9 @@ def _find_published(request: Request) -> Done | None:
         return None
     engine, preset, options = _engine_of(request.command)
     try:
-        work = work_facts(engine, engine.verify_mix(request.command.mix), preset, options)
+        mix = engine.verify_mix(request.command.mix)
+        hashes = engine.prior_hashes(preset, options)
+        work = work_facts(engine, mix, preset, options, hashes)
     except StemwrightError:  # the next attempt says what is wrong with the mix
         return None
     return _done(work, there.facts) if there.key == work.key else None
@@ -298,17 +302,10 @@ def _engine_of(command: WorkCommand) -> tuple[Engine, Preset, RenderOptions]:
     return engine, load_preset(command.preset), render_options(engine, command.settings)
 
 
-def _renderer(
-    engine: Engine, command: WorkCommand, preset: Preset, options: RenderOptions
-) -> Renderer:
-    """The open sessions of this worker for a preset; kept until the preset changes."""
-    kept = _this_worker().__dict__.setdefault("stemwright_renderers", {})
-    name = (command.preset, preset.digest(), command.settings)
-    if name not in kept:
-        kept.clear()  # one preset's sessions at a time: memory is dearer than opening
-        kept[name] = engine.Renderer(preset, options)
-    renderer: Renderer = kept[name]
-    return renderer
+def _kept() -> KeptRenderer:
+    """The open sessions of this worker."""
+    kept: KeptRenderer = _this_worker().__dict__.setdefault("stemwright_renderer", KeptRenderer())
+    return kept
 
 
 def _this_worker() -> Any:  # noqa: ANN401 - Dask has no types
