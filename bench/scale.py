@@ -1,7 +1,8 @@
 """What a catalogue costs beside the separation itself, and what that means for large ones.
 
     python bench/scale.py                 # journal at 100,000 rows, overhead per job
-    python bench/scale.py --separate      # also the real engine with one and with two workers
+    python bench/scale.py --separate      # also the real engine with one and with two workers,
+                                          # of the batch and of a Dask cluster on this machine
 
 Prints a page; docs/scale.md holds one.
 """
@@ -26,6 +27,7 @@ HERE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HERE), str(HERE / "tests")]
 
 from hotfolder.catalogue.batch import Batch  # noqa: E402
+from hotfolder.catalogue.cluster import Cluster  # noqa: E402
 from hotfolder.catalogue.listing import Catalogue, Row, read_catalogue  # noqa: E402
 from hotfolder.catalogue.report import SUMMARY_HTML, write_reports  # noqa: E402
 from hotfolder.clock import Instant  # noqa: E402
@@ -38,6 +40,7 @@ JOBS = 20
 RATE_HZ = 44_100
 SONG_S = 210.0
 TITLES = ((3.0, 8), (30.0, 4), (120.0, 2))  # lengths in seconds and how many of each
+ALIKE = 6  # titles for each worker, where one and two are compared
 
 
 def rows_of(count: int) -> list[Row]:
@@ -126,7 +129,8 @@ def measure_separation(folder: Path, preset: str) -> dict[str, float]:
     per_second = (album.cpu_s - short.cpu_s) / (album.length_s - short.length_s)
     fixed = short.cpu_s - per_second * short.length_s
     predicted = fixed + per_second * song.length_s
-    two = worked(folder, preset, song.length_s, 2 * song.titles, jobs=2)
+    one = worked(folder, preset, song.length_s, ALIKE)
+    two = worked(folder, preset, song.length_s, 2 * ALIKE, jobs=2)
     peak_kib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "cost model: processor seconds for every title": fixed,
@@ -137,9 +141,33 @@ def measure_separation(folder: Path, preset: str) -> dict[str, float]:
         f"titles of {short.length_s:g} s per core-hour": 3600 / short.cpu_s,
         f"titles of {SONG_S:g} s per core-hour, by the model": 3600
         / (fixed + per_second * SONG_S),
-        "two workers: processor seconds per title against one": two.cpu_s / song.cpu_s,
-        "two workers: titles per second against one": song.wall_s / two.wall_s,
+        "two workers: processor seconds per title against one": two.cpu_s / one.cpu_s,
+        "two workers: titles per second against one": one.wall_s / two.wall_s,
         "most memory of a worker, MiB": peak_kib / 1024,
+    }
+
+
+def measure_cluster(folder: Path, preset: str) -> dict[str, float]:
+    """The same titles by one and by two workers of a Dask cluster here, which are warm."""
+    length_s, _ = TITLES[1]
+    seconds = {}
+    for workers in (1, 2):
+        part = folder / f"{workers} workers"
+        songs = [part / "songs" / f"{number}.wav" for number in range(workers * ALIKE)]
+        for number, song in enumerate(songs):
+            write_mix(song, length_s, number)
+        write_mix(part / "first" / "first.wav", 1.0, 0)
+        with Cluster(f"local:{workers}") as cluster:
+            for name in ("first", "songs"):  # the first one opens the sessions
+                batch = _batch(part / f"{name}-out", read_catalogue(part / name, preset))
+                batch.enter()
+                began = time.perf_counter()
+                cluster.run(batch)
+                seconds[workers] = (time.perf_counter() - began) / len(batch.catalogue.rows)
+                batch.close()
+    return {
+        f"Dask: seconds per title of {length_s:g} s, one worker": seconds[1],
+        "Dask, two workers: titles per second against one": seconds[1] / seconds[2],
     }
 
 
@@ -166,8 +194,7 @@ def _children_s() -> float:
 
 def run(folder: Path, catalogue: Catalogue, jobs: int, backend: str) -> float:
     """Works a catalogue off; returns seconds."""
-    settings = HotFolderSettings(jobs=jobs, worker=WorkerSettings(threads=1))
-    batch = Batch(catalogue, folder / "out", folder / "state", settings, backend=backend)
+    batch = _batch(folder, catalogue, jobs, backend)
     batch.enter()
     began = time.perf_counter()
     batch.run(lambda snapshot: None)
@@ -177,6 +204,11 @@ def run(folder: Path, catalogue: Catalogue, jobs: int, backend: str) -> float:
     if done != len(catalogue.rows):
         raise SystemExit(f"{len(catalogue.rows) - done} rows were not done")
     return seconds
+
+
+def _batch(folder: Path, catalogue: Catalogue, jobs: int = 1, backend: str = "engine") -> Batch:
+    settings = HotFolderSettings(jobs=jobs, worker=WorkerSettings(threads=1))
+    return Batch(catalogue, folder / "out", folder / "state", settings, backend=backend)
 
 
 def write_mix(path: Path, seconds: float, seed: int) -> None:
@@ -205,6 +237,8 @@ def main() -> None:
     if asked.separate:
         with tempfile.TemporaryDirectory() as name:
             figures |= measure_separation(Path(name), asked.preset)
+        with tempfile.TemporaryDirectory() as name:
+            figures |= measure_cluster(Path(name), asked.preset)
     figures["load average before"] = load
     for what, value in figures.items():
         print(f"| {what} | {value:.4g} |")
