@@ -46,6 +46,16 @@ CHORALES = ("bwv1.6", "bwv10.7", "bwv101.7", "bwv102.7", "bwv103.6", "bwv108.6",
             "bwv113.8", "bwv114.7", "bwv116.6")  # fmt: skip
 UNFAMILIAR = ("bwv66.6", "bwv245.3")  # and throats that no training heard
 TEMPO_BPM = 84.0
+# A tag in four close voices, no chorale: MIDI's numbers of tenor, lead, baritone and bass, beats.
+BARBERSHOP = ("tenor", "lead", "baritone", "bass")
+BARBERSHOP_BPM = 72.0
+_TAG = (
+    (65, 62, 58, 46, 2), (65, 62, 58, 50, 1), (66, 62, 59, 47, 1), (67, 61, 59, 55, 2),
+    (67, 64, 61, 43, 1), (65, 63, 58, 48, 1), (66, 60, 58, 48, 2), (64, 60, 58, 48, 2),
+    (63, 60, 57, 53, 2), (65, 60, 57, 51, 1), (63, 57, 53, 45, 1), (65, 62, 58, 46, 2),
+    (68, 62, 58, 46, 1), (67, 63, 58, 51, 2), (66, 63, 58, 51, 1), (65, 62, 58, 53, 2),
+    (63, 60, 57, 53, 2), (65, 62, 58, 46, 4),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -170,20 +180,43 @@ def chorale(name: str, seed: int, seconds: float = 24.0) -> Choir:
     return Choir(f"{name} (rendered)", voices, tracks_of(PARTS, [hertz for _, hertz in sung]))
 
 
+def barbershop(seed: int = 7) -> Choir:
+    """A barbershop tag of sevenths, sung by four throats of the seed's choosing."""
+    rng = Random(f"barbershop {seed}")
+    beats = np.cumsum([0, *(chord[4] for chord in _TAG)])
+    seconds = float(beats[-1]) * 60 / BARBERSHOP_BPM + 1
+    sung = []
+    for voice, height in enumerate((12, 8, 4, -2)):
+        notes = [
+            Note(float(begin), float(chord[4]), chord[voice], 80)
+            for begin, chord in zip(beats, _TAG, strict=False)
+        ]
+        sung.append(_sung(notes, BARBERSHOP_BPM, height, rng, seconds, words=False))
+    voices = np.stack([audio for audio, _ in sung])
+    return Choir("barbershop", voices, tracks_of(BARBERSHOP, [hertz for _, hertz in sung]))
+
+
 def _sung_part(part: object, height: int, rng: Random, seconds: float) -> tuple[Float, Float]:
-    """One part: audio at RATE, and its pitches every STEP samples."""
+    """One part of a score, with words."""
     notes = [
         Note(float(note.offset), float(note.quarterLength), int(note.pitch.midi), 80)
         for note in part.flatten().notes  # type: ignore[attr-defined]
         if not note.isChord and float(note.offset) * 60 / TEMPO_BPM < seconds - 1
     ]
+    return _sung(notes, TEMPO_BPM, height, rng, seconds, words=True)
+
+
+def _sung(
+    notes: Sequence[Note], bpm: float, height: int, rng: Random, seconds: float, *, words: bool
+) -> tuple[Float, Float]:
+    """A line in a throat for its height: audio at RATE, and its pitches every STEP samples."""
     throat = Throat.random(rng)
-    for _ in range(50):  # a throat for the part's height
+    for _ in range(50):
         if abs(throat.low - (44 + height)) <= 3:
             break
         throat = Throat.random(rng)
-    words = syllables(notes, TEMPO_BPM, rng, words=True, melisma=0.3)
-    done = perform(words, throat, seconds, rng)
+    sung = syllables(notes, bpm, rng, words=words, melisma=0.3)
+    done = perform(sung, throat, seconds, rng)
     audio = soxr.resample(done.audio, SAMPLE_RATE_HZ, RATE).astype(np.float32)
     audio *= rng.uniform(0.03, 0.06)
     times = np.arange(len(audio) // STEP + 1) * FRAME_SECONDS

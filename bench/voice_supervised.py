@@ -13,9 +13,10 @@ from choirs import Choir
 from engine import VOICE_HOP
 from export.data.mixtures import Excerpts, Mixture, MixtureExcerpts
 from export.models.source_filter import SMALL
+from export.network_bundle import NetworkFacts
 from export.training.run import TrainingRun
 from export.training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask, spectral_loss
-from export.voices import VoiceFacts, export_voices
+from export.voices import export_voices
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def train(
     folder: Path,
     bundle: Path,
     settings: VoiceSettings,
-    facts: VoiceFacts,
+    facts: NetworkFacts,
 ) -> Iterator[str]:
     """Train in a folder and write the bundle; yields lines."""
     heard = ChoirExcerpts(choirs, SMALL.mels, SMALL.harmonics)

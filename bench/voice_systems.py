@@ -14,6 +14,8 @@ import voice_unet
 from choirs import RATE, Choir
 from engine import PitchTracks, VoiceNetwork, VoiceParameters, separate_voices
 from engine.voices.masks import VoiceMasks, mask_stft
+from engine.voices.retuning import retune
+from engine.voices.salience import FRAME_S, PitchFrames
 
 Float = NDArray[np.float32]
 System = Callable[[Float, PitchTracks], Float]  # (samples,), tracks -> (voices, samples)
@@ -22,7 +24,12 @@ NMF_POWER = {"templates": 1.0, "source-filter": 1.0}  # of magnitudes in masks; 
 
 
 def network(bundle: Path, mix: Float, tracks: PitchTracks) -> Float:
-    """Our own, as the program runs it."""
+    """Our own, as the program runs it: pitches that are given lie in a table."""
+    if tracks.origin != "tracker":
+        frames = PitchFrames(mix)
+        given = tracks.at(np.arange(len(frames)) * FRAME_S)
+        hertz = retune(frames, given).hertz
+        tracks = PitchTracks(tracks.names, hertz, FRAME_S, np.ones_like(hertz), tracks.origin)
     found = separate_voices(mix[None], RATE, tracks, VoiceNetwork.load(bundle))
     return np.stack([voice[0] for voice in found.values()])
 

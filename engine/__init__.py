@@ -66,14 +66,25 @@ if TYPE_CHECKING:
     from .voices.features import stretch as stretch
     from .voices.features import voice_features as voice_features
     from .voices.masks import separate_voices as separate_voices
-    from .voices.network import VOICE_GRAPH as VOICE_GRAPH
     from .voices.network import VOICE_INPUTS as VOICE_INPUTS
     from .voices.network import VOICE_OUTPUTS as VOICE_OUTPUTS
     from .voices.network import VOICE_SUFFIX as VOICE_SUFFIX
     from .voices.network import VoiceCard as VoiceCard
     from .voices.network import VoiceNetwork as VoiceNetwork
     from .voices.network import read_voice_weights as read_voice_weights
+    from .voices.network_file import NETWORK_GRAPH as NETWORK_GRAPH
+    from .voices.network_file import NetworkCard as NetworkCard
+    from .voices.pitch_network import PITCH_INPUTS as PITCH_INPUTS
+    from .voices.pitch_network import PITCH_KIND as PITCH_KIND
+    from .voices.pitch_network import PITCH_MULTIPLES as PITCH_MULTIPLES
+    from .voices.pitch_network import PITCH_OUTPUTS as PITCH_OUTPUTS
+    from .voices.pitch_network import PitchNetwork as PitchNetwork
+    from .voices.pitch_network import at_multiples as at_multiples
+    from .voices.pitch_network import level_of as level_of
     from .voices.pitches import PitchTracks as PitchTracks
+    from .voices.salience import PITCH_STRIDE as PITCH_STRIDE
+    from .voices.salience import PitchFrames as PitchFrames
+    from .voices.salience import pitch_grid as pitch_grid
     from .voices.sources import beside as beside
     from .voices.sources import find_pitches as find_pitches
     from .voices.synthesis import VOICE_HOP as VOICE_HOP
@@ -133,7 +144,6 @@ __getattr__ = lazy_door(
         "voicing": ("named_by_number", "pitch_hashes"),
         "voices.masks": ("separate_voices",),
         "voices.network": (
-            "VOICE_GRAPH",
             "VOICE_INPUTS",
             "VOICE_OUTPUTS",
             "VOICE_SUFFIX",
@@ -141,6 +151,17 @@ __getattr__ = lazy_door(
             "VoiceNetwork",
             "read_voice_weights",
         ),
+        "voices.network_file": ("NETWORK_GRAPH", "NetworkCard"),
+        "voices.pitch_network": (
+            "PITCH_INPUTS",
+            "PITCH_KIND",
+            "PITCH_MULTIPLES",
+            "PITCH_OUTPUTS",
+            "PitchNetwork",
+            "at_multiples",
+            "level_of",
+        ),
+        "voices.salience": ("PITCH_STRIDE", "PitchFrames", "pitch_grid"),
         "voices.sources": ("beside", "find_pitches"),
         "voices.synthesis": (
             "VOICE_HOP",

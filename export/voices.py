@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
-import io
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -18,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine import (
-    VOICE_GRAPH,
     VOICE_INPUTS,
     VOICE_OUTPUTS,
     VOICE_SUFFIX,
@@ -27,13 +22,13 @@ from engine import (
     VoiceCard,
     VoiceNetwork,
     read_voice_weights,
-    write_bundle_file,
 )
 from presets import StemwrightError
 
 from .data.mixtures import Mixture, MixtureExcerpts, read_mixture
 from .models.source_filter import SMALL, SourceFilterConfig, SourceFilterNetwork
 from .models.voice_graph import emit_voices
+from .network_bundle import NetworkFacts, write_network
 from .training.checkpoint import load_checkpoint
 from .training.options import TrainingOptions
 from .training.run import TrainingRun, device_summary, training_device
@@ -41,19 +36,9 @@ from .training.voice_training import CHECKPOINT, VoiceSettings, VoiceTask
 
 Float = NDArray[np.float32]
 
-TOLERANCE = 1e-3  # relative to the largest value: what ONNX Runtime may differ from torch
 LEAST_SECONDS = 4.0  # of a recording that a network can learn from
 REPORT_EVERY = 25
 _SHAPE = 3, 24  # voices and frames of the self-test
-
-
-class VoiceFacts(TypedDict):
-    """What the card says that neither weights nor checkpoint do; see `VoiceCard`."""
-
-    description: str
-    licence: str
-    sources: tuple[Source, ...]
-    validation: Mapping[str, float | str]
 
 
 @dataclass(frozen=True)
@@ -122,7 +107,7 @@ def _export_run(
     licence: str = "unknown",
     description: str = "",
 ) -> None:
-    facts: VoiceFacts = {
+    facts: NetworkFacts = {
         "description": description,
         "licence": licence,
         "sources": tuple(sources),
@@ -166,35 +151,22 @@ def train_voices(
     yield f"written: {bundle}"
 
 
-def export_voices(folder: Path, bundle: Path, facts: VoiceFacts) -> Path:
+def export_voices(folder: Path, bundle: Path, facts: NetworkFacts) -> Path:
     """Write the bundle of a training's last checkpoint: graph, weights, self-test and card."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = SourceFilterConfig(**checkpoint.metadata["config"])
     network = SourceFilterNetwork(config)
     network.load_state_dict(checkpoint.model)
     network.eval()
-    graph = emit_voices(network).SerializeToString(deterministic=True)
-    halves = {
-        name: value.numpy().astype(np.float16) for name, value in network.state_dict().items()
-    }
-    files = {
-        f"{VOICE_GRAPH}.onnx": graph,
-        "weights.npz": _stored(halves),
-        "selftest.npz": _stored(self_test(network)),
-    }
-    card = VoiceCard(
+    graph = emit_voices(network)
+    card = {
+        "config": config.to_dict(),
+        "mels": config.mels,
+        "harmonics": config.harmonics,
+        "training": checkpoint.training,
         **facts,
-        config=config.to_dict(),
-        mels=config.mels,
-        harmonics=config.harmonics,
-        parameters=sum(p.numel() for p in network.parameters()),
-        training=checkpoint.training,
-        made_with={name: importlib.metadata.version(name) for name in ("torch", "onnx")},
-        files={name: hashlib.sha256(blob).hexdigest() for name, blob in files.items()},
-        tolerance=TOLERANCE,
-    )
-    text = json.dumps(card.model_dump(mode="json"), indent=1)
-    write_bundle_file(bundle, {"card.json": text.encode(), **files})
+    }
+    write_network(bundle, network, graph, self_test(network), card, VoiceCard)
     VoiceNetwork.load(bundle, Device("cpu"))  # the self-test: ONNX Runtime says what torch says
     return bundle
 
@@ -240,9 +212,3 @@ def _digest(mixtures: Sequence[Mixture]) -> str:
         digest.update(one.mix.tobytes())
         digest.update(one.tracks.hertz.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _stored(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

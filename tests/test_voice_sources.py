@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from engine.voices.pitch_files import pitches_json, read_pitch_files
-from engine.voices.salience import Frames, activations, grid
+from engine.voices.salience import PitchFrames, activations, pitch_grid
 from engine.voices.sources import PitchRequest, beside, find_pitches, notes_on
-from engine.voices.tracker import registers_of
+from engine.voices.tracker import assign, registers_of
 from presets import StemwrightError
 from voice_fixtures import MELODIES, RATE, choir, sung, within, write_score
 
@@ -27,8 +27,8 @@ def song(tmp_path):
 
 def test_a_tone_is_the_strongest_candidate_and_its_octaves_are_quiet():
     audio, hertz = sung([60, 60], cents=0)
-    found = activations(Frames.of(audio.astype(np.float32)).whitened())[40]
-    place = int(np.argmin(np.abs(grid() - np.median(hertz))))
+    found = activations(PitchFrames(audio.astype(np.float32)))[40]
+    place = int(np.argmin(np.abs(pitch_grid() - np.median(hertz))))
     assert abs(int(found.argmax()) - place) <= 2
     for octave in (-60, 60):
         assert found[place + octave - 2 : place + octave + 3].max() < 0.2 * found.max()
@@ -198,3 +198,16 @@ def test_what_is_no_table_of_pitches_is_refused(tmp_path, text, says):
     with pytest.raises(StemwrightError) as caught:
         read_pitch_files([table(tmp_path / "song.f0", text)], ["alto"])
     assert says in str(caught.value)
+
+
+def test_six_voices_are_given_a_chord_in_order():
+    chord = [180, 150, 125, 100, 70, 40]  # candidates
+    frames = 40
+    strengths = np.full((frames, len(pitch_grid())), 1e-4, np.float32)
+    for candidate in chord:
+        for offset, share in ((-1, 0.5), (0, 1.0), (1, 0.5)):
+            strengths[:, candidate + offset] = share
+    names = ["voice1", "voice2", "voice3", "voice4", "voice5", "voice6"]
+    found = assign(strengths, np.ones(frames, np.float32), names)
+    expected = pitch_grid()[chord]
+    np.testing.assert_allclose(found.hertz[:, 10], expected, rtol=1e-3)

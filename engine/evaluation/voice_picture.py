@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..voices.pitches import PitchTracks
-from ..voices.salience import PADDED, RATE, Frames
+from ..voices.salience import PADDED, RATE, PitchFrames
 from .heat_map import png, write_text
 
 Float = NDArray[np.float32]
@@ -25,6 +25,7 @@ PIXELS_A_SECOND = 50
 MOST_PIXELS = 12_000  # four minutes; longer mixes are drawn narrower
 _LEFT, _TOP, _BOTTOM = 70, 40, 30
 _RANGE_DB = 60.0
+_COLUMNS = 512  # whose spectra are made at once
 _COLOURS = (
     (255, 92, 92), (255, 196, 61), (80, 220, 120), (90, 170, 255),
     (230, 120, 255), (120, 240, 240), (255, 150, 90), (200, 200, 200),
@@ -38,7 +39,7 @@ def write_picture(path: Path, mono: Float, tracks: PitchTracks) -> None:
 
 def draw(mono: Float, tracks: PitchTracks) -> Pixels:
     """The picture, (height, width, 3)."""
-    frames = Frames.of(mono)
+    frames = PitchFrames(mono)
     seconds = len(frames) * tracks.frame_seconds
     width = int(np.clip(seconds * PIXELS_A_SECOND, 200, MOST_PIXELS))
     canvas = np.zeros((_TOP + HEIGHT + _BOTTOM, _LEFT + width, 3), np.uint8)
@@ -62,15 +63,17 @@ def draw(mono: Float, tracks: PitchTracks) -> Pixels:
     return canvas
 
 
-def _spectrogram(frames: Frames, times: NDArray[np.float64], step: float) -> Pixels:
+def _spectrogram(frames: PitchFrames, times: NDArray[np.float64], step: float) -> Pixels:
     """Level of every pixel, in dark blue to white."""
     hertz = HIGHEST_HZ * (LOWEST_HZ / HIGHEST_HZ) ** ((np.arange(HEIGHT) + 0.5) / HEIGHT)
     place = hertz * PADDED / RATE
     low = np.floor(place).astype(int)
     share = (place - low).astype(np.float32)
     index = np.clip(np.round(times / step).astype(int), 0, len(frames) - 1)
-    picked = frames.magnitudes[index]
-    level = picked[:, low] * (1 - share) + picked[:, low + 1] * share
+    level = np.empty((len(times), HEIGHT), np.float32)
+    for first in range(0, len(times), _COLUMNS):
+        picked = frames.magnitudes(index[first : first + _COLUMNS])
+        level[first : first + _COLUMNS] = picked[:, low] * (1 - share) + picked[:, low + 1] * share
     top = max(float(np.percentile(level, 99.9)), 1e-9)
     shade = np.clip(1 + 20 * np.log10(np.maximum(level, 1e-9) / top) / _RANGE_DB, 0, 1).T
     dark, bright = np.array([10, 12, 28.0]), np.array([200, 205, 215.0])

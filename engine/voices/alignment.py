@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .salience import FRAME_S, LOWEST_HZ, STEP_CENTS, Frames, activations
+from .salience import FRAME_S, LOWEST_HZ, STEP_CENTS, PitchFrames, activations
 from .score import VoiceScore
 
 Float = NDArray[np.float32]
@@ -63,7 +63,7 @@ class Alignment:
         return found
 
 
-def align(frames: Frames, score: VoiceScore) -> Alignment:
+def align(frames: PitchFrames, score: VoiceScore) -> Alignment:
     """Find where the recording is in the score."""
     heard = heard_semitones(frames)
     fits = _Fits(heard, score)
@@ -77,8 +77,11 @@ def align(frames: Frames, score: VoiceScore) -> Alignment:
     best = max(near, key=lambda fit: fit.worth)
     steps = np.arange(len(heard))
     line = (steps * STEP_S - best.offset_s) / best.stretch
-    written = written_semitones(score, line[None, :] + _band()[:, None] / best.stretch, shift)
-    warped = _warped(np.einsum("bts,ts->bt", written, heard))
+    agreements = [
+        np.einsum("ts,ts->t", written_semitones(score, line + late / best.stretch, shift), heard)
+        for late in _band()
+    ]
+    warped = _warped(np.stack(agreements))
     return Alignment(
         line + _band()[warped] / best.stretch,
         best.offset_s,
@@ -89,9 +92,9 @@ def align(frames: Frames, score: VoiceScore) -> Alignment:
     )
 
 
-def heard_semitones(frames: Frames) -> Float:
+def heard_semitones(frames: PitchFrames) -> Float:
     """What sounds, (steps, SEMITONES); every step that is not silent has length 1."""
-    found = activations(frames.whitened()[::STRIDE])
+    found = activations(frames, STRIDE)
     per = 100 // STEP_CENTS
     padded = np.zeros((len(found), SEMITONES * per + per), np.float32)
     width = min(found.shape[1], padded.shape[1] - per // 2)
@@ -103,16 +106,15 @@ def heard_semitones(frames: Frames) -> Float:
 
 
 def written_semitones(score: VoiceScore, times: Double, shift: int = 0) -> Float:
-    """What is sung by the score, `shift` semitones higher, at times of any shape; (*times,
-    SEMITONES), of length 1, or 0 in rests."""
-    numbers = score.numbers_at(times.ravel())
-    found = np.zeros((times.size, SEMITONES), np.float32)
-    for row in numbers:
+    """What is sung by the score, `shift` semitones higher; (times, SEMITONES), of length 1, or 0
+    in rests."""
+    found = np.zeros((len(times), SEMITONES), np.float32)
+    for row in score.numbers_at(times):
         sung = ~np.isnan(row)
         bins = row[sung].astype(int) + shift - LOWEST_NUMBER
         inside = (bins >= 0) & (bins < SEMITONES)
         found[np.flatnonzero(sung)[inside], bins[inside]] = 1
-    return _unit(found).reshape(*times.shape, SEMITONES)
+    return _unit(found)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from presets import StemwrightError, sha256_of
 
 from ..model.sessions import Device, make_session, telling_device_faults
-from .salience import grid
+from .salience import pitch_grid
 
 Float = NDArray[np.float32]
 
@@ -51,7 +51,7 @@ def need_graph() -> tuple[Path, str]:
 
 
 def strengths_by_graph(mono: Float, rate: int, times: NDArray[np.float64]) -> Float:
-    """How likely each candidate of `grid()` sounds at `times`, (times, candidates)."""
+    """How likely each candidate of `pitch_grid()` sounds at `times`, (times, candidates)."""
     import soxr
 
     path, _ = need_graph()
@@ -84,7 +84,7 @@ def strengths_by_graph(mono: Float, rate: int, times: NDArray[np.float64]) -> Fl
 def _on_grid(contour: Float, seconds: float, times: NDArray[np.float64]) -> Float:
     """Thirds of semitones at the graph's frames as our candidates at our times."""
     frames = np.clip(np.round(times / seconds).astype(int), 0, len(contour) - 1)
-    place = 12 * _PER_SEMITONE * np.log2(grid() / _LOWEST_HZ)
+    place = 12 * _PER_SEMITONE * np.log2(pitch_grid() / _LOWEST_HZ)
     low = np.clip(np.floor(place).astype(int), 0, _BINS - 2)
     share = np.clip(place - low, 0, 1).astype(np.float32)
     found: Float = contour[frames][:, low] * (1 - share) + contour[frames][:, low + 1] * share

@@ -12,11 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .salience import HIGHEST_HZ, LOWEST_HZ, PADDED, RATE, Frames, grid, harmonic_salience
+from .salience import (
+    HIGHEST_HZ,
+    LOWEST_HZ,
+    PADDED,
+    RATE,
+    PitchFrames,
+    harmonic_salience,
+    pitch_grid,
+)
 
 Float = NDArray[np.float32]
 
 FINE_CENTS = 10
+SECOND_CENTS = 30.0  # around what the first round has found
 _REACH = 6  # fine steps from one frame to the next: 60 cents in 16 ms is the fastest glide
 _GLIDE = 0.01  # cost of each fine step, in units of the frame's own salience spread
 _HELD_BACK = 0.75  # how much of another voice's harmonics is taken away
@@ -32,30 +41,41 @@ class Refined:
     confidence: Float
 
 
-def refine(frames: Frames, near: Float, slack_cents: float, slack_frames: int = 0) -> Refined:
+def refine(frames: PitchFrames, near: Float, slack_cents: float, slack_frames: int = 0) -> Refined:
     """Find what is sung within `slack_cents` of `near`.
 
     near -- (voices, frames) Hz, 0 where a voice rests; it rests in the result, too
     slack_frames -- how many frames earlier and later a note of `near` may begin and end; in
         these frames the pitches of both neighbours are allowed
     """
-    spectrum = frames.whitened()
-    fine = grid(FINE_CENTS)
+    first = stand_out(frames, near, slack_cents, slack_frames)
+    # now the voices that are held back are held back where they sing
+    return stand_out(frames, first.hertz, min(slack_cents, SECOND_CENTS))
+
+
+def stand_out(
+    frames: PitchFrames, near: Float, slack_cents: float, slack_frames: int = 0
+) -> Refined:
+    """One round of `refine`: the other voices are held back at `near`."""
+    fine = pitch_grid(FINE_CENTS)
     hertz, confidence = np.zeros_like(near), np.zeros_like(near)
     for voice, row in enumerate(near):
-        if not row.any():
-            continue
-        other_pitches = np.delete(near, voice, axis=0)
-        salience = harmonic_salience(_held_back(spectrum, other_pitches), fine)
-        allowed = _allowed(row, len(fine), slack_cents, slack_frames)
-        for begin, end in _runs(row > 0):
-            way = _smoothest(salience[begin:end], allowed[begin:end])
-            hertz[voice, begin:end] = _between(salience[begin:end], way, fine)
-            confidence[voice, begin:end] = _standing_out(salience[begin:end], way)
+        others = np.delete(near, voice, axis=0)
+        for begin, end in runs_of(row > 0):
+            salience = np.concatenate([
+                harmonic_salience(held_back(frames.whitened(part), others[:, part]), fine)
+                for part in frames.blocks(begin, end)
+            ])  # fmt: skip
+            wider = slice(max(begin - slack_frames, 0), end + slack_frames)
+            allowed = _allowed(row[wider], len(fine), slack_cents, slack_frames)
+            allowed = allowed[begin - wider.start :][: end - begin]
+            way = _smoothest(salience, allowed)
+            hertz[voice, begin:end] = _between(salience, way, fine)
+            confidence[voice, begin:end] = _standing_out(salience, way)
     return Refined(hertz, confidence)
 
 
-def _held_back(spectrum: Float, other_pitches: Float) -> Float:
+def held_back(spectrum: Float, other_pitches: Float) -> Float:
     """The spectrum without most of what stands at other voices' harmonics."""
     kept = np.ones_like(spectrum)
     places = np.arange(len(spectrum))
@@ -83,8 +103,8 @@ def _allowed(row: Float, candidates: int, slack_cents: float, slack: int) -> NDA
     return allowed
 
 
-def _runs(sung: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Where a voice sings: begins and ends of runs of frames."""
+def runs_of(sung: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Where a voice sings, (frames,): begins and ends of runs of frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], sung, [False]]).astype(np.int8)))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 

@@ -21,12 +21,14 @@ from .alignment import Alignment, align
 from .basic_pitch import PACKAGE, need_graph, strengths_by_graph
 from .endings import BESIDE_ENDINGS, SCORE_ENDINGS
 from .pitch_files import read_pitch_files
+from .pitch_network import PitchNetwork
 from .pitches import PitchTracks
-from .refining import refine
+from .refining import refine, stand_out
 from .report import PitchReport, SungPart
-from .salience import FRAME_S, RATE, Frames
+from .retuning import retune
+from .salience import FRAME_S, PITCH_STRIDE, RATE, PitchFrames
 from .score import VoiceScore, read_score
-from .tracker import STRIDE, Coarse, TrackerSettings, assign, track
+from .tracker import Coarse, TrackerSettings, assign, track
 
 Float = NDArray[np.float32]
 
@@ -34,7 +36,9 @@ LEAST_MARGIN = 0.25  # a score agrees better than by chance; of 12 wrong songs t
 SCORE_SLACK_CENTS = 80.0  # singers drift, and tune to each other
 SCORE_SLACK_FRAMES = 4  # 64 ms: notes begin before or after the beat
 TRACKER_SLACK_CENTS = 40.0
-GRAPH_FLOOR = 0.5  # of a loud frame: what Basic Pitch gives less than is no voice
+GRAPH_SETTINGS = TrackerSettings(  # Basic Pitch is less sure of all that it says
+    floor=0.5, reward=0.6, leap=0.035, most_leap=1.6, enter=1.2, register=0.05
+)
 LITTLE_AGREEMENT = 0.25  # of tables: below, the report warns
 UNISON_CENTS = 35.0
 _CHANGES_S = 0.5  # unisons and crossings that last longer are told
@@ -114,12 +118,13 @@ def find_pitches(
             "the preset asks for pitches by a score, and none is there. Give it with --midi, put "
             f"it beside the mix with the ending {SCORE_ENDINGS[0]}, or set pitches: auto.",
         )
-    frames = Frames.of(mono)
+    frames = PitchFrames(mono)
     tick()
     report = PitchReport(files=request.hashes())
     if not frames.level.max() > 1e-5:
         silent = np.zeros((len(request.parts), len(frames)), np.float32)
         found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
+        report["notes"] = ["nothing is heard in the mix"]
     elif request.from_score is not None:
         found, more = _by_score(frames, request.from_score, request.parts, tick)
         report |= more
@@ -130,12 +135,14 @@ def find_pitches(
         _, report["graph_sha256"] = need_graph()
         found = _by_graph(mono, frames, request.parts, tick)
     else:
-        found = _refined(frames, track(frames, request.parts, tick=tick), "tracker", request.parts)
+        network = PitchNetwork.load()
+        report["tracked_by"] = network.described
+        found = tracked(frames, request.parts, network, tick)
     return FoundPitches(found, {"origin": found.origin, **report, **_singing(found)})
 
 
 def _by_score(
-    frames: Frames, path: Path, parts: Sequence[str], tick: Callable[[], None]
+    frames: PitchFrames, path: Path, parts: Sequence[str], tick: Callable[[], None]
 ) -> tuple[PitchTracks, PitchReport]:
     score = read_score(path, parts)
     fit = align(frames, score)
@@ -171,32 +178,48 @@ def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
     return np.where(np.isnan(numbers), 0, hertz).astype(np.float32)
 
 
-def _by_files(frames: Frames, request: PitchRequest) -> tuple[PitchTracks, PitchReport]:
+def _by_files(frames: PitchFrames, request: PitchRequest) -> tuple[PitchTracks, PitchReport]:
     tables = read_pitch_files(request.files, request.parts)
-    hertz = tables.at(np.arange(len(frames)) * FRAME_S)
+    given = tables.at(np.arange(len(frames)) * FRAME_S)
+    retuned = retune(frames, given)
     sure = _nearest(tables.confidence, len(frames))
-    tracks = PitchTracks(tables.names, hertz, FRAME_S, sure, "file")
-    heard = refine(frames, hertz, 10.0)
-    sung = hertz > 0
+    tracks = PitchTracks(tables.names, retuned.hertz, FRAME_S, sure, "file")
+    heard = stand_out(frames, retuned.hertz, 10.0)
+    sung = given > 0
     agreement = float(heard.confidence[sung].mean()) if sung.any() else 0.0
     notes = []
     if sung.any() and agreement < LITTLE_AGREEMENT:
         notes.append("the given pitches agree little with the audio: are they of this recording?")
-    return tracks, {"agreement": round(agreement, 3), "notes": notes}
+    report: PitchReport = {"agreement": round(agreement, 3), "notes": notes}
+    moved = zip(tables.names, retuned.moved_hz, strict=True)
+    if by_voice := {name: round(float(hertz), 2) for name, hertz in moved if hertz}:
+        report["moved_hz"] = by_voice
+    return tracks, report
+
+
+def tracked(
+    frames: PitchFrames,
+    parts: Sequence[str],
+    network: PitchNetwork,
+    tick: Callable[[], None] = lambda: None,
+) -> PitchTracks:
+    """Pitches by our own tracker."""
+    return _refined(frames, track(frames, parts, network, tick), "tracker", parts)
 
 
 def _by_graph(
-    mono: Float, frames: Frames, parts: Sequence[str], tick: Callable[[], None]
+    mono: Float, frames: PitchFrames, parts: Sequence[str], tick: Callable[[], None]
 ) -> PitchTracks:
-    times = np.arange(0, len(frames), STRIDE, dtype=np.float64) * FRAME_S
+    times = np.arange(0, len(frames), PITCH_STRIDE, dtype=np.float64) * FRAME_S
     strengths = strengths_by_graph(mono, RATE, times)
     tick()
-    settings = TrackerSettings(floor=GRAPH_FLOOR)
-    coarse = assign(strengths, frames.level[::STRIDE], parts, settings, tick)
+    coarse = assign(strengths, frames.level[::PITCH_STRIDE], parts, GRAPH_SETTINGS, tick)
     return _refined(frames, coarse.every_frame(len(frames)), PACKAGE, parts)
 
 
-def _refined(frames: Frames, coarse: Coarse, origin: str, parts: Sequence[str]) -> PitchTracks:
+def _refined(
+    frames: PitchFrames, coarse: Coarse, origin: str, parts: Sequence[str]
+) -> PitchTracks:
     best = refine(frames, coarse.hertz, TRACKER_SLACK_CENTS)
     sung = coarse.hertz > 0
     # as sure as the weaker of both: that a voice is there, and that its harmonics are
@@ -232,6 +255,8 @@ def summary_of(report: PitchReport) -> str:
 def notes_on(report: PitchReport) -> list[str]:
     """What a person should know of the pitches, in sentences."""
     notes = list(report.get("notes", ()))
+    for name, hertz in report.get("moved_hz", {}).items():
+        notes.append(f"{name}: the given pitches were {hertz:.1f} Hz off, and were moved")
     for name, voice in report.get("voices", {}).items():
         if not voice["sung_s"]:
             notes.append(f"{name} never sings: its stem is silent")

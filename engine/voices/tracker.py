@@ -1,12 +1,11 @@
 """Our own multi-pitch tracker: candidates in every frame, assigned to voices by order and
 continuity.
 
-The candidates are the peaks of the activations (see `salience`). A beam search then goes through
-the song with all voices at once: each frame's candidates are given to the voices from the highest
-down, two voices may share one (a unison), neighbours may cross at a price, any may rest. What a
+The candidates are the peaks of what a small network says (see `pitch_network`). A beam search then
+goes through the song with all voices at once: each frame's candidates are given to the voices from
+the highest down, two voices may share one (a unison), neighbours may cross at a price, any may rest. What a
 state is worth are its candidates' strengths; what it costs are leaps, entries and exits, and
-pitches far from a voice's own register. The way of Cuesta, McFee and Gomez (2020) with a network
-replaced by the factorisation.
+pitches far from a voice's own register. The way of Cuesta, McFee and Gomez (2020).
 """
 
 from __future__ import annotations
@@ -19,7 +18,13 @@ from itertools import combinations, combinations_with_replacement, pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .salience import STEP_CENTS, Frames, activations, grid, harmonic_salience
+from .pitch_network import PitchNetwork
+from .salience import (
+    PITCH_STRIDE,
+    STEP_CENTS,
+    PitchFrames,
+    pitch_grid,
+)
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -30,7 +35,8 @@ REGISTERS = {
     "countertenor": 28.0, "tenor": 22.0, "lead": 22.0, "baritone": 18.0, "bass": 14.0,
     "violin": 36.0, "viola": 29.0, "cello": 18.0,
 }  # fmt: skip
-STRIDE = 2  # frames: every 32 ms is often enough to tell who sings what
+# Of five voices and more there are ten thousands of states: the likeliest after the best beam.
+MOST_STATES = 3000
 _HIGH, _LOW = 35.0, 14.0  # of names that say none: evenly spread in between
 
 
@@ -40,16 +46,16 @@ class TrackerSettings:
 
     peaks: int = 8
     beam: int = 48
-    floor: float = 0.06  # of a loud frame's strongest candidate: no voice below it
-    reward: float = 0.6  # of a candidate, for each e-fold above the floor
+    floor: float = 0.15  # of a loud frame's strongest candidate: no voice below it
+    reward: float = 1.8  # of a candidate, for each e-fold above the floor
     shared: float = 0.1  # what the second voice on the same candidate still gets of it
-    leap: float = 0.035  # for each 20 cents from frame to frame
-    most_leap: float = 1.6
+    leap: float = 0.08  # for each 20 cents from frame to frame
+    most_leap: float = 2.4
     return_leap: float = 0.012  # for each 20 cents after a rest
-    enter: float = 1.2
+    enter: float = 2.0
     leave: float = 1.2
     crossing: float = 0.6  # for each frame in which two neighbours are in the wrong order
-    register: float = 0.05  # for each semitone squared beyond the comfortable ones
+    register: float = 0.015  # for each semitone squared beyond the comfortable ones
     comfortable: float = 4.5  # semitones on both sides of a register's middle
 
 
@@ -64,9 +70,9 @@ class Coarse:
     confidence: Float
 
     def every_frame(self, frames: int) -> Coarse:
-        """Hold each of STRIDE frames' tracks until the next."""
-        hertz = self.hertz.repeat(STRIDE, axis=1)[:, :frames]
-        return Coarse(hertz, self.confidence.repeat(STRIDE, axis=1)[:, :frames])
+        """Hold each of PITCH_STRIDE frames' tracks until the next."""
+        hertz = self.hertz.repeat(PITCH_STRIDE, axis=1)[:, :frames]
+        return Coarse(hertz, self.confidence.repeat(PITCH_STRIDE, axis=1)[:, :frames])
 
 
 def registers_of(names: Sequence[str]) -> Double:
@@ -81,18 +87,14 @@ def registers_of(names: Sequence[str]) -> Double:
 
 
 def track(
-    frames: Frames,
+    frames: PitchFrames,
     names: Sequence[str],
-    settings: TrackerSettings = DEFAULTS,
+    network: PitchNetwork,
     tick: Callable[[], None] = lambda: None,
 ) -> Coarse:
     """Find a pitch for every voice in every frame; voices are named from the highest down."""
-    spectrum = frames.whitened()[::STRIDE]
-    strengths = activations(spectrum)
-    tick()
-    # a candidate is one that explains the spectrum and has harmonics of its own there
-    strengths *= harmonic_salience(spectrum, grid())
-    coarse = assign(strengths, frames.level[::STRIDE], names, settings, tick)
+    strengths = network.strengths(frames, tick)
+    coarse = assign(strengths, frames.level[::PITCH_STRIDE], names, DEFAULTS, tick)
     return coarse.every_frame(len(frames))
 
 
@@ -103,7 +105,7 @@ def assign(
     settings: TrackerSettings = DEFAULTS,
     tick: Callable[[], None] = lambda: None,
 ) -> Coarse:
-    """Give the peaks of `strengths`, (frames, candidates of `grid()`), to the voices."""
+    """Give the peaks of `strengths`, (frames, candidates of `pitch_grid()`), to the voices."""
     loud = np.percentile(strengths.max(axis=1), 90) if len(strengths) else 0.0
     shape = (len(names), len(strengths))
     if loud <= 0:
@@ -127,8 +129,8 @@ class _Search:
         self._scores = np.zeros(1)
         self._last = registers[None].copy()  # semitones, kept through rests
         self._sings = np.zeros((1, voices), bool)
-        self._back: list[NDArray[np.int64]] = []
-        self._chosen: list[tuple[Double, Double]] = []  # semitones and strengths of each state
+        self._back: list[NDArray[np.int16]] = []  # small: there is one of them for every frame
+        self._chosen: list[tuple[Float, Float]] = []  # semitones and strengths of each state
 
     def step(self, semitones: Double, strengths: Double) -> None:
         """Take in a frame's candidates, highest first."""
@@ -141,12 +143,12 @@ class _Search:
         own[:, -1] = 0.0  # rests
         emitted = own[np.arange(voices), states].sum(axis=1) - s.crossing * crossings
         emitted -= _shared(states, worth) * (1 - s.shared)
-        # what each voice pays from each beam to each candidate: (beams, voices, candidates + 1)
-        steps = np.abs(pitch - self._last[:, :, None]) * (100 / STEP_CENTS)
-        held = np.minimum(s.leap * steps, s.most_leap)
-        entering = s.enter + np.minimum(s.return_leap * steps, s.most_leap)
-        pays = np.where(self._sings[:, :, None], held, entering)
-        pays[:, :, -1] = np.where(self._sings, s.leave, 0.0)
+        pays = self._pays(pitch)
+        if len(states) > MOST_STATES:
+            leader = pays[self._scores.argmax()]
+            alone = emitted - leader[np.arange(voices), states].sum(axis=1)
+            likely = np.argpartition(-alone, MOST_STATES)[:MOST_STATES]
+            states, emitted = states[likely], emitted[likely]
         cost = np.zeros((len(self._scores), len(states)))
         for voice in range(voices):
             cost += pays[:, voice, states[:, voice]]
@@ -163,9 +165,23 @@ class _Search:
         before = best[keep]
         self._last = np.where(sings, pitch[chosen], self._last[before])
         self._sings, self._scores = sings, scores[keep] - scores[keep].max()
-        self._back.append(before)
         heard = np.append(strengths, 0.0)
-        self._chosen.append((np.where(sings, pitch[chosen], np.nan), heard[chosen]))
+        semitones_or_rest = np.where(sings, pitch[chosen], np.nan)
+        self._back.append(before.astype(np.int16))
+        self._chosen.append(
+            (semitones_or_rest.astype(np.float32), heard[chosen].astype(np.float32))
+        )
+
+    def _pays(self, pitch: Double) -> Double:
+        """What each voice pays from each beam to each candidate, the last of which is a rest:
+        (beams, voices, candidates)."""
+        s = self._settings
+        steps = np.abs(pitch - self._last[:, :, None]) * (100 / STEP_CENTS)
+        held = np.minimum(s.leap * steps, s.most_leap)
+        entering = s.enter + np.minimum(s.return_leap * steps, s.most_leap)
+        pays: Double = np.where(self._sings[:, :, None], held, entering)
+        pays[:, :, -1] = np.where(self._sings, s.leave, 0.0)
+        return pays
 
     def result(self, shape: tuple[int, int]) -> Coarse:
         """Walk back along the best way."""
@@ -174,7 +190,7 @@ class _Search:
         for index in reversed(range(shape[1])):
             semitones, strengths = self._chosen[index]
             sung = ~np.isnan(semitones[beam])
-            found = grid()[0] * 2 ** (np.nan_to_num(semitones[beam]) / 12)
+            found = pitch_grid()[0] * 2 ** (np.nan_to_num(semitones[beam]) / 12)
             hertz[:, index] = np.where(sung, found, 0)
             sure = np.clip(strengths[beam] / (3 * self._settings.floor), 0, 1)
             confidence[:, index] = np.where(sung, sure, 0.5)
