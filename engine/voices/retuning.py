@@ -94,7 +94,7 @@ def _best(
 
 
 def _notes(row: Float) -> list[tuple[int, int]]:
-    """Begins and ends of notes: between rests and leaps."""
+    """Where notes begin and end: between rests and leaps."""
     found = []
     for begin, end in runs_of(row > 0):
         leaps = np.abs(np.diff(np.log2(row[begin:end]))) > _NEXT_NOTE

@@ -3,9 +3,9 @@ continuity.
 
 The candidates are the peaks of what a small network says (see `pitch_network`). A beam search then
 goes through the song with all voices at once: each frame's candidates are given to the voices from
-the highest down, two voices may share one (a unison), neighbours may cross at a price, any may rest. What a
-state is worth are its candidates' strengths; what it costs are leaps, entries and exits, and
-pitches far from a voice's own register. The way of Cuesta, McFee and Gomez (2020).
+the highest down, two voices may share one (a unison), neighbours may cross at a price, any may
+rest. What a state is worth are its candidates' strengths; what it costs are leaps, entries and
+exits, and pitches far from a voice's own register. The way of Cuesta, McFee and Gomez (2020).
 """
 
 from __future__ import annotations
