@@ -27,8 +27,8 @@ def network(bundle: Path, mix: Float, tracks: PitchTracks) -> Float:
     """Our own, as the program runs it: pitches that are given lie in a table."""
     if tracks.origin != "tracker":
         frames = PitchFrames(mix)
-        given = tracks.at(np.arange(len(frames)) * FRAME_S)
-        hertz = retune(frames, given).hertz
+        exact = tracks.at(np.arange(len(frames)) * FRAME_S)
+        hertz = retune(frames, exact).hertz
         tracks = PitchTracks(tracks.names, hertz, FRAME_S, np.ones_like(hertz), tracks.origin)
     found = separate_voices(mix[None], RATE, tracks, VoiceNetwork.load(bundle))
     return np.stack([voice[0] for voice in found.values()])

@@ -50,19 +50,19 @@ def test_wrong_notes_are_moved_to_what_is_sung(sab, by):
 
 def test_only_the_voice_that_is_off_is_moved(sab):
     _, frames, hertz = sab
-    given = hertz.copy()
-    given[1] = notes_off(hertz, 5.0)[1]
-    found = retune(frames, given)
+    table = hertz.copy()
+    table[1] = notes_off(hertz, 5.0)[1]
+    found = retune(frames, table)
     assert list(found.moved_hz > 0) == [False, True, False]
     assert np.array_equal(found.hertz[[0, 2]], hertz[[0, 2]])
 
 
 def test_no_pitch_is_moved_farther_than_that_and_rests_stay_rests(sab):
     _, frames, hertz = sab
-    given = notes_off(hertz, 23.0)
-    found = retune(frames, given)
-    assert np.abs(found.hertz - given).max() <= MOST_HZ + 0.5
-    assert np.array_equal(found.hertz > 0, given > 0)
+    table = notes_off(hertz, 23.0)
+    found = retune(frames, table)
+    assert np.abs(found.hertz - table).max() <= MOST_HZ + 0.5
+    assert np.array_equal(found.hertz > 0, table > 0)
     assert not retune(frames, np.zeros_like(hertz)).hertz.any()
 
 

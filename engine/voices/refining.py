@@ -60,10 +60,10 @@ def stand_out(
     fine = pitch_grid(FINE_CENTS)
     hertz, confidence = np.zeros_like(near), np.zeros_like(near)
     for voice, row in enumerate(near):
-        others = np.delete(near, voice, axis=0)
+        other_voices = np.delete(near, voice, axis=0)
         for begin, end in runs_of(row > 0):
             salience = np.concatenate([
-                harmonic_salience(held_back(frames.whitened(part), others[:, part]), fine)
+                harmonic_salience(held_back(frames.whitened(part), other_voices[:, part]), fine)
                 for part in frames.blocks(begin, end)
             ])  # fmt: skip
             wider = slice(max(begin - slack_frames, 0), end + slack_frames)

@@ -41,20 +41,22 @@ class Retuned:
     moved_hz: NDArray[np.float64]
 
 
-def retune(frames: PitchFrames, given: Float) -> Retuned:
-    """Move the voices of `given`, (voices, frames) Hz with 0 for rests, that lie beside what is
+def retune(frames: PitchFrames, table: Float) -> Retuned:
+    """Move the voices of `table`, (voices, frames) Hz with 0 for rests, that lie beside what is
     sung; within MOST_HZ."""
-    shifts, gains = np.zeros_like(given), np.zeros_like(given)
+    shifts, gains = np.zeros_like(table), np.zeros_like(table)
     for _ in range(ROUNDS):
-        now = given + shifts
-        shifts = np.zeros_like(given)
-        for voice, row in enumerate(given):
-            others = np.delete(now, voice, axis=0)
+        now = table + shifts
+        shifts = np.zeros_like(table)
+        for voice, row in enumerate(table):
+            other_voices = np.delete(now, voice, axis=0)
             for begin, end in _notes(row):
                 note = slice(begin, end)
-                shifts[voice, note], gains[voice, note] = _best(frames, row, others, begin, end)
-    found, moved = given.copy(), np.zeros(len(given))
-    for voice, row in enumerate(given):
+                shifts[voice, note], gains[voice, note] = _best(
+                    frames, row, other_voices, begin, end
+                )
+    found, moved = table.copy(), np.zeros(len(table))
+    for voice, row in enumerate(table):
         notes = _notes(row)
         gained = np.array([gains[voice, begin:end].mean() for begin, end in notes])
         long = np.array([end - begin for begin, end in notes])
@@ -70,12 +72,12 @@ def retune(frames: PitchFrames, given: Float) -> Retuned:
 
 
 def _best(
-    frames: PitchFrames, row: Float, others: Float, begin: int, end: int
+    frames: PitchFrames, row: Float, other_voices: Float, begin: int, end: int
 ) -> tuple[Float, Float]:
     """How many Hz each frame of a note is to be moved, and what it gains, both (frames,)."""
     salience = np.concatenate([
         salience_along(
-            held_back(frames.whitened(part), others[:, part]),
+            held_back(frames.whitened(part), other_voices[:, part]),
             np.maximum(row[part, None] + _OFFSETS, 1),
         )
         for part in frames.blocks(begin, end)

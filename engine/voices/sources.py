@@ -180,19 +180,19 @@ def _sung_by(score: VoiceScore, fit: Alignment, frames: int) -> Float:
 
 def _by_files(frames: PitchFrames, request: PitchRequest) -> tuple[PitchTracks, PitchReport]:
     tables = read_pitch_files(request.files, request.parts)
-    given = tables.at(np.arange(len(frames)) * FRAME_S)
-    retuned = retune(frames, given)
+    hertz = tables.at(np.arange(len(frames)) * FRAME_S)
+    retuned = retune(frames, hertz)
     sure = _nearest(tables.confidence, len(frames))
     tracks = PitchTracks(tables.names, retuned.hertz, FRAME_S, sure, "file")
     heard = stand_out(frames, retuned.hertz, 10.0)
-    sung = given > 0
+    sung = hertz > 0
     agreement = float(heard.confidence[sung].mean()) if sung.any() else 0.0
     notes = []
     if sung.any() and agreement < LITTLE_AGREEMENT:
         notes.append("the given pitches agree little with the audio: are they of this recording?")
     report: PitchReport = {"agreement": round(agreement, 3), "notes": notes}
     moved = zip(tables.names, retuned.moved_hz, strict=True)
-    if by_voice := {name: round(float(hertz), 2) for name, hertz in moved if hertz}:
+    if by_voice := {name: round(float(by_hz), 2) for name, by_hz in moved if by_hz}:
         report["moved_hz"] = by_voice
     return tracks, report
 
