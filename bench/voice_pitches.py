@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 import choirs
 from engine import PitchTracks
 from engine.voices.basic_pitch import find_graph
+from engine.voices.pitch_network import PitchNetwork
 from engine.voices.salience import FRAME_S, PitchFrames
 from engine.voices.sources import PitchRequest, find_pitches
 from engine.voices.tracker import track
@@ -81,7 +82,7 @@ def pitches(name: str, test: choirs.Choir) -> Float:
     """What one way finds, (voices, frames) every FRAME_S."""
     mix, parts = test.mixture.mix, test.tracks.names
     if name == "tracker, 20 cents":
-        return track(PitchFrames(mix), parts).hertz
+        return track(PitchFrames(mix), parts, PitchNetwork.load()).hertz
     if name != "score":
         return find_pitches(mix, PitchRequest(parts, method=name)).tracks.hertz
     with tempfile.TemporaryDirectory() as folder:
