@@ -124,13 +124,13 @@ class Page:
         self.lines += lines
         print("\n".join(lines), flush=True)
 
-    def head(self) -> None:
+    def head(self, asked: str) -> None:
         """What the numbers belong to."""
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
         versions = ", ".join(f"{n} {version(n)}" for n in ("onnxruntime", "numpy", "soxr"))
         self.say(
             "# Where a render's seconds go\n",
-            "Written by `python bench/stages.py`; do not edit.\n",
+            f"Written by `python bench/stages.py {asked}`; do not edit.\n",
             f"{versions}, Python {platform.python_version()}, {os.cpu_count()} cores, load "
             f"average {load:.1f} before the run. Each cell is *processor seconds / wall seconds*.",
             "Processor seconds are those of all threads in a stage, without the stages inside it.",
@@ -209,7 +209,7 @@ def write_page(arguments: argparse.Namespace, folder: Path) -> list[str]:
     trials, page = Trials(folder), Page()
     trials.clip(1)
     cheapest, *_ = TIERS
-    page.head()
+    page.head(f"--minutes {arguments.minutes:g} --searched-seconds {arguments.searched_seconds:g}")
     short = trials.clip(SHORT_S)
     page.table(
         f"Cold: {SHORT_S:g} s, with start and imports",
