@@ -66,7 +66,8 @@ def systems_page(
     seconds: float,
     command: str,
 ) -> str:
-    """Everything, as Markdown; `minutes` are those of the rows' trainings."""
+    """Everything, as Markdown; `minutes` are those of the rows' trainings, a row without its own
+    has those of the name before its comma."""
     lines = [*_head(seconds, command, trained, notes)]
     columns = list(dict.fromkeys(score.column for score in scores))
     lines += ["", "## The poster's first table", "", *_poster(scores, columns), ""]
@@ -103,7 +104,8 @@ def _head(seconds: float, command: str, trained: Sequence[Trained], notes: str) 
         "",
         *(["How each was trained:", ""] if trained else []),
         *(f"- *{system}*: {how}" for system, how in trained),
-        *(["", notes.strip()] if notes else []),
+        *([""] if trained and notes else []),
+        *([notes.strip()] if notes else []),
     ]
 
 
@@ -187,7 +189,7 @@ def _all(own: Sequence[Score], minutes: Mapping[str, str]) -> list[str]:
                     gain,
                     f"{cost:.2f}",
                     f"{size / 1e6:.2f} M" if size else "-",
-                    minutes.get(system, "-"),
+                    minutes.get(system, minutes.get(system.partition(",")[0], "-")),
                 ]
             )
         )

@@ -267,14 +267,16 @@ def test_rows_that_were_measured_elsewhere_are_scores(tmp_path):
 
 def test_the_page_is_printed_from_what_was_measured_before(tmp_path, capsys, monkeypatch):
     """Without songs, networks or recordings: scores alone, each with its row's minutes."""
-    lines = [score(row, song, 3.0).line() for row in ("Demucs v2", "InstGlow") for song in "ab"]
+    rows = ("Demucs v2", "InstGlow", "GAN prior, mix's phase")
+    lines = [score(row, song, 3.0).line() for row in rows for song in "ab"]
     path = tmp_path / "judged.jsonl"
     path.write_text("\n".join(lines))
-    monkeypatch.setattr("sys.argv", ["x", "--judged", str(path), "--minutes", "InstGlow=28"])
+    minutes = ("--minutes", "InstGlow=28", "--minutes", "GAN prior=16")
+    monkeypatch.setattr("sys.argv", ["x", "--judged", str(path), *minutes])
     systems.main()
     printed = capsys.readouterr().out
     assert "| InstGlow | 2 | 3.00 | 3.00 | 3.00 | 3.00 |" in printed
-    assert "4.00 M | 28 |" in printed and "4.00 M | - |" in printed
+    assert "4.00 M | 28 |" in printed and "4.00 M | 16 |" in printed and "4.00 M | - |" in printed
 
 
 @pytest.mark.parametrize(
