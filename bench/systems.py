@@ -273,12 +273,12 @@ def main() -> None:
         if arguments.only:
             rows = {name: row for name, row in rows.items() if name in arguments.only}
         scores += scores_of(arguments, rows)
-    known = {(score.column, score.song, score.system) for score in scores}
-    scores += (s for s in judged(arguments.judged) if (s.column, s.song, s.system) not in known)
+    each = {(s.column, s.song, s.system): s for s in judged(arguments.judged)}
+    each |= {(s.column, s.song, s.system): s for s in scores}  # one of each: what is measured wins
     notes = arguments.notes.read_text(encoding="utf-8") if arguments.notes else ""
     command = shlex.join(["python", "bench/systems.py", *sys.argv[1:]])
     minutes = dict(item.split("=", 1) for item in arguments.minutes)
-    page = systems_page(scores, trained, minutes, notes, arguments.seconds, command)
+    page = systems_page(list(each.values()), trained, minutes, notes, arguments.seconds, command)
     print(page, end="")
 
 

@@ -1,6 +1,9 @@
 """The pages of the poster's systems and of the interleaved family: measures, rows, verdicts."""
 
 import json
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,13 +273,24 @@ def test_the_page_is_printed_from_what_was_measured_before(tmp_path, capsys, mon
     rows = ("Demucs v2", "InstGlow", "GAN prior, mix's phase")
     lines = [score(row, song, 3.0).line() for row in rows for song in "ab"]
     path = tmp_path / "judged.jsonl"
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join([*lines, *lines]))  # twice is once
     minutes = ("--minutes", "InstGlow=28", "--minutes", "GAN prior=16")
     monkeypatch.setattr("sys.argv", ["x", "--judged", str(path), *minutes])
     systems.main()
     printed = capsys.readouterr().out
     assert "| InstGlow | 2 | 3.00 | 3.00 | 3.00 | 3.00 |" in printed
     assert "4.00 M | 28 |" in printed and "4.00 M | 16 |" in printed and "4.00 M | - |" in printed
+
+
+def test_the_page_of_docs_is_what_its_command_prints(capsys, monkeypatch):
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "systems.md").read_text()
+    command = page.split("Printed by `")[1].split("` with Stemwright")[0]
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", shlex.split(command)[1:])
+    systems.main()
+    where = re.compile(r"` with Stemwright .*")  # versions and machine
+    assert where.sub("", capsys.readouterr().out) == where.sub("", page)
 
 
 @pytest.mark.parametrize(
