@@ -25,6 +25,13 @@ from speed_trials import STEMS, Trials
 QUALITY = Path(__file__).parent.parent / "docs" / "quality.md"
 SET = "## Unfamiliar"  # the songs of it that decibels are taken from
 SDR = "SDR, mean"
+NO_CARD = """\
+## On a card
+
+None has been at hand, so that RTF 0.01 for `standard` on an H100 is a goal and no figure. One
+command prints every figure of one, provider, bound arrays and transfers among them, and goes the
+same ways on a CPU:
+`python bench/speed_device.py --device cuda --out docs/speed.md`."""
 
 
 def decibels() -> dict[str, float]:
@@ -151,6 +158,7 @@ def main() -> None:
         if arguments.limits:
             page.papers_network(found["search"][1])
             page.limits(Path(folder))
+        page.say(NO_CARD)
     arguments.out.write_text("\n".join(page.lines) + "\n", encoding="utf-8")
 
 
