@@ -7,6 +7,7 @@ not heard.
 `own_material` says what a set is. `--against` is a pack of recordings of other people, which stand
 beside the takes in training. Scores are appended song by song; a run that was stopped goes on
 there. With `--searches` whole separations are measured instead: estimate, flow search and both.
+Without `--set` nothing is measured and what a scores file holds is printed.
 """
 
 from __future__ import annotations
@@ -50,8 +51,7 @@ class Bench:
         self.arguments = arguments
         self.shipped = Network.shipped()
         path = arguments.scores
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.scores = {score.key: score for score in map(Score.parse, lines)}
+        self.scores = {score.key: score for score in (_kept(path) if path.exists() else [])}
 
     def measure(self, songs: Set) -> None:
         """Every song of a set."""
@@ -195,8 +195,9 @@ class Bench:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--set", action="append", dest="sets", required=True)
-    parser.add_argument("--against", type=Path, required=True, help="pack of other recordings")
+    parser.add_argument("--set", action="append", dest="sets", default=[])
+    parser.add_argument("--against", type=Path, help="pack of other recordings")
+    parser.add_argument("--notes", type=Path, help="Markdown that stands before the tables")
     parser.add_argument("--backing", action="append", default=[], help="FOLDER:PATTERN of songs")
     parser.add_argument(
         "--takes", action="append", default=[], help="SET=FOLDER of takes that belong to no song"
@@ -214,12 +215,22 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--scores", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.sets and arguments.against is None:
+        parser.error("--set wants --against: a pack of other recordings")
+    return arguments
 
 
 def main() -> None:
     """Measure, then print the page."""
     arguments = _arguments()
+    scores = _measured(arguments) if arguments.sets else _kept(arguments.scores)
+    command = shlex.join(["python", "bench/own_instrument.py", *sys.argv[1:]])
+    notes = arguments.notes.read_text("utf-8").splitlines() if arguments.notes else []
+    print("\n".join((own_searches.page if arguments.searches else page)(scores, command, notes)))
+
+
+def _measured(arguments: argparse.Namespace) -> list[Score]:
     arguments.scores.parent.mkdir(parents=True, exist_ok=True)
     takes: dict[str, tuple[Path, ...]] = {}
     for text in arguments.takes:
@@ -230,9 +241,13 @@ def main() -> None:
     for songs in sets:
         (bench.search if arguments.searches else bench.measure)(songs)
     names = {songs.name for songs in sets}
-    wanted = [score for score in bench.scores.values() if score.data in names]
-    command = shlex.join(["python", "bench/own_instrument.py", *sys.argv[1:]])
-    print("\n".join((own_searches.page if arguments.searches else page)(wanted, command)))
+    return [score for score in bench.scores.values() if score.data in names]
+
+
+def _kept(path: Path) -> list[Score]:
+    """The scores of a file; of one that was measured twice the last."""
+    scores = map(Score.parse, path.read_text("utf-8").splitlines())
+    return list({score.key: score for score in scores}.values())
 
 
 if __name__ == "__main__":

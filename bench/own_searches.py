@@ -108,11 +108,14 @@ def measured(
                     yield _score(songs, song, view, row, truth, found)
 
 
-def page(scores: Sequence[Score], command: str) -> Iterator[str]:
-    """The table, line by line."""
+def page(scores: Sequence[Score], command: str, notes: Sequence[str] = ()) -> Iterator[str]:
+    """The page, line by line."""
+    yield "# Estimate, flow search, or both, with an instrument of one's own?"
+    yield ""
     yield f"Printed by `{command}`."
     yield ""
     yield from (line.format(seconds=SECONDS) for line in NOTES)
+    yield from notes
     rows = []
     for data, view in dict.fromkeys((score.data, score.view) for score in scores):
         mine = [score for score in scores if (score.data, score.view) == (data, view)]
@@ -128,7 +131,7 @@ def page(scores: Sequence[Score], command: str) -> Iterator[str]:
             songs = str(len(found[0]))
             rows.append([data, view, who, songs, share, *means, str(_over(found[2], found[0]))])
     head = ["set", "song", "prior", "songs", "share", *SYSTEMS, "both over estimate"]
-    yield from titled("Estimate, flow search, or both?", head, rows)
+    yield from titled("Table", head, rows)
 
 
 def _over(found: Mapping[str, float], other: Mapping[str, float]) -> Estimated:

@@ -57,13 +57,14 @@ class Score:
         return self.data, self.song, self.view, self.row, self.minutes
 
 
-def page(scores: Sequence[Score], command: str) -> Iterator[str]:
+def page(scores: Sequence[Score], command: str, notes: Sequence[str] = ()) -> Iterator[str]:
     """The page, line by line."""
     yield "# What is an own instrument worth on songs it has not heard?"
     yield ""
     yield f"Printed by `{command}`."
     yield ""
     yield from NOTES
+    yield from notes
     yield from minutes_table(scores)
     yield from promise_table(scores)
     for data in dict.fromkeys(score.data for score in scores):

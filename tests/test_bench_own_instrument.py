@@ -1,10 +1,14 @@
 """The bench of own instruments leaves songs out, bleeds as it says, prints what it measured."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
 
 import bench_path  # noqa: F401
+import own_instrument
 import own_searches
 from own_material import BLEED_DB, Set, cut, points, shortened
 from own_networks import Network, oracle, with_song_spectra
@@ -154,3 +158,21 @@ def test_the_table_of_searches_says_what_both_gain_over_the_estimate():
     text = "\n".join(own_searches.page(scores_of(*rows), "python bench"))
     expected = "own | 2 | 1.00 | 2.00 | 3.00 | 4.00 | 2.00 [2.00, 2.00] |"
     assert f"| mine | rest unknown | {expected}" in text
+
+
+@pytest.mark.parametrize("name", ["own-instrument-bench", "own-instrument-searches"])
+def test_the_pages_of_docs_are_what_their_commands_print(name, capsys, monkeypatch):
+    root = Path(__file__).parents[1]
+    printed = (root / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    command = printed.split("Printed by `")[1].split("`")[0]
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("sys.argv", shlex.split(command)[1:])
+    own_instrument.main()
+    assert capsys.readouterr().out == printed
+
+
+def test_songs_are_measured_beside_other_recordings_alone(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["x", "--scores", "a.jsonl", "--set", "a=guitar:songs"])
+    with pytest.raises(SystemExit):
+        own_instrument.main()
+    assert "--against" in capsys.readouterr().err
