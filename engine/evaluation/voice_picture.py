@@ -75,9 +75,10 @@ def _spectrogram(frames: PitchFrames, times: NDArray[np.float64], step: float) -
         picked = frames.magnitudes(index[first : first + _COLUMNS])
         level[first : first + _COLUMNS] = picked[:, low] * (1 - share) + picked[:, low + 1] * share
     top = max(float(np.percentile(level, 99.9)), 1e-9)
-    shade = np.clip(1 + 20 * np.log10(np.maximum(level, 1e-9) / top) / _RANGE_DB, 0, 1).T
+    shade = 1 + 20 * np.log10(np.maximum(level, np.float32(1e-9)) / np.float32(top)) / _RANGE_DB
     dark, bright = np.array([10, 12, 28.0]), np.array([200, 205, 215.0])
-    colours: Pixels = (dark + (bright - dark) * (shade**1.5)[:, :, None]).astype(np.uint8)
+    palette = dark + (bright - dark) * (np.arange(256) / 255)[:, None] ** 1.5
+    colours: Pixels = palette.astype(np.uint8)[(255 * np.clip(shade, 0, 1)).astype(np.uint8).T]
     return colours
 
 
