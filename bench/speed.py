@@ -28,9 +28,9 @@ SDR = "SDR, mean"
 NO_CARD = """\
 ## On a card
 
-None has been at hand, so that RTF 0.01 for `standard` on an H100 is a goal and no figure. One
-command prints every figure of one, provider, bound arrays and transfers among them, and goes the
-same ways on a CPU:
+Trainings have been run on one ([lab.md](lab.md)), this page never, so that RTF 0.01 for
+`standard` on an H100 is a goal and no figure. One command prints every figure of one, provider,
+bound arrays and transfers among them, and goes the same ways on a CPU:
 `python bench/speed_device.py --device cuda --out docs/speed.md`."""
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from engine import AUDIO_SUFFIXES
-from presets import StemwrightError, describe_errors, read_strict
+from presets import StemwrightError, Tier, describe_errors, read_strict
 
 from .companions import voices_wanted
 from .filenames import NameRules
@@ -39,9 +39,7 @@ class WorkerSettings(_Section):
     device: str = Field("auto", description="execution provider, as for `stemwright separate`")
     strict_device: bool = Field(False, description="fail rather than fall back to the CPU")
     seed: int = Field(0, ge=0, description="seed of search and dither")
-    tier: Literal["draft", "standard", "best", "search"] | None = Field(
-        None, description="overrides the preset's search tier"
-    )
+    tier: Tier | None = Field(None, description="overrides the preset's search tier")
     threads: int = Field(0, ge=0, description="threads of one worker; 0 is all physical cores")
     prior_folders: tuple[str, ...] = Field((), description="folders with further priors")
     separator_folders: tuple[str, ...] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .choices import SESSION_SUFFIXES, PitchSource, PreviewDetail, SessionFormat, Tier
 from .errors import StemwrightError, placed_at, unplaced
 from .file_names import FORBIDDEN, is_reserved, same_name_key
 from .lazy_door import lazy_door
@@ -51,6 +52,7 @@ __all__ = [
     "NAME_FORMS",
     "NAME_PATTERN",
     "RESIDUAL",
+    "SESSION_SUFFIXES",
     "STEM_PATTERN",
     "Container",
     "Depth",
@@ -63,15 +65,19 @@ __all__ = [
     "Overflow",
     "Parallel",
     "Piece",
+    "PitchSource",
     "Plugin",
     "Preset",
+    "PreviewDetail",
     "PrintableLines",
     "ResidualSpec",
     "ResolvedSearch",
     "SearchSettings",
+    "SessionFormat",
     "Split",
     "StemSpec",
     "StemwrightError",
+    "Tier",
     "complain",
     "describe_errors",
     "dotted",

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from .choices import PreviewDetail, SessionFormat
 from .section import Section
 
 Container = Literal["source", "wav", "aiff", "flac"]
@@ -32,10 +33,10 @@ class OutputSettings(Section):
     dither: Literal["tpdf", "none"] = Field(
         default="none", description="for wet files with fewer bits than the processing has"
     )
-    report: Literal["none", "light", "standard", "full"] = Field(
+    report: Literal["none", PreviewDetail] = Field(
         default="none", description="a page to listen to the set, with previews of that quality"
     )
-    session: Literal["none", "dawproject", "reaper"] = Field(
+    session: Literal["none", SessionFormat] = Field(
         default="none", description="a DAW session of the set"
     )
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from .choices import Tier
 from .errors import StemwrightError
 from .section import NAME_PATTERN, STEM_PATTERN, Section
 
-Tier = Literal["draft", "standard", "best", "search"]
 Rest = Literal["named", "unknown"]
 
 # Everything a tier fixes. Results depend on these numbers and never on the clock. The first three

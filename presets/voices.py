@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
+from .choices import PitchSource
 from .section import BUNDLE_PATTERN, Section, StemName
 
 MOST_PARTS = 8
@@ -28,7 +27,7 @@ class VoicesSettings(Section):
         pattern=BUNDLE_PATTERN,
         description="bundle of the source-filter network",
     )
-    pitches: Literal["auto", "score", "tracker", "basic-pitch"] = Field(
+    pitches: PitchSource = Field(
         default="auto",
         description="where pitches come from; auto: a MIDI file, a table of pitches, else the "
         "tracker; score: a MIDI file, which is waited for",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
-from presets import complain
+from presets import Tier, complain
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(path_type=Path)
 NATURAL = click.IntRange(min=0)
-TIER_NAMES = click.Choice(["draft", "standard", "best", "search"])
+TIER_NAMES = click.Choice(get_args(Tier))
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 

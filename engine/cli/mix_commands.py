@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
-from presets import complain, duration_text, say, say_json
+from presets import PreviewDetail, complain, duration_text, say, say_json
 
 from .arguments import (
     COMMERCIAL_ONLY,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 REPORT = click.option(
     "--report",
-    type=click.Choice(["none", "light", "standard", "full"]),
+    type=click.Choice(["none", *get_args(PreviewDetail)]),
     help="A page to listen to each set.  [as the preset says]",
 )
 

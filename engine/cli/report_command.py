@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import click
 
-from presets import say
+from presets import PreviewDetail, say
 
 from .arguments import FILE
 from .endings import one_of_many
-
-if TYPE_CHECKING:
-    from ..listening.page import PreviewQuality
 
 
 @click.command()
 @click.argument("sets", nargs=-1, required=True, type=FILE, metavar="SET...")
 @click.option(
     "--quality",
-    type=click.Choice(["light", "standard", "full"]),
+    type=click.Choice(get_args(PreviewDetail)),
     default="light",
     show_default=True,
     help="Of previews: 16 kHz mono, 24 kHz stereo, the mix's own rate.",
 )
 @click.option("--mix", type=FILE, help="The mix itself.  [the sum of the dry stems]")
-def report(sets: tuple[Path, ...], quality: PreviewQuality, mix: Path | None) -> None:
+def report(sets: tuple[Path, ...], quality: PreviewDetail, mix: Path | None) -> None:
     """Make a page to listen to each SET.
 
     A SET is its folder or its manifest.

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import click
 
-from presets import say
+from presets import SessionFormat, say
 
 from .arguments import FILE
 from .endings import one_of_many
-
-if TYPE_CHECKING:
-    from ..daw.writing import SessionFormat
 
 
 @click.command()
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["dawproject", "reaper"]),
+    type=click.Choice(get_args(SessionFormat)),
     default="dawproject",
     show_default=True,
     help="DAWproject: Bitwig, Studio One, Cubase. REAPER: a .RPP beside its audio.",

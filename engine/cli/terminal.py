@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from presets import printable
+from presets import SESSION_SUFFIXES, printable
 
 from ..options import Progress as Stage
 from ..stems.manifest import Manifest
@@ -98,8 +98,7 @@ class Screen:
         for name, kind in (
             ("pitches", "voices/pitches.png"),
             ("listen", "report.html"),
-            ("session", "*.dawproject"),
-            ("session", "*.RPP"),
+            *(("session", f"*{suffix}") for suffix in SESSION_SUFFIXES.values()),
         ):
             for path in sorted(folder.glob(kind)):
                 self._say(f"{name:<7} {path}")

@@ -8,9 +8,11 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from presets import PitchSource
 
 from .arguments import (
     DEVICE,
@@ -51,7 +53,7 @@ FIT_MINUTES = 5
 )
 @click.option(
     "--pitches",
-    type=click.Choice(["auto", "score", "tracker", "basic-pitch"]),
+    type=click.Choice(get_args(PitchSource)),
     help="Where pitches come from.  [as the preset says, or auto]",
 )
 @click.option(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Literal
 
-from presets import StemwrightError
+from presets import SESSION_SUFFIXES, SessionFormat, StemwrightError
 
 from ..stems.manifest import load_manifest
 from ..stems.naming import render_name
@@ -17,8 +16,6 @@ from .live import live_devices
 from .reaper import write_reaper
 from .session import session_of
 
-SessionFormat = Literal["dawproject", "reaper"]
-SUFFIXES: dict[SessionFormat, str] = {"dawproject": ".dawproject", "reaper": ".RPP"}
 PROGRAM = f"Stemwright {ENGINE_VERSION}"
 
 
@@ -39,16 +36,16 @@ def write_session(
     """
     folder = folder.parent if folder.is_file() else folder
     title = load_manifest(folder).title
-    target = output or folder / (render_name("{title}", {"title": title}) + SUFFIXES[kind])
-    if target.suffix.lower() != SUFFIXES[kind].lower():
+    target = output or folder / (render_name("{title}", {"title": title}) + SESSION_SUFFIXES[kind])
+    if target.suffix.lower() != SESSION_SUFFIXES[kind].lower():
         raise StemwrightError(
             "session-suffix",
-            f"{target.name}: expected a name that ends in {SUFFIXES[kind]}, which is how "
+            f"{target.name}: expected a name that ends in {SESSION_SUFFIXES[kind]}, which is how "
             "workstations know the format. Rename it.",
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     devices = (lambda chain: live_devices(chain, timeout_s)) if live else None
-    aside = target.with_name(f".{secrets.token_hex(4)}{SUFFIXES[kind]}")
+    aside = target.with_name(f".{secrets.token_hex(4)}{SESSION_SUFFIXES[kind]}")
     try:
         if kind == "dawproject":
             with tempfile.TemporaryDirectory(prefix=".session-", dir=target.parent) as workspace:

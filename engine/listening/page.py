@@ -15,9 +15,11 @@ import secrets
 import shutil
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
+
+from presets import PreviewDetail
 
 from ..evaluation.heat_map import png
 from ..evaluation.voice_picture import PICTURE_NAME, VOICES_FOLDER
@@ -91,10 +93,7 @@ class PageData(TypedDict):
     pitches: PitchData | None
 
 
-PreviewQuality = Literal["light", "standard", "full"]
-
-
-def write_report(folder: Path, quality: PreviewQuality = "light", mix: Path | None = None) -> Path:
+def write_report(folder: Path, quality: PreviewDetail = "light", mix: Path | None = None) -> Path:
     """Write the page of the set in `folder` (or of its manifest) and return its path.
 
     `mix` is the file that the set was made of, another one is refused by its hash; without it the

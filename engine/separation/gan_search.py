@@ -1,5 +1,6 @@
-"""Separation with GAN priors, as in Narayanaswamy et al. (Interspeech 2020): search the latents of
-every generator until the sum of what they play resembles the mix, a second at a time.
+"""Separation with GAN priors, for the comparison of `bench/systems.py` alone: search the latents
+of every generator until the sum of what they play resembles the mix, a second at a time, as in
+Narayanaswamy et al. (Interspeech 2020).
 
 The published program means to confine latents to a box and does not: what it clips is never
 assigned back. Here they are projected after every step. Windows overlap by half and are added with

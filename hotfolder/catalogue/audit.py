@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine import Manifest, load_manifest, measure_null
-from presets import StemwrightError, printable, sha256_of
+from presets import SESSION_SUFFIXES, StemwrightError, printable, sha256_of
 
 from ..filenames import NameRules
 from ..inventory import take_inventory
@@ -17,7 +17,7 @@ from .expected import Expected
 from .report import STATUS_CSV
 from .summary import LISTENING_PAGE
 
-SESSIONS = (".dawproject", ".rpp")
+SESSIONS = tuple(suffix.lower() for suffix in SESSION_SUFFIXES.values())
 PREVIEWS, MEDIA = "report", "Media"  # folders of a listening page and of a REAPER project
 
 _LEVEL_DB = 0.1  # a null is measured, written down with two digits, and measured again
