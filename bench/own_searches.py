@@ -58,7 +58,8 @@ class OwnTraining:
 
     def prior(self, songs: Set, fold: Sequence[str]) -> str:
         """The name of the bundle of a fold in `place`; trained unless it is there."""
-        named = hashlib.sha256("\n".join(fold).encode()).hexdigest()[:8]
+        of = (*fold, str(self.against), self.flow_steps, self.head_steps, self.seed)
+        named = hashlib.sha256("\n".join(map(str, of)).encode()).hexdigest()[:8]
         name = f"own-{songs.name}-{named}"
         bundle = self.place / f"{name}.prior"
         if bundle.exists():

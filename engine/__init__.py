@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .options import Progress, RenderOptions
     from .plugins.catalogue import PluginCatalogue as PluginCatalogue
     from .rendering import Interrupted, Renderer, render
+    from .rendering import cards_in_use as cards_in_use
     from .rendering import prior_hashes as prior_hashes
     from .separation.estimate import encoder_path as encoder_path
     from .separation.estimate import give_way as give_way
@@ -133,7 +134,7 @@ __getattr__ = lazy_door(
         "model.spectrogram": ("FrontEnd", "middle_and_side"),
         "options": ("Progress", "RenderOptions"),
         "plugins.catalogue": ("PluginCatalogue",),
-        "rendering": ("Interrupted", "Renderer", "prior_hashes", "render"),
+        "rendering": ("Interrupted", "Renderer", "cards_in_use", "prior_hashes", "render"),
         "separation.estimate": ("encoder_path", "give_way"),
         "separation.song_spectra": ("song_masks",),
         "separators.cost": ("separators_rate",),

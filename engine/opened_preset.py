@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from .separation.search_plan import SearchPlan
 from .separation.separator import Separator
 from .separators.cost import rate_of
 from .separators.guidance import foreign_guide
-from .separators.loading import find_card
+from .separators.loading import LoadedCard, find_card
 from .separators.lock import check_policy
 from .separators.recipe import RecipeSeparation
 from .voicing import network_hashes, voices_of, with_voices
@@ -38,16 +39,8 @@ class OpenedPreset:
         self.preset = preset
         self.settings = preset.search.resolved(options.tier)
         device = Device.parse(options.device, strict=options.strict_device)
-        self.cards = {
-            name: find_card(name, options.separator_folders) for name in preset.sources.cards
-        }
-        self.warnings = tuple(
-            sentence
-            for card in self.cards.values()
-            for sentence in check_policy(
-                card, options.unchecked_separators, commercial_only=options.commercial_only
-            )
-        )
+        self.cards = _cards(preset, options)
+        self.warnings = _warnings(self.cards, options)
         searched = {stem: preset.stems[stem] for stem in preset.sources.searched}
         self.priors = open_priors(
             {stem: (spec.prior, spec.label) for stem, spec in searched.items()},
@@ -84,6 +77,29 @@ class OpenedPreset:
             found = with_voices(self.voices, self.preset, found, SearchReport())
         assert found is not None
         return found, own
+
+
+def _cards(preset: Preset, options: RenderOptions) -> dict[str, LoadedCard]:
+    return {name: find_card(name, options.separator_folders) for name in preset.sources.cards}
+
+
+def _warnings(cards: Mapping[str, LoadedCard], options: RenderOptions) -> tuple[str, ...]:
+    """What is to be said of cards; raises StemwrightError where one may not be used."""
+    return tuple(
+        sentence
+        for card in cards.values()
+        for sentence in check_policy(
+            card, options.unchecked_separators, commercial_only=options.commercial_only
+        )
+    )
+
+
+def cards_in_use(preset: Preset, options: RenderOptions) -> tuple[object, ...]:
+    """What the cards of a preset say, where they lie and what is to be said of them: equal as long
+    as all is as it was. Raises StemwrightError where a card may not be used."""
+    cards = _cards(preset, options)
+    said = tuple((card.path, card.card) for card in cards.values())
+    return (*said, *_warnings(cards, options))
 
 
 def prior_hashes(preset: Preset, options: RenderOptions) -> dict[str, str]:

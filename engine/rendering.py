@@ -18,7 +18,7 @@ from .audio.reading import probe
 from .audio.tags import FileTags, read_tags
 from .mix_render import MixRender
 from .model.hooks import Interrupted
-from .opened_preset import OpenedPreset, prior_hashes
+from .opened_preset import OpenedPreset, cards_in_use, prior_hashes
 from .options import DEFAULT_OPTIONS, Progress, RenderOptions
 from .stems.manifest import Manifest
 from .stems.naming import render_name
@@ -26,7 +26,15 @@ from .stems.naming import render_name
 if TYPE_CHECKING:
     from presets import Preset
 
-__all__ = ["Interrupted", "Progress", "RenderOptions", "Renderer", "prior_hashes", "render"]
+__all__ = [
+    "Interrupted",
+    "Progress",
+    "RenderOptions",
+    "Renderer",
+    "cards_in_use",
+    "prior_hashes",
+    "render",
+]
 
 
 def render(

@@ -36,6 +36,9 @@ class Engine(Protocol):
     def prior_hashes(self, preset: Preset, options: Options, /) -> dict[str, str]:
         """sha256 of the bundle of every stem."""
 
+    def cards_in_use(self, preset: Preset, options: Options, /) -> tuple[object, ...]:
+        """What the cards of a preset say, to compare; refuses one that may not be used."""
+
     def pitch_hashes(self, preset: Preset, mix: Path, /) -> dict[str, str]:
         """sha256 of what lies beside a mix and tells the pitches of its voices."""
 

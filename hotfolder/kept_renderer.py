@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 class KeptRenderer:
-    """A renderer, as long as preset, priors and settings stay what they were when it was opened.
+    """A renderer, as long as preset, priors, cards and settings stay what they were when it was
+    opened.
 
-    One at a time: memory is dearer than opening.
+    All of them, also what no digest holds because it changes no sample: a page that is asked for,
+    a title, what a card allows. One at a time: memory is dearer than opening.
     """
 
     def __init__(self) -> None:
@@ -26,8 +28,12 @@ class KeptRenderer:
     def of(
         self, engine: Engine, preset: Preset, hashes: Mapping[str, str], options: RenderOptions
     ) -> Renderer:
-        """A renderer of the preset with the priors of these `hashes`, and with these options."""
-        asked = (preset.digest(), dict(hashes), _of_every_job(options))
+        """A renderer of the preset with the priors of these `hashes`, and with these options.
+
+        Raises StemwrightError where a card of the preset may not be used, or not any more.
+        """
+        cards = engine.cards_in_use(preset, options)
+        asked = (preset, preset.digest(), dict(hashes), cards, _of_every_job(options))
         if self._renderer is None or self._opened != asked:
             self._renderer = None  # let go of its memory before another one takes as much
             self._renderer, self._opened = engine.Renderer(preset, options), asked

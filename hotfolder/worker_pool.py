@@ -108,12 +108,12 @@ class WorkerPool:
 
     def obey(self, stops: int, now: Instant) -> None:
         """Drain once somebody has asked to stop, and let go at once of those who ask again."""
-        if stops >= 2:
-            self.abandon(now)
-        elif stops and not self.is_draining:
+        if stops and not self.is_draining:  # two may have come since the last round
             log_event("draining", in_work=len(self.in_work))
             self.is_draining = True
             self._drain()
+        if stops >= 2:
+            self.abandon(now)
 
     def _drain(self) -> None:
         """Ask every child to finish or to keep its segment, and to stop."""
@@ -129,6 +129,10 @@ class WorkerPool:
             # what cannot be written down now is seen by whoever looks after the journal next
             with contextlib.suppress(LeaseLostError, sqlite3.Error):
                 self.jobs.release(running.job, now)
+
+    def resident_mb(self) -> float:
+        """Memory of the children that wait for another mix, 0 where the system does not say."""
+        return sum(worker.resident_mb() for worker in self._ready)
 
     def release_dead_holders(self, now: Instant) -> None:
         """Take jobs from holders that are certainly gone."""
@@ -152,6 +156,8 @@ class WorkerPool:
         log_event("claimed", job, attempt=job.attempts, bytes=job.size)
         workspace = self.jobs.files.workspace(job)
         command = work_command(job, mix, workspace, self.jobs.settings, self._backend)
+        if job.kills:  # whose fault that was is seen in a child of its own alone
+            self._end_ready()
         self.in_work[job.id] = RunningJob(job, self._worker(command), mix, identity, now)
 
     def _worker(self, command: WorkCommand) -> Worker:
@@ -376,7 +382,7 @@ class WorkerPool:
 
     def _let_go(self, running: RunningJob, event: str | None = None) -> None:
         self.in_work.pop(running.job.id, None)
-        if running.published and self._may_go_on(running.worker):
+        if running.published and running.failure is None and self._may_go_on(running.worker):
             self._ready.append(running.worker)
         else:
             running.worker.close()
@@ -384,7 +390,7 @@ class WorkerPool:
             log_event(event, running.job, level=logging.WARNING)
 
     def _may_go_on(self, worker: Worker) -> bool:
-        """Whether it is ready and has not kept so much memory that the next mix lacks it."""
-        return (
-            worker.is_ready and worker.resident_mb() < KEPT * self.jobs.settings.worker.memory_mb
-        )
+        """Whether it is ready and has not kept so much memory that the next mix lacks it; where
+        the system does not say, nobody would notice a library that keeps some of every mix."""
+        most_mb = KEPT * self.jobs.settings.worker.memory_mb
+        return worker.is_ready and 0 < worker.resident_mb() < most_mb

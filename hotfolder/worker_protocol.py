@@ -22,7 +22,7 @@ from .settings import HotFolderSettings, WorkerSettings
 
 @dataclass(frozen=True)
 class WorkCommand:
-    """The first command: decode a mix, and say what the work on it will be."""
+    """The first command of a job: decode a mix, and say what the work on it will be."""
 
     backend: str
     mix: Path

@@ -69,6 +69,10 @@ def prior_hashes(preset, options):
     return dict.fromkeys(preset.stems, "00" * 32) | network
 
 
+def cards_in_use(preset, options):
+    return tuple(preset.sources.cards)
+
+
 def separators_rate(preset, folders):
     return 1.5 * len(preset.sources.cards)
 

@@ -438,6 +438,21 @@ def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):
         assert (studio.root / place).read_bytes() == (whole.root / place).read_bytes()
 
 
+def test_two_stops_between_two_rounds_end_it_too(studio):
+    studio.drop("hang.wav")
+    studio.settle()
+    studio.until(lambda: studio.daemon.pool.in_work)
+    studio.daemon.stop()
+    studio.daemon.stop()
+    studio.round(1)
+    assert not studio.daemon.pool.in_work
+    for _ in range(3):
+        studio.round(1)
+    assert not studio.daemon.pool.in_work, "nothing is begun again"
+    [job] = studio.jobs()
+    assert job.attempts == 1
+
+
 def test_second_stop_ends_the_workers_at_once(studio):
     studio.drop("hang.wav")
     studio.settle()

@@ -16,6 +16,7 @@ from engine.separation.estimate import Estimate, give_way
 from export import TrainingOptions, export_prior
 from export.bundle import TOLERANCE, write_bundle
 from export.data.mixes import RandomMixes
+from export.data.pack import write_pack
 from export.data.prior_samples import POOL, installed_priors, sampled_corpora, sampled_corpus
 from export.data.sampling import Interference
 from export.models.estimator import Encoder, EstimatorConfig, Head, TrainedEstimator, against
@@ -637,6 +638,20 @@ def test_a_song_that_judges_must_not_be_learned_from(judging, tmp_path):
     assert caught.value.code == "judged-on-takes"
     with pytest.raises(StemwrightError, match="in no song of"):
         read_judges("mid", [judging], [tmp_path], tiny_front_end())
+
+
+def test_a_song_that_judges_must_not_lie_in_a_pack_either(judging, tmp_path):
+    view = tiny_front_end()
+    packs = {name: tmp_path / f"{name}.pack" for name in ("one", "three")}
+    for name, pack in packs.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "low.wav").write_bytes((judging / "one" / "low.wav").read_bytes())
+        list(write_pack({"low": [folder]}, pack, view))
+    for place in (packs["one"], packs["one"] / "low"):
+        with pytest.raises(StemwrightError, match=r"one\.pack among the recordings"):
+            read_judges("low", [judging], [place], view)
+    assert len(read_judges("low", [judging], [packs["three"] / "low"], view)) == 2
 
 
 def test_the_promise_of_songs_that_chose_says_so():

@@ -123,6 +123,13 @@ def test_a_card_says_from_which_weights_a_training_went_on(identity, tuned):
     assert training == {"batch": 4, "steps": 9, "of": 9} | tuned
 
 
+def test_a_former_size_is_read_where_the_network_is_the_same():
+    stored = EstimatorConfig(bands=8, dilations=(1, 2)).to_dict() | {"dilations": [1, 2]}
+    assert EstimatorConfig.of(stored | {"beside": False}) == EstimatorConfig.of(stored)
+    with pytest.raises(StemwrightError, match="both halves of a pair"):
+        EstimatorConfig.of(stored | {"beside": True})
+
+
 def test_a_bundle_is_given_the_head_of_a_run_and_keeps_its_flow(tiny_prior_folder, tmp_path):
     config = EstimatorConfig(bands=BANDS, hidden=8, dilations=(1, 2), head=8)
     magnitudes = np.random.default_rng(0).uniform(0.5, 1, (200, BANDS)).astype(np.float16)

@@ -87,6 +87,7 @@ class VoiceSeparation:
         folder = workspace / "voices"
         folder.mkdir(parents=True, exist_ok=True)
         mono = heard(mix, groups)
+        self._network = self._shipped  # the mix before may have had one fitted to it
         hooks.entering("pitches")
         found = self._pitches(mono, self._request(mix.info), folder, hooks)
         shipped = self._shipped

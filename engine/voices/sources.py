@@ -259,7 +259,7 @@ def notes_on(report: PitchReport) -> list[str]:
         notes.append(f"{name}: the given pitches were {hertz:.1f} Hz off, and were moved")
     for name, voice in report.get("voices", {}).items():
         if not voice["sung_s"]:
-            notes.append(f"{name} never sings: its stem is silent")
+            notes.append(f"{name} never sings")
     for pair, seconds in report.get("unison_s", {}).items():
         notes.append(f"{pair} sing the same note for {seconds:g} s")
     for pair, seconds in report.get("crossing_s", {}).items():

@@ -20,6 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from presets import StemwrightError
+
 from .graph_writer import GraphWriter, Linear, array_of, recurrent
 
 Float = NDArray[np.float32]
@@ -40,6 +42,18 @@ class EstimatorConfig:
     def to_dict(self) -> dict[str, object]:
         """For cards and checkpoints."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> EstimatorConfig:
+        """From a checkpoint. Raises StemwrightError for a network of a kind that is no more."""
+        values = dict(stored)
+        if values.pop("beside", False):  # for a while there was an ear for a pair's other half
+            raise StemwrightError(
+                "network-of-both-halves",
+                "this training's network hears both halves of a pair, and the program has none of "
+                "that kind any more. Train it anew.",
+            )
+        return cls(**values | {"dilations": tuple(values["dilations"])})
 
 
 # what `draft` may cost decides how large (docs/lab.md)

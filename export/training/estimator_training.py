@@ -130,9 +130,7 @@ def load_estimator(folder: Path) -> TrainedEstimator:
     """Read the last checkpoint of an estimator run."""
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     metadata = checkpoint.metadata
-    config = EstimatorConfig(
-        **metadata["config"] | {"dilations": tuple(metadata["config"]["dilations"])}
-    )
+    config = EstimatorConfig.of(metadata["config"])
     encoder = Encoder(config)
     heads = {name: Head(config) for name in metadata["heads"]}
     modules = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})

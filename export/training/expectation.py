@@ -119,7 +119,8 @@ class Expectation:
     @property
     def advice(self) -> str:
         """What costs most now: takes that were never heard, or others that are none."""
-        unheard = self.heard_db - self.gain_db
+        # sums say nothing against songs
+        unheard = 0.0 if self.songs else self.heard_db - self.gain_db
         if not self.recorded and unheard < SAMPLES_COST_DB:
             return (
                 "train against recordings: --against STEM=FOLDER of whatever plays beside "

@@ -242,7 +242,7 @@ def load_head(folder: Path, seed: int) -> TrainedHead | None:
         return None
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = checkpoint.metadata["config"]
-    head = Head(EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}))
+    head = Head(EstimatorConfig.of(config))
     head.load_state_dict(best_of(checkpoint) or checkpoint.model)
     trained = trained_head(head.eval(), checkpoint.metadata["encoder_sha256"], seed)
     best = {

@@ -226,7 +226,7 @@ def load_family(folder: Path) -> MaskFamily:
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     config = checkpoint.metadata["config"]
     family = MaskFamily(
-        EstimatorConfig(**config | {"dilations": tuple(config["dilations"])}),
+        EstimatorConfig.of(config),
         checkpoint.metadata["encoder of"],
     )
     family.load_state_dict(checkpoint.model)

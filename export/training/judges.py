@@ -11,8 +11,10 @@ from engine import FrontEndCard, list_priors
 from presets import StemwrightError, sha256_of
 
 from ..data.multitracks import find_multitracks
+from ..data.pack import read_pack
 from ..data.recordings import find_recordings
 from ..data.true_mixes import TrueMix
+from .runs import by_kind
 
 
 def read_judges(
@@ -29,14 +31,24 @@ def read_judges(
     songs = {
         name: stems for name, stems in tracks.songs.items() if stem in stems and len(stems) > 1
     }
-    heard = {sha256_of(path): path for path in find_recordings(recordings)}
+    audio, packs = by_kind(recordings)
+    heard = {sha256_of(path): path for path in find_recordings(audio)}
+    packed = {
+        each.song: pack
+        for pack, part in packs
+        for each in read_pack(pack).recordings
+        if each.part == (part or stem)
+    }
     for name, stems in songs.items():
         for path in stems[stem]:
-            if (take := heard.get(sha256_of(path))) is not None:
+            # a pack holds no audio: its recordings are known by their songs' names
+            take = heard.get(sha256_of(path)) or packed.get(name)
+            if take is not None:
                 raise StemwrightError(
                     "judged-on-takes",
-                    f"--judge: {path} of the song {name} is {take} among the recordings. A song "
-                    "that judges must not be learned from: leave it out of one of the two.",
+                    f"--judge: {path} of the song {name} is {take} among the "
+                    "recordings. A song that judges must not be learned from: leave it out of one "
+                    "of the two.",
                 )
     found = tracks.true_mixes(songs, {each: each for each in tracks.stems}, view.front_end())
     plays = [song for song in found if stem in song.sdr_db(np.zeros_like(song.own))]

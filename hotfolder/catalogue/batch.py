@@ -250,7 +250,7 @@ class Batch:
         from engine import usable_cores
 
         self._auto_jobs = False
-        own_mb = len(self.pool.in_work) * peak_mb
+        own_mb = len(self.pool.in_work) * peak_mb + self.pool.resident_mb()
         by_memory = int(MEMORY_SHARE * (available_mb() + own_mb) / peak_mb)
         jobs = max(1, min(usable_cores(), by_memory))
         log_event("jobs", jobs=jobs, largest_worker_mb=round(peak_mb), cores=usable_cores())
