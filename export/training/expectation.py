@@ -17,7 +17,7 @@ Float = NDArray[np.float32]
 
 SAMPLES_COST_DB = 0.5  # of others that flows play, against recordings of them (docs/lab.md)
 ENOUGH_MINUTES = 15.0
-SONGS_OFF_DB = 3.6  # from what sums promised for them (docs/own-instrument-bench.md)
+SONGS_OFF_DB = 3.5  # from what sums promised for them (docs/own-instrument-bench.md)
 NEAR_DB = 6.0  # how far from all else instruments usually are
 _DRAWS = 2000
 _PERCENTS = (2.5, 97.5)
