@@ -105,6 +105,11 @@ class Batch:
         self.jobs = JobTransitions(self.journal, files, settings, self._holder, lease_s=lease_s)
         self.pool = WorkerPool(self.jobs, backend=backend, on_message=self._wakeup.ring)
 
+    @property
+    def chooses_jobs(self) -> bool:
+        """Whether the number of workers is still to be chosen, by the first one's memory."""
+        return self._auto_jobs
+
     def plan(self) -> BatchPlan:
         """Compare the catalogue with the journal; change nothing."""
         known = self._known()

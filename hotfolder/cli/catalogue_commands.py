@@ -156,6 +156,8 @@ def _forecast(run: Batch, rows: Sequence[Row]) -> Iterator[str]:
         return
     jobs = run.settings.jobs
     at_once = "one after the other" if jobs == 1 else f"{jobs} at once"
+    if run.chooses_jobs:
+        at_once = "one after the other; less where cores and memory hold more workers"
     yield (
         f"{duration_text(sum(lengths))} of audio in {len(rows)} title(s): about "
         f"{duration_text(forecast_s(rows, lengths, costs) / jobs)}, {at_once}, by pieces that "
