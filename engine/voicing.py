@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Report = TypeVar("Report")
 
 TRACKS_NAME = "pitches.f0.json"
+BESIDE_VOICES = tuple(f"{VOICES_FOLDER}/{name}" for name in (TRACKS_NAME, PICTURE_NAME))
 
 
 def voices_of(preset: Preset, options: RenderOptions, device: Device) -> VoiceSeparation | None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from engine import Manifest
+from engine import BESIDE_VOICES, Manifest
 from hotfolder.catalogue import batch as batch_module
 from hotfolder.catalogue.audit import mixes_below, verify_sets
 from hotfolder.catalogue.batch import Batch, output_names
@@ -623,6 +623,16 @@ def test_changed_set_is_found_out(archive, harm, sentence_part):
     [result] = audit(archive)
     assert not result.is_sound
     assert any(sentence_part in problem for problem in result.problems)
+
+
+def test_pitches_of_voices_belong_to_a_set(archive):
+    folder = archive / "out" / "song"
+    (folder / "voices").mkdir()
+    for name in BESIDE_VOICES:
+        (folder / name).write_text("x")
+    assert audit(archive)[0].is_sound
+    (folder / "voices" / "other.png").write_text("x")
+    assert audit(archive)[0].problems == ("voices/other.png is not in the manifest",)
 
 
 def test_rewritten_manifest_and_lost_set_are_found_by_the_report(archive):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from engine import Manifest, load_manifest, measure_null
+from engine import BESIDE_VOICES, Manifest, load_manifest, measure_null
 from presets import SESSION_SUFFIXES, StemwrightError, printable, sha256_of
 
 from ..filenames import NameRules
@@ -95,8 +95,11 @@ def _verify_set(
 
 
 def _may_be_added(path: Path, folder: Path) -> bool:
-    """The manifest itself, and the sessions and pages that were made of the set."""
+    """The manifest itself, the pitches of voices with their picture, and the sessions and pages
+    that were made of the set."""
     if path.parent == folder / PREVIEWS or path.parent == folder / MEDIA:
+        return True
+    if path.relative_to(folder).as_posix() in BESIDE_VOICES:
         return True
     is_session = path.suffix.lower() in SESSIONS
     return path.parent == folder and (path.name in (MANIFEST, LISTENING_PAGE) or is_session)
