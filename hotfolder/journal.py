@@ -117,11 +117,6 @@ class Journal(JournalDatabase):
         )
         return {Path(os.fsdecode(row["source"])): (row["identity"], row["preset"]) for row in rows}
 
-    def claimed_files(self) -> set[tuple[Path, str]]:
-        """Source and identity of every job in work; its file may not have been moved yet."""
-        rows = self.execute(f"SELECT source, identity FROM jobs WHERE state IN ({_RUNNING})")
-        return {(Path(os.fsdecode(row["source"])), row["identity"]) for row in rows}
-
     def back_to_seen(self, job: Job, now: Instant, code: str, reason: str) -> Job | None:
         """Give a claimed file back to the inbox; nothing when another row waits for it there."""
         with self.transaction():

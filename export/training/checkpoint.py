@@ -43,7 +43,6 @@ CheckpointMetadata = TypedDict(
 CheckpointMetadata.__doc__ = (
     "What a checkpoint says of its run; not every task all of it, and older ones less."
 )
-_MATRIX = 2048  # numbers from which on an array is one
 
 
 @dataclass(frozen=True)
@@ -152,23 +151,6 @@ def _metadata(arrays: dict[str, NDArray[Any]]) -> CheckpointMetadata:
 def _whole(weights: Tensor) -> Tensor:
     """Weights in single precision, whatever they were stored in."""
     return weights.float() if weights.is_floating_point() else weights
-
-
-def slim(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a checkpoint without the optimiser's moments, weights in half precision as
-    bundles store them: a sixth of its size. It can be exported, and gone on from.
-    """
-    with np.load(path, allow_pickle=False) as stored:
-        return {
-            name: array.astype(np.float16) if name.startswith(_MODEL) and _large(array) else array
-            for name, array in ((name, stored[name]) for name in stored.files)
-            if not name.startswith(_ADAM)
-        }
-
-
-def _large(array: NDArray[Any]) -> bool:
-    """Matrices; what else a flow has is kept to the last bit, as in its bundle."""
-    return bool(np.issubdtype(array.dtype, np.floating)) and array.size >= _MATRIX
 
 
 def begun_from(identity: Mapping[str, str]) -> dict[str, str]:
