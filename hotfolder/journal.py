@@ -174,14 +174,15 @@ class Journal(JournalDatabase):
         news = {name: value for name, value in after.items() if value != before[name]}
         news |= {"state": after["state"], "updated_at": now.wall_s}
         assignments = ", ".join(f"{name} = ?" for name in news)
-        row = self.execute(
-            f"UPDATE jobs SET {assignments} WHERE id = ? AND owner IS ? RETURNING {_COLUMNS}",
-            (*news.values(), job.id, job.owner),
-        ).fetchone()
-        if row is None:
-            raise LeaseLostError(job.id)
-        if changed.state != job.state or detail:
-            self._log(job.id, changed.state, now, detail or changed.reason)
+        with self.transaction():
+            row = self.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ? AND owner IS ? RETURNING {_COLUMNS}",
+                (*news.values(), job.id, job.owner),
+            ).fetchone()
+            if row is None:
+                raise LeaseLostError(job.id)
+            if changed.state != job.state or detail:
+                self._log(job.id, changed.state, now, detail or changed.reason)
         return _job(row)
 
     def take_key(self, job: Job, decoded: Job, now: Instant) -> Job | None:

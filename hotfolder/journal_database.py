@@ -167,7 +167,13 @@ class JournalDatabase:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All statements inside of it, or none."""
+        """All statements inside of it, or none; within another one, a part of that.
+
+        One is synced to disk once, however many statements it has.
+        """
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

@@ -16,6 +16,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from .engine_protocol import Engine
 
 ORPHANED = 70
+PROGRESS_EVERY_S = 0.2
 STATES_OF_STAGES = {
     "searching": State.SEARCHING,
     "writing": State.PROCESSING,
@@ -217,15 +219,21 @@ def _checkpoints(workspace: Path, key: str) -> Path:
 
 
 class _Reporter:
-    """Passes progress on. At the last step it waits for leave: the holder may have changed."""
+    """Passes progress on. At the last step it waits for leave: the holder may have changed.
+
+    A draft passes forty segments a second, and whoever hears of one syncs it to disk: what is
+    news only by its number waits for its turn.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._asked = False
+        self._said: tuple[State, str] | None = None
+        self._said_at_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
         state = STATES_OF_STAGES.get(progress.stage)
-        if state is None:
+        if state is None or not self._is_news((state, progress.work)):
             return
         self._channel.send(
             ProgressEvent(
@@ -237,6 +245,13 @@ class _Reporter:
             while not isinstance(command := self._channel.receive(), PublishCommand):
                 if isinstance(command, WithdrawCommand):
                     os._exit(0)
+
+    def _is_news(self, step: tuple[State, str]) -> bool:
+        now_s = time.monotonic()
+        if step == self._said and now_s - self._said_at_s < PROGRESS_EVERY_S:
+            return False
+        self._said, self._said_at_s = step, now_s
+        return True
 
 
 def refuse_foreign_plugins(preset: Preset, folders: Sequence[str] | None) -> None:

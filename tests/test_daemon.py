@@ -413,14 +413,14 @@ def test_preset_may_name_plugins_of_allowed_folders_only(tmp_path, monkeypatch):
 
 def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):
     whole = Studio(tmp_path / "whole").start()
-    whole.drop("slow song.wav")
+    whole.drop("slow slow song.wav")
     whole.work_off()
     whole.close()
 
     studio = Studio(tmp_path / "stopped").start()
-    studio.drop("slow song.wav")
+    studio.drop("slow slow song.wav")
     studio.settle()
-    studio.until(lambda: studio.jobs()[0].segment == 2)
+    studio.until(lambda: studio.jobs()[0].segment >= 2)
     studio.daemon.stop()
     studio.until(lambda: not studio.daemon.pool.in_work)
     job = studio.jobs()[0]
@@ -434,7 +434,7 @@ def test_drained_job_goes_on_at_its_segment_with_the_same_bytes(tmp_path):
     done = (studio.root / "segments.log").read_text().splitlines()
     assert len(done) == len(set(done)) == SEGMENTS
     for name in ("one.wav", "two.wav"):
-        place = f"outbox/slow song/dry/{name}"
+        place = f"outbox/slow slow song/dry/{name}"
         assert (studio.root / place).read_bytes() == (whole.root / place).read_bytes()
 
 

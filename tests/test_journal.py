@@ -165,6 +165,32 @@ def test_names_that_are_no_text_are_kept(journal, now):
     assert failed.reason.startswith("cannot read caf")
 
 
+def test_transition_and_its_log_are_written_together_or_not_at_all(journal, now, monkeypatch):
+    add(journal, now, "a.wav")
+    job = claim(journal, now)
+    assert job
+
+    def full(*_row):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(journal, "_log", full)
+    with pytest.raises(sqlite3.OperationalError):
+        advance(journal, job, now, state=State.DECODED)
+    assert journal.get(job.id) == job
+    assert journal.history(job.id)[-1]["state"] == State.CLAIMED
+
+
+def test_transition_waits_for_the_disk_once(journal, now):
+    add(journal, now, "a.wav")
+    job = claim(journal, now)
+    assert job
+    statements: list[str] = []
+    journal._db.set_trace_callback(statements.append)
+    advance(journal, job, now, state=State.DECODED)
+    words = [statement.split()[0] for statement in statements]
+    assert words == ["BEGIN", "UPDATE", "INSERT", "COMMIT"]
+
+
 def test_every_transition_may_happen_twice(journal, now):
     add(journal, now, "a")
     job = claim(journal, now)
@@ -276,7 +302,7 @@ def test_lost_journal_is_rebuilt_from_the_folders(tmp_path, how):
     studio.work_off()
     studio.drop("slow later.wav", seed=3)
     studio.settle()
-    studio.until(lambda: studio.job("slow later.wav").segment == 2)
+    studio.until(lambda: studio.job("slow later.wav").segment >= 2)
     studio.close()
     path = studio.state / "journal.db"
     if how == "scrambled":

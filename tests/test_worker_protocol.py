@@ -3,9 +3,11 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from hotfolder import worker_process
 from hotfolder.facts import JobFacts, SetFacts, WorkFacts
 from hotfolder.failures import Failure
 from hotfolder.job import State
@@ -154,3 +156,23 @@ def test_order_that_is_not_understood_is_a_failure_that_passes(tmp_path):
         assert (failure.code, failure.blameless) == ("program-broken", True)
     finally:
         worker.close()
+
+
+def test_steps_are_told_at_once_and_numbers_when_their_turn_comes(monkeypatch):
+    clock, told = [100.0], []
+    monkeypatch.setattr(worker_process.time, "monotonic", lambda: clock[0])
+    channel = SimpleNamespace(send=told.append, receive=PublishCommand)
+    report = worker_process._Reporter(channel)
+    for number in range(40):
+        clock[0] += 0.05
+        report(
+            SimpleNamespace(stage="searching", segment=number, segments=40, work="", left_s=1.0)
+        )
+    report(SimpleNamespace(stage="writing", segment=0, segments=0, work="", left_s=None))
+    report(SimpleNamespace(stage="writing", segment=0, segments=0, work="umx", left_s=None))
+    report(SimpleNamespace(stage="publishing", segment=0, segments=0, work="", left_s=None))
+    searching = [event for event in told if event.state == State.SEARCHING]
+    assert 8 <= len(searching) <= 11  # two seconds at five a second
+    assert searching[0].segment == 0
+    steps = [(event.state, event.work) for event in told[len(searching) :]]
+    assert steps == [(State.PROCESSING, ""), (State.PROCESSING, "umx"), (State.PUBLISHING, "")]
