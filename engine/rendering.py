@@ -16,6 +16,7 @@ from .audio.decoded import DecodedMix
 from .audio.metadata import naming_fields
 from .audio.reading import probe
 from .audio.tags import FileTags, read_tags
+from .freed_memory import keep_freed_memory
 from .mix_render import MixRender
 from .model.hooks import Interrupted
 from .opened_preset import OpenedPreset, cards_in_use, prior_hashes
@@ -53,13 +54,17 @@ def render(
 
 
 class Renderer:
-    """An opened preset held, so that many mixes pay for the sessions once."""
+    """An opened preset held, so that many mixes pay for the sessions once.
+
+    The process keeps memory that it frees from here on (`freed_memory`).
+    """
 
     def __init__(self, preset: Preset | str | Path, options: RenderOptions) -> None:
         if isinstance(preset, str | Path):
             from presets import load_preset
 
             preset = load_preset(preset)
+        keep_freed_memory()
         self.opened, self.options = OpenedPreset(preset, options), options
 
     def render_into(
