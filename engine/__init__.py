@@ -94,8 +94,8 @@ if TYPE_CHECKING:
     from .voices.synthesis import VoiceBins as VoiceBins
     from .voices.synthesis import VoiceParameters as VoiceParameters
     from .voicing import BESIDE_VOICES as BESIDE_VOICES
-    from .voicing import named_by_number as named_by_number
     from .voicing import pitch_hashes as pitch_hashes
+    from .voicing import pitch_sources as pitch_sources
 
 __all__ = [
     "ENGINE_VERSION",
@@ -143,7 +143,7 @@ __getattr__ = lazy_door(
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),
         "voices.endings": ("BESIDE_ENDINGS",),
         "voices.pitches": ("PitchTracks",),
-        "voicing": ("BESIDE_VOICES", "named_by_number", "pitch_hashes"),
+        "voicing": ("BESIDE_VOICES", "pitch_sources", "pitch_hashes"),
         "voices.masks": ("separate_voices",),
         "voices.network": (
             "VOICE_INPUTS",

@@ -83,16 +83,18 @@ def pitch_request(preset: Preset, options: RenderOptions, info: SourceInfo) -> P
 
 
 def pitch_hashes(preset: Preset, mix: Path) -> dict[str, str]:
-    """sha256 of the files beside a mix that tell its pitches, as keys of work name them."""
+    """sha256 of what tells a mix's pitches, as keys of work name it: the files beside it, else
+    the network or the graph that hears them."""
     if preset.voices is None:
         return {}
-    hashes = beside(mix, preset.voices.parts, preset.voices.pitches).hashes()
-    return named_by_number(hashes)
+    request = beside(mix, preset.voices.parts, preset.voices.pitches)
+    return pitch_sources(request.hashes(), request.heard_by())
 
 
-def named_by_number(hashes: Mapping[str, str]) -> dict[str, str]:
-    """Hashes of files whose names do not matter."""
-    return {f"pitches:{n}": sha256 for n, sha256 in enumerate(sorted(hashes.values()))}
+def pitch_sources(files: Mapping[str, str], heard_by: str | None) -> dict[str, str]:
+    """sha256 of files, whose names do not matter, and of what hears pitches, as a key has them."""
+    numbered = {f"pitches:{n}": sha256 for n, sha256 in enumerate(sorted(files.values()))}
+    return numbered | ({"pitches": heard_by} if heard_by else {})
 
 
 def write_tracks(voices: VoiceSeparation, folder: Path) -> None:

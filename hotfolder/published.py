@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import named_by_number
+from engine import pitch_sources
 
 from .facts import SetFacts
 from .records import MAX_MANIFEST_BYTES, ForeignError, SetManifest, parsed, read_json
@@ -66,7 +66,9 @@ def _key_of(manifest: SetManifest) -> str:
     hashes |= {f"separator:{name}": card.digest for name, card in manifest.separators.items()}
     if manifest.voices is not None:
         hashes |= {"voices": manifest.voices.network.sha256}
-        hashes |= named_by_number(manifest.voices.pitches.files)
+        pitches = manifest.voices.pitches
+        heard_by = pitches.tracked_by.sha256 if pitches.tracked_by else pitches.graph_sha256
+        hashes |= pitch_sources(pitches.files, heard_by)
     return work_key(
         manifest.input.sha256,
         manifest.preset_sha256,

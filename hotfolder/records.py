@@ -183,6 +183,8 @@ class _Program(Record):
 
 class _Pitches(Record):
     files: dict[Words, Sha256] = {}
+    tracked_by: _Hashed | None = None
+    graph_sha256: Sha256 | None = None
 
 
 class _Voices(Record):

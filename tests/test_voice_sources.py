@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from engine.voices.pitch_files import pitches_json, read_pitch_files
+from engine.voices.pitch_network import SHIPPED_PITCHES
 from engine.voices.salience import PitchFrames, activations, pitch_grid
 from engine.voices.sources import PitchRequest, beside, find_pitches, notes_on
 from engine.voices.tracker import assign, registers_of
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 from voice_fixtures import MELODIES, RATE, choir, sung, within, write_score
 
 SAB = ("soprano", "alto", "bass")
@@ -127,6 +128,20 @@ def test_unisons_and_crossings_are_told(tmp_path):
 def test_a_preset_that_insists_on_a_score_has_one_or_says_so(sab):
     with pytest.raises(StemwrightError, match="asks for pitches by a score"):
         find_pitches(sab[0], PitchRequest(SAB, method="score"))
+
+
+def test_what_hears_the_pitches_is_told_as_it_was_foretold(tmp_path, song):
+    """A key of work is made before anything is heard, and again of what the manifest says."""
+    silence = np.zeros(RATE, np.float32)
+    table = tmp_path / "song.f0.csv"
+    table.write_text("time,soprano,alto,bass\n0,440,220,110\n1,440,220,110\n")
+    heard = PitchRequest(SAB)
+    assert find_pitches(silence, heard).report["tracked_by"]["sha256"] == heard.heard_by()
+    assert heard.heard_by() == sha256_of(SHIPPED_PITCHES)
+    for told in (PitchRequest(SAB, song), PitchRequest(SAB, files=(str(table),))):
+        assert told.heard_by() is None
+        assert "tracked_by" not in find_pitches(silence, told).report
+    assert PitchRequest(SAB, song, method="tracker").heard_by() == heard.heard_by()
 
 
 def test_what_lies_beside_a_mix_is_found_the_score_first(tmp_path):

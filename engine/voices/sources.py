@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from presets import StemwrightError, printable, sha256_of
 
+from ..model.bundle import read_card
 from .alignment import Alignment, align
 from .basic_pitch import PACKAGE, need_graph, strengths_by_graph
 from .endings import BESIDE_ENDINGS, SCORE_ENDINGS
 from .pitch_files import read_pitch_files
-from .pitch_network import PitchNetwork
+from .pitch_network import PITCH_KIND, SHIPPED_PITCHES, PitchNetwork
 from .pitches import PitchTracks
 from .refining import refine, stand_out
 from .report import PitchReport, SungPart
@@ -76,6 +77,21 @@ class PitchRequest:
         ]
         return (*([self.from_score] if self.from_score else []), *map(Path, named))
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether the audio alone tells the pitches, by a network or a graph."""
+        return self.method != "score" and self.from_score is None and not self.from_files
+
+    def heard_by(self) -> str | None:
+        """sha256 of what hears the pitches in the audio; None where something else tells them."""
+        if not self.is_heard:
+            return None
+        return (
+            need_graph()[1]
+            if self.method == PACKAGE
+            else read_card(SHIPPED_PITCHES, PITCH_KIND)[2]
+        )
+
     def hashes(self) -> dict[str, str]:
         """sha256 of these files by their names."""
         try:
@@ -121,6 +137,11 @@ def find_pitches(
     frames = PitchFrames(mono)
     tick()
     report = PitchReport(files=request.hashes())
+    network = PitchNetwork.load() if request.is_heard and request.method != PACKAGE else None
+    if network is not None:
+        report["tracked_by"] = network.described
+    elif request.is_heard:
+        report["graph_sha256"] = need_graph()[1]
     if not frames.level.max() > 1e-5:
         silent = np.zeros((len(request.parts), len(frames)), np.float32)
         found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
@@ -131,13 +152,10 @@ def find_pitches(
     elif request.from_files:
         found, more = _by_files(frames, request)
         report |= more
-    elif request.method == PACKAGE:
-        _, report["graph_sha256"] = need_graph()
-        found = _by_graph(mono, frames, request.parts, tick)
-    else:
-        network = PitchNetwork.load()
-        report["tracked_by"] = network.described
+    elif network is not None:
         found = tracked(frames, request.parts, network, tick)
+    else:
+        found = _by_graph(mono, frames, request.parts, tick)
     return FoundPitches(found, {"origin": found.origin, **report, **_singing(found)})
 
 
