@@ -276,6 +276,25 @@ def test_a_worker_decodes_a_mix_once(tmp_path, worker_here, monkeypatch):
     assert names_in(tmp_path / "out" / ".work") == []
 
 
+def test_each_thread_of_a_worker_keeps_a_renderer_of_its_own(tmp_path, worker_here):
+    def two_in_turn(name):
+        for number in (1, 2):
+            mix = make_mix(tmp_path / "mixes" / f"{name}-{number}.wav", number)
+            work = tmp_path / "out" / ".work" / f"{name}-{number}"
+            command = WorkCommand(TOY, mix, "default", work, None, WorkerSettings())
+            assert do_request(Request(command, tmp_path / "out" / mix.stem)).facts.has_set
+
+    threads = [threading.Thread(target=two_in_turn, args=[name]) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = (tmp_path / "out" / "renderers.log").read_text().split("\n")[:-1]
+    of_mix = {mix: renderer for renderer, mix in map(str.split, lines)}
+    assert of_mix["one-1.wav"] == of_mix["one-2.wav"] != of_mix["other-1.wav"]
+    assert of_mix["other-1.wav"] == of_mix["other-2.wav"]
+
+
 def test_a_worker_that_refuses_a_job_names_itself(tmp_path, worker_here):
     failure = do_request(request_of(tmp_path, preset="only-elsewhere"))
     assert failure.reason.startswith("worker tcp://here:1: ")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -303,8 +304,9 @@ def _engine_of(command: WorkCommand) -> tuple[Engine, Preset, RenderOptions]:
 
 
 def _kept() -> KeptRenderer:
-    """The open sessions of this worker."""
-    kept: KeptRenderer = _this_worker().__dict__.setdefault("stemwright_renderer", KeptRenderer())
+    """The open sessions of this thread of this worker: a renderer takes one mix at a time."""
+    by_thread = _this_worker().__dict__.setdefault("stemwright_renderers", {})
+    kept: KeptRenderer = by_thread.setdefault(threading.get_ident(), KeptRenderer())
     return kept
 
 
