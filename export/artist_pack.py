@@ -166,7 +166,18 @@ def _written(
     )
     if len(gains) == 1:
         yield "one held-out song says little of others: keep more back with --hold-out"
-    yield f"now: priors: {out.name} in a preset, or stemwright separate SONG --priors {out}"
+    yield f"now: {use_of(out)}"
+
+
+def use_of(pack: Path) -> str:
+    """How a pack is used from where it lies: presets name what is in a folder of priors."""
+    folders = prior_folders()
+    if pack.parent.resolve() in [folder.resolve() for folder in folders]:
+        return f"priors: {pack.name} in a preset, or stemwright separate SONG --priors {pack}"
+    return (
+        f"stemwright separate SONG --priors {pack}; presets find it by its name when it lies in "
+        f"{folders[0]}"
+    )
 
 
 def _write_bundles(

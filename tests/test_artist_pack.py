@@ -13,7 +13,7 @@ from engine import Device, Prior, find_prior, list_priors
 from engine.model.artist_pack import PACK_CARD, list_artist_packs, read_artist_pack
 from engine.separation.estimate import Estimate, encoder_path
 from export import TrainingOptions
-from export.artist_pack import PackOptions, tune_pack
+from export.artist_pack import PackOptions, tune_pack, use_of
 from export.data.multitracks import find_multitracks
 from export.data.true_mixes import WINDOW, read_true_mix
 from export.training.artist_tuning import HeldOutSongs
@@ -77,6 +77,16 @@ def pack(songs, tiny_prior_folder, tmp_path_factory):
     )
     assert hashes(tiny_prior_folder) == before
     return folder / "band", lines
+
+
+def test_what_is_told_at_the_end_works_from_where_the_pack_lies(pack, monkeypatch, tmp_path):
+    folder, lines = pack
+    assert lines[-1].startswith(f"now: stemwright separate SONG --priors {folder}; presets find")
+    monkeypatch.setenv("STEMWRIGHT_PRIORS", str(tmp_path))
+    assert use_of(folder).endswith(f"when it lies in {tmp_path}")
+    monkeypatch.setenv("STEMWRIGHT_PRIORS", str(folder.parent))
+    assert use_of(folder).startswith("priors: band in a preset")
+    assert find_prior("band/low") == folder / "low.prior"
 
 
 def scores(folder, songs):
