@@ -631,6 +631,22 @@ def test_songs_as_mixed_decide_and_a_head_is_never_worse_on_them(
     assert len(gains.gains_db) == 2
 
 
+def test_where_a_head_begins_is_for_sums_to_say(mixes, encoder, judging, monkeypatch):
+    songs = read_judges("low", [judging], [], tiny_front_end())
+    settings = EstimatorSettings(steps=10, batch=4, frames=16)
+    config = EstimatorConfig(bands=BANDS, hidden=encoder.hidden, head=8)
+    begun = {"one": Head(config), "other": Head(config)}
+    liked = HeadTask("low", encoder, settings, mixes, mixes, begun=begun).begins_as
+    (disliked,) = begun.keys() - {liked}
+    # the songs like the other one
+    bias = begun[disliked].last.bias
+    monkeypatch.setattr(
+        HeadTask, "song_db", lambda task, song: float(torch.equal(task.model.last.bias, bias))
+    )
+    task = HeadTask("low", encoder, settings, mixes, mixes, begun=begun, songs=songs)
+    assert task.begins_as == liked
+
+
 def test_a_song_that_judges_must_not_be_learned_from(judging, tmp_path):
     (tmp_path / "take.wav").write_bytes((judging / "two" / "low.wav").read_bytes())
     with pytest.raises(StemwrightError, match=r"take\.wav among the recordings") as caught:

@@ -4,7 +4,7 @@ The encoder is the ONNX file that the installed bundles share, so nobody else's 
 the new head works in a set with the old ones. It begins as the installed head that finds the new
 instrument best already (docs/lab.md), and ends as the best of its steps on held-out mixes, or of
 mixtures with the head that it began as. Where there are songs to judge it on, as they were mixed,
-these decide instead of random sums. Mixes, loss and schedule are those that encoder
+these decide that instead of random sums. Mixes, loss and schedule are those that encoder
 and heads were first trained with (`estimator_training`).
 """
 
@@ -85,7 +85,8 @@ class HeadTask:
     `identity` says by name what the mixes are made of. Of the heads `begun` the one with the least
     loss on held-out mixes is where the training begins (`begins_as`); without any it begins anew.
     With `songs`, in which the stem plays and which nothing of the training is of, what the head
-    finds in them decides both this and which weights are the best.
+    finds in them decides which weights are the best; where to begin it does not, for which one
+    song is a poor judge (docs/lab.md).
     """
 
     def __init__(
@@ -118,7 +119,7 @@ class HeadTask:
         losses = {}
         for name, head in begun.items():
             self.model = head.to(self.device)
-            losses[name] = self.validate(batches=2)
+            losses[name] = self._on_sums(batches=2)
         if not losses:
             return Head(EstimatorConfig(bands=self.encoder.bands, hidden=self.encoder.hidden)), ""
         name = min(losses, key=losses.__getitem__)
@@ -172,6 +173,10 @@ class HeadTask:
         """Mean loss on held-out mixes; of songs, how far the stem is below 0 dB SDR on average."""
         if self.songs:
             return -float(np.mean([self.song_db(song) for song in self.songs]))
+        return self._on_sums(batches)
+
+    @torch.no_grad()
+    def _on_sums(self, batches: int) -> float:
         return float(np.mean([float(self._loss(*drawn)) for drawn in self._held_out(batches)]))
 
     @torch.no_grad()
