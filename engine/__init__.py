@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from .voicing import BESIDE_VOICES as BESIDE_VOICES
     from .voicing import pitch_hashes as pitch_hashes
     from .voicing import pitch_sources as pitch_sources
+    from .voicing import pitches_heard_by as pitches_heard_by
 
 __all__ = [
     "ENGINE_VERSION",
@@ -143,7 +144,7 @@ __getattr__ = lazy_door(
         "voices.features": ("frames_of", "mix_level", "stretch", "voice_features"),
         "voices.endings": ("BESIDE_ENDINGS",),
         "voices.pitches": ("PitchTracks",),
-        "voicing": ("BESIDE_VOICES", "pitch_sources", "pitch_hashes"),
+        "voicing": ("BESIDE_VOICES", "pitch_sources", "pitch_hashes", "pitches_heard_by"),
         "voices.masks": ("separate_voices",),
         "voices.network": (
             "VOICE_INPUTS",

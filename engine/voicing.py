@@ -82,13 +82,22 @@ def pitch_request(preset: Preset, options: RenderOptions, info: SourceInfo) -> P
     return beside(info.path, voices.parts, voices.pitches)
 
 
-def pitch_hashes(preset: Preset, mix: Path) -> dict[str, str]:
+def pitches_heard_by(preset: Preset) -> str | None:
+    """sha256 of the network or graph that hears the pitches of a mix with nothing beside it; None
+    where a preset has no voices or insists on a score. Raises StemwrightError where it is missing.
+    """
+    if preset.voices is None:
+        return None
+    return PitchRequest(preset.voices.parts, method=preset.voices.pitches).heard_by()
+
+
+def pitch_hashes(preset: Preset, mix: Path, heard_by: str | None) -> dict[str, str]:
     """sha256 of what tells a mix's pitches, as keys of work name it: the files beside it, else
-    the network or the graph that hears them."""
+    what hears them (`pitches_heard_by`, which is the same for every mix of a preset)."""
     if preset.voices is None:
         return {}
     request = beside(mix, preset.voices.parts, preset.voices.pitches)
-    return pitch_sources(request.hashes(), request.heard_by())
+    return pitch_sources(request.hashes(), heard_by if request.is_heard else None)
 
 
 def pitch_sources(files: Mapping[str, str], heard_by: str | None) -> dict[str, str]:

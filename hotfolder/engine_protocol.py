@@ -39,8 +39,11 @@ class Engine(Protocol):
     def cards_in_use(self, preset: Preset, options: Options, /) -> tuple[object, ...]:
         """What the cards of a preset say, to compare; refuses one that may not be used."""
 
-    def pitch_hashes(self, preset: Preset, mix: Path, /) -> dict[str, str]:
-        """sha256 of what lies beside a mix and tells the pitches of its voices."""
+    def pitches_heard_by(self, preset: Preset, /) -> str | None:
+        """sha256 of what hears the pitches of voices where nothing beside a mix tells them."""
+
+    def pitch_hashes(self, preset: Preset, mix: Path, heard_by: str | None, /) -> dict[str, str]:
+        """sha256 of what tells the pitches of a mix's voices: what lies beside it, else that."""
 
     def separators_rate(self, preset: Preset, folders: Sequence[Path], /) -> float:
         """Seconds that separators take for each second of audio, by their checks."""

@@ -175,7 +175,7 @@ def work_facts(
     key = work_key(
         mix_facts.sha256,
         preset.digest(),
-        hashes | engine.pitch_hashes(preset, info.path),
+        hashes | engine.pitch_hashes(preset, info.path, engine.pitches_heard_by(preset)),
         engine.ENGINE_VERSION,
         preset.search.resolved(options.tier).as_json(),
         options.seed,
@@ -221,19 +221,19 @@ def _checkpoints(workspace: Path, key: str) -> Path:
 class _Reporter:
     """Passes progress on. At the last step it waits for leave: the holder may have changed.
 
-    A draft passes forty segments a second, and whoever hears of one syncs it to disk: what is
-    news only by its number waits for its turn.
+    A draft passes forty segments a second, and whoever hears of one syncs it to disk: of those
+    that are news only by their number, the last one is told and others now and then.
     """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._asked = False
-        self._said: tuple[State, str] | None = None
+        self._said: tuple[str, str] | None = None
         self._said_at_s = 0.0
 
     def __call__(self, progress: Progress) -> None:
         state = STATES_OF_STAGES.get(progress.stage)
-        if state is None or not self._is_news((state, progress.work)):
+        if state is None or not self._is_news(progress):
             return
         self._channel.send(
             ProgressEvent(
@@ -246,9 +246,10 @@ class _Reporter:
                 if isinstance(command, WithdrawCommand):
                     os._exit(0)
 
-    def _is_news(self, step: tuple[State, str]) -> bool:
-        now_s = time.monotonic()
-        if step == self._said and now_s - self._said_at_s < PROGRESS_EVERY_S:
+    def _is_news(self, progress: Progress) -> bool:
+        step, now_s = (progress.stage, progress.work), time.monotonic()
+        is_last = progress.segment == progress.segments > 0
+        if step == self._said and not is_last and now_s - self._said_at_s < PROGRESS_EVERY_S:
             return False
         self._said, self._said_at_s = step, now_s
         return True

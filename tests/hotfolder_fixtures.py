@@ -60,8 +60,12 @@ class RenderOptions:
     guard: object = staticmethod(lambda: None)
 
 
-def pitch_hashes(preset, mix):
-    return engine.pitch_hashes(preset, mix)
+def pitches_heard_by(preset):
+    return engine.pitches_heard_by(preset)
+
+
+def pitch_hashes(preset, mix, heard_by):
+    return engine.pitch_hashes(preset, mix, heard_by)
 
 
 def prior_hashes(preset, options):

@@ -156,6 +156,19 @@ def test_jsonl_folder_and_pattern_are_catalogues_too(mixes):
         read_catalogue(mixes / "nothing")
 
 
+def test_package_that_is_to_hear_pitches_is_missed_before_the_first_row(
+    mixes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("engine.voices.basic_pitch.find_graph", lambda: None)
+    preset = tmp_path / "choir.yaml"
+    preset.write_text("voices: {parts: [alto, bass], pitches: basic-pitch}\n")
+    with (
+        Run(tmp_path, read_catalogue(mixes, str(preset))) as batch,
+        pytest.raises(StemwrightError, match="pip install --no-deps basic-pitch"),
+    ):
+        batch.check_presets()
+
+
 def test_list_without_a_path_column_is_refused(mixes):
     with pytest.raises(StemwrightError, match="no column 'path', it has file, title"):
         catalogue_of(mixes, "file,title\none.wav,One\n")

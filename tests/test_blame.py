@@ -26,7 +26,7 @@ OF_THE_MIX = {
     "not-finite", "effect-not-finite", "effect-silent", "effect-too-long",
     "effect-out-of-range", "effect-unsuitable",  # at this mix's sample rate and channels
     "plugin-failed",  # of a chain, where the preset does not leave the plug-in out
-    "voices-basic-pitch", "voices-f0", "voices-fit", "voices-midi", "voices-parts",
+    "voices-f0", "voices-fit", "voices-midi", "voices-parts",
     "voices-pitches", "voices-score-disagrees", "voices-score-missing", "voices-too-long",
 }  # fmt: skip
 OF_ANOTHER_VERB = {

@@ -13,6 +13,7 @@ import pytest
 import hotfolder_fixtures
 import separator_toys as toys
 from engine.separators.loading import load_card
+from engine.voices.pitch_network import SHIPPED_PITCHES
 from hotfolder.catalogue.batch import Batch
 from hotfolder.catalogue.listing import read_catalogue
 from hotfolder.clock import Instant
@@ -21,10 +22,16 @@ from hotfolder.partials import attempt_of
 from hotfolder.settings import WorkerSettings
 from hotfolder.worker_protocol import WorkCommand
 from hotfolder_fixtures import make_mix, names_in, publish_by_hand, sets_in, settings_of
-from presets import StemwrightError
+from presets import StemwrightError, sha256_of
 
 pytest.importorskip("distributed", reason="needs the cluster extra")
-from hotfolder.catalogue.cluster import Cluster, Request, do_request
+from hotfolder.catalogue.cluster import (
+    Cluster,
+    Request,
+    _differences,
+    do_request,
+    fingerprint,
+)
 
 TOY = "hotfolder_fixtures"
 # dask's own teardown of processes and sockets is not ours to judge
@@ -246,6 +253,19 @@ def test_a_worker_that_has_no_card_is_refused_by_name(tmp_path, cluster, monkeyp
         cluster.client.run(_look_for_cards_in, "")
     assert f"{other} (" in error.value.sentence
     assert one not in error.value.sentence
+
+
+def test_what_hears_the_pitches_of_voices_is_compared(tmp_path, monkeypatch):
+    for name, pitches in (("heard", "tracker"), ("read", "score")):
+        text = f"name: {name}\nvoices: {{parts: [alto, bass], pitches: {pitches}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    heard, read = (str(tmp_path / f"{name}.yaml") for name in ("heard", "read"))
+    mine = fingerprint({heard, read}, "engine", WorkerSettings())
+    monkeypatch.setattr("engine.voices.sources.read_card", lambda *_: (None, None, "ff" * 32))
+    theirs = fingerprint({heard, read}, "engine", WorkerSettings())
+    assert list(_differences(mine, theirs)) == [
+        f"pitches of heard is {'ff' * 6} there, {sha256_of(SHIPPED_PITCHES)[:12]} here"
+    ]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Freed memory is kept for the next array."""
 
+import platform
 import resource
 import subprocess
 import sys
@@ -25,7 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
 def test_arrays_find_the_pages_of_those_before_them_under_a_nanny_of_dask():
     faults = {}
     for how in ("keep", "leave"):

@@ -163,16 +163,25 @@ def test_steps_are_told_at_once_and_numbers_when_their_turn_comes(monkeypatch):
     monkeypatch.setattr(worker_process.time, "monotonic", lambda: clock[0])
     channel = SimpleNamespace(send=told.append, receive=PublishCommand)
     report = worker_process._Reporter(channel)
+
+    def reach(stage, segment=0, work=""):
+        report(SimpleNamespace(stage=stage, segment=segment, segments=40, work=work, left_s=None))
+
     for number in range(40):
         clock[0] += 0.05
-        report(
-            SimpleNamespace(stage="searching", segment=number, segments=40, work="", left_s=1.0)
-        )
-    report(SimpleNamespace(stage="writing", segment=0, segments=0, work="", left_s=None))
-    report(SimpleNamespace(stage="writing", segment=0, segments=0, work="umx", left_s=None))
-    report(SimpleNamespace(stage="publishing", segment=0, segments=0, work="", left_s=None))
+        reach("searching", number)
+    reach("searching", 40)  # the last one
+    reach("writing")
+    reach("processing")
+    reach("writing", work="umx")
+    reach("publishing")
     searching = [event for event in told if event.state == State.SEARCHING]
-    assert 8 <= len(searching) <= 11  # two seconds at five a second
-    assert searching[0].segment == 0
+    assert 9 <= len(searching) <= 12  # two seconds at five a second
+    assert (searching[0].segment, searching[-1].segment) == (0, 40)
     steps = [(event.state, event.work) for event in told[len(searching) :]]
-    assert steps == [(State.PROCESSING, ""), (State.PROCESSING, "umx"), (State.PUBLISHING, "")]
+    assert steps == [
+        (State.PROCESSING, ""),  # the dry ones
+        (State.PROCESSING, ""),  # and the wet ones
+        (State.PROCESSING, "umx"),
+        (State.PUBLISHING, ""),
+    ]

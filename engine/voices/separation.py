@@ -178,7 +178,7 @@ def _insist_on_length(info: SourceInfo) -> None:
 
 def _asked(request: PitchRequest) -> str:
     """What the pitches depend on besides the mix."""
-    asked = [request.parts, request.method, request.hashes()]
+    asked = [request.parts, request.method, request.hashes(), request.heard_by()]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
 

@@ -285,6 +285,7 @@ class _WorkKeys:
                 preset=preset,
                 digest=preset.digest(),
                 priors=self._engine.prior_hashes(preset, options),
+                heard_by=self._engine.pitches_heard_by(preset),
                 engine=self._engine.ENGINE_VERSION,
                 search=preset.search.resolved(self._worker.tier).as_json(),
                 seed=self._worker.seed,
@@ -292,9 +293,9 @@ class _WorkKeys:
 
     def _key(
         self, mix: Path, sha256: str, *, preset: Preset, digest: str, priors: dict[str, str],
-        engine: str, search: object, seed: int,
+        heard_by: str | None, engine: str, search: object, seed: int,
     ) -> str:  # fmt: skip
-        hashes = priors | self._engine.pitch_hashes(preset, mix)
+        hashes = priors | self._engine.pitch_hashes(preset, mix, heard_by)
         return work_key(sha256, digest, hashes, engine, search, seed)
 
 

@@ -184,8 +184,14 @@ def fingerprint(presets: set[str], backend: str, settings: WorkerSettings) -> Fi
     return Fingerprint(
         engine.ENGINE_VERSION,
         {name: preset.digest() for name, preset in loaded.items()},
-        {name: engine.prior_hashes(preset, options) for name, preset in loaded.items()},
+        {name: _hashes(engine, preset, options) for name, preset in loaded.items()},
     )
+
+
+def _hashes(engine: Engine, preset: Preset, options: RenderOptions) -> dict[str, str]:
+    heard_by = engine.pitches_heard_by(preset)
+    hearing = {f"pitches:of {preset.name}": heard_by} if heard_by else {}
+    return engine.prior_hashes(preset, options) | hearing
 
 
 def fingerprint_or_failure(
