@@ -671,10 +671,21 @@ def test_a_song_that_judges_must_not_lie_in_a_pack_either(judging, tmp_path):
 
 
 def test_the_promise_of_songs_that_chose_says_so():
-    gains = Gains(np.array([-3.0, 3.0], np.float32), np.array([4.0, 1.0], np.float32))
-    promise = Expectation.of("sax", 2, gains, gains, ("drums",), songs=2)
+    levels, found = np.array([-3.0, 3.0, 0.0], np.float32), np.array([4.0, 1.0, 2.5], np.float32)
+    gains = Gains(levels, found)
+    promise = Expectation.of("sax", 2, gains, gains, ("drums",), songs=3)
     text = "\n".join(promise.lines())
-    assert "+2.5 dB over knowing nothing" in text
-    assert "2 songs that chose these weights: expect less of others" in text
+    assert "+2.5 dB over knowing nothing (95 % " in text
+    assert "3 songs that chose these weights: expect less of others" in text
+    assert "6 dB softer +5.5, 6 dB louder -0.5" in text
     assert "off such a promise" not in text
     assert "off such a promise" in "\n".join(Expectation.of("sax", 2, gains, gains, ()).lines())
+
+
+def test_of_one_song_no_interval_and_no_slope_is_told():
+    gains = Gains(np.array([-3.0], np.float32), np.array([4.0], np.float32))
+    text = "\n".join(Expectation.of("sax", 2, gains, gains, ("drums",), songs=1).lines())
+    assert "+4.0 dB over knowing nothing (1 song that chose these weights" in text
+    assert "name more with --judge" in text
+    assert "95 %" not in text
+    assert "softer" not in text

@@ -19,6 +19,7 @@ SAMPLES_COST_DB = 0.5  # of others that flows play, against recordings of them (
 ENOUGH_MINUTES = 15.0
 SONGS_OFF_DB = 3.5  # from what sums promised for them (docs/own-instrument-bench.md)
 NEAR_DB = 6.0  # how far from all else instruments usually are
+LEAST_FOR_INTERVAL = 3  # excerpts or songs, of which a spread and a slope can be told
 _DRAWS = 2000
 _PERCENTS = (2.5, 97.5)
 
@@ -99,22 +100,32 @@ class Expectation:
         if not self.excerpts:
             yield f"head: nothing can be said of mixes: too little {self.stem} is held out"
             return
-        beside = ", ".join(self.recorded) if self.recorded else "samples of the installed priors"
-        of = f"{self.excerpts} held-out sums with {beside}"
-        if self.songs:
-            of = f"{self.songs} songs that chose these weights: expect less of others"
+        few = self.excerpts < LEAST_FOR_INTERVAL
+        interval = "" if few else f"95 % {self.low_db:+.1f} to {self.high_db:+.1f}; "
         yield (
             f"head: expected in mixes: {self.gain_db:+.1f} dB over knowing nothing "
-            f"(95 % {self.low_db:+.1f} to {self.high_db:+.1f}; {of})"
+            f"({interval}{self._judges})"
         )
-        softer, equal, louder = (self.gain_at(level) for level in (-NEAR_DB, 0.0, NEAR_DB))
-        yield (
-            f"head: where {self.stem} is as loud as all else {equal:+.1f} dB, "
-            f"{NEAR_DB:g} dB softer {softer:+.1f}, {NEAR_DB:g} dB louder {louder:+.1f}"
-        )
+        if not few:
+            softer, equal, louder = (self.gain_at(level) for level in (-NEAR_DB, 0.0, NEAR_DB))
+            yield (
+                f"head: where {self.stem} is as loud as all else {equal:+.1f} dB, "
+                f"{NEAR_DB:g} dB softer {softer:+.1f}, {NEAR_DB:g} dB louder {louder:+.1f}"
+            )
+        if self.songs == 1:
+            yield "head: one song that judges says little of others: name more with --judge"
         if not self.songs:
             yield f"head: real songs were {SONGS_OFF_DB:.1f} dB off such a promise on average"
         yield f"head: to raise it most, {self.advice}"
+
+    @property
+    def _judges(self) -> str:
+        """What the promise is made on."""
+        if self.songs:
+            songs = "1 song" if self.songs == 1 else f"{self.songs} songs"
+            return f"{songs} that chose these weights: expect less of others"
+        beside = ", ".join(self.recorded) if self.recorded else "samples of the installed priors"
+        return f"{self.excerpts} held-out sums with {beside}"
 
     @property
     def advice(self) -> str:
