@@ -180,10 +180,10 @@ def publish(mix, content, destination, preset, options):
     if preset.voices:
         source = getattr(mix, "path", mix)
         request = beside(source, preset.sources.parts, preset.voices.pitches)
-        told = {"files": request.hashes()}
+        pitches = {"files": request.hashes()}
         if heard_by := request.heard_by():
-            told["tracked_by"] = {"sha256": heard_by}
-        manifest["voices"] = {"network": {"sha256": "11" * 32}, "pitches": told}
+            pitches["tracked_by"] = {"sha256": heard_by}
+        manifest["voices"] = {"network": {"sha256": "11" * 32}, "pitches": pitches}
     text = json.dumps(manifest)
     (partial / "manifest.json").write_text(text)
     options.progress(
