@@ -138,9 +138,9 @@ def test_what_hears_the_pitches_is_told_as_it_was_foretold(tmp_path, song):
     heard = PitchRequest(SAB)
     assert find_pitches(silence, heard).report["tracked_by"]["sha256"] == heard.heard_by()
     assert heard.heard_by() == sha256_of(SHIPPED_PITCHES)
-    for told in (PitchRequest(SAB, song), PitchRequest(SAB, files=(str(table),))):
-        assert told.heard_by() is None
-        assert "tracked_by" not in find_pitches(silence, told).report
+    for read in (PitchRequest(SAB, song), PitchRequest(SAB, files=(str(table),))):
+        assert read.heard_by() is None
+        assert "tracked_by" not in find_pitches(silence, read).report
     assert PitchRequest(SAB, song, method="tracker").heard_by() == heard.heard_by()
 
 

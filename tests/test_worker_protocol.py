@@ -159,9 +159,9 @@ def test_order_that_is_not_understood_is_a_failure_that_passes(tmp_path):
 
 
 def test_steps_are_told_at_once_and_numbers_when_their_turn_comes(monkeypatch):
-    clock, told = [100.0], []
+    clock, events = [100.0], []
     monkeypatch.setattr(worker_process.time, "monotonic", lambda: clock[0])
-    channel = SimpleNamespace(send=told.append, receive=PublishCommand)
+    channel = SimpleNamespace(send=events.append, receive=PublishCommand)
     report = worker_process._Reporter(channel)
 
     def reach(stage, segment=0, work=""):
@@ -175,10 +175,10 @@ def test_steps_are_told_at_once_and_numbers_when_their_turn_comes(monkeypatch):
     reach("processing")
     reach("writing", work="umx")
     reach("publishing")
-    searching = [event for event in told if event.state == State.SEARCHING]
+    searching = [event for event in events if event.state == State.SEARCHING]
     assert 9 <= len(searching) <= 12  # two seconds at five a second
     assert (searching[0].segment, searching[-1].segment) == (0, 40)
-    steps = [(event.state, event.work) for event in told[len(searching) :]]
+    steps = [(event.state, event.work) for event in events[len(searching) :]]
     assert steps == [
         (State.PROCESSING, ""),  # the dry ones
         (State.PROCESSING, ""),  # and the wet ones
