@@ -67,8 +67,7 @@ def _key_of(manifest: SetManifest) -> str:
     if manifest.voices is not None:
         hashes |= {"voices": manifest.voices.network.sha256}
         pitches = manifest.voices.pitches
-        heard_by = pitches.tracked_by.sha256 if pitches.tracked_by else pitches.graph_sha256
-        hashes |= pitch_sources(pitches.files, heard_by)
+        hashes |= pitch_sources(pitches.files, pitches.heard_by)
     return work_key(
         manifest.input.sha256,
         manifest.preset_sha256,

@@ -186,6 +186,11 @@ class _Pitches(Record):
     tracked_by: _Hashed | None = None
     graph_sha256: Sha256 | None = None
 
+    @property
+    def heard_by(self) -> str | None:
+        """sha256 of the network or graph that heard them; None where files told them."""
+        return self.tracked_by.sha256 if self.tracked_by else self.graph_sha256
+
 
 class _Voices(Record):
     network: _Hashed

@@ -86,11 +86,9 @@ class PitchRequest:
         """sha256 of what hears the pitches in the audio; None where something else tells them."""
         if not self.is_heard:
             return None
-        return (
-            need_graph()[1]
-            if self.method == PACKAGE
-            else read_card(SHIPPED_PITCHES, PITCH_KIND)[2]
-        )
+        if self.method == PACKAGE:
+            return need_graph()[1]
+        return read_card(SHIPPED_PITCHES, PITCH_KIND)[2]
 
     def hashes(self) -> dict[str, str]:
         """sha256 of these files by their names."""
@@ -137,11 +135,12 @@ def find_pitches(
     frames = PitchFrames(mono)
     tick()
     report = PitchReport(files=request.hashes())
-    network = PitchNetwork.load() if request.is_heard and request.method != PACKAGE else None
-    if network is not None:
-        report["tracked_by"] = network.described
-    elif request.is_heard:
+    network = None
+    if request.is_heard and request.method == PACKAGE:
         report["graph_sha256"] = need_graph()[1]
+    elif request.is_heard:
+        network = PitchNetwork.load()
+        report["tracked_by"] = network.described
     if not frames.level.max() > 1e-5:
         silent = np.zeros((len(request.parts), len(frames)), np.float32)
         found = PitchTracks(request.parts, silent, FRAME_S, silent + 1, "silence")
