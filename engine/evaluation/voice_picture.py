@@ -24,6 +24,7 @@ HEIGHT = 640  # pixels: about ten a semitone
 PIXELS_A_SECOND = 50
 MOST_PIXELS = 12_000  # four minutes; longer mixes are drawn narrower
 _LEFT, _TOP, _BOTTOM = 70, 40, 30
+_NAMED = 150  # pixels that a voice has in the legend
 _RANGE_DB = 60.0
 _COLUMNS = 512  # whose spectra are made at once
 _COLOURS = (
@@ -41,7 +42,8 @@ def draw(mono: Float, tracks: PitchTracks) -> Pixels:
     """The picture, (height, width, 3)."""
     frames = PitchFrames(mono)
     seconds = len(frames) * tracks.frame_seconds
-    width = int(np.clip(seconds * PIXELS_A_SECOND, 200, MOST_PIXELS))
+    narrowest = max(200, _NAMED * len(tracks.names))  # the legend has to fit
+    width = int(np.clip(seconds * PIXELS_A_SECOND, narrowest, MOST_PIXELS))
     canvas = np.zeros((_TOP + HEIGHT + _BOTTOM, _LEFT + width, 3), np.uint8)
     times = (np.arange(width) + 0.5) * seconds / width
     canvas[_TOP : _TOP + HEIGHT, _LEFT:] = _spectrogram(frames, times, tracks.frame_seconds)
@@ -57,7 +59,7 @@ def draw(mono: Float, tracks: PitchTracks) -> Pixels:
             lines = rows if offset == 0 else rows[sure[voice][sung] >= 0.5]
             inside = (lines + offset >= 0) & (lines + offset < HEIGHT)
             canvas[_TOP + lines[inside] + offset, _LEFT + here[inside]] = colour
-        left = _LEFT + 16 + voice * 150
+        left = _LEFT + 16 + voice * _NAMED
         canvas[14:26, left : left + 12] = colour
         write_text(canvas, name[:9], 13, left + 76)
     return canvas
