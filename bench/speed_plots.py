@@ -10,6 +10,7 @@ def plot(cpu_rtf: Mapping[str, float], sdr_db: Mapping[str, float | None], pictu
     """Decibels against processor seconds per second of audio; what has no decibels is a line."""
     from matplotlib import rcParams
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     rcParams["svg.hashsalt"] = picture.name  # the same points give the same bytes
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -23,6 +24,9 @@ def plot(cpu_rtf: Mapping[str, float], sdr_db: Mapping[str, float | None], pictu
             axes.plot(x, level, "o")
             axes.annotate(name, (x, level), xytext=(5, 4), textcoords="offset points")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("processor seconds per second of audio")
     axes.set_ylabel("SDR, dB")
     figure.savefig(picture, metadata={"Date": None, "Creator": None})
